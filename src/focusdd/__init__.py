@@ -1,0 +1,50 @@
+"""focusdd: a large image dataset in, a tiny one on which any architecture trains fast and well out."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from focusdd.pipeline import distill as distill
+    from focusdd.errors import FocusError as FocusError
+    from focusdd.focus.extract import extract as extract
+    from focusdd.reports.page import report as report
+    from focusdd.run import status as status
+    from focusdd.settings import DistillSettings as DistillSettings
+    from focusdd.settings import ExtractSettings as ExtractSettings
+    from focusdd.settings import FitSettings as FitSettings
+    from focusdd.settings import TrainSettings as TrainSettings
+    from focusdd.sources import open_source as open_source
+    from focusdd.training.fit import fit as fit
+    from focusdd.training.train import train as train
+
+# Loaded on first use: importing torch costs seconds, `import focusdd` must not.
+_PUBLIC = {
+    "DistillSettings": "focusdd.settings",
+    "ExtractSettings": "focusdd.settings",
+    "FitSettings": "focusdd.settings",
+    "FocusError": "focusdd.errors",
+    "TrainSettings": "focusdd.settings",
+    "distill": "focusdd.pipeline",
+    "extract": "focusdd.focus.extract",
+    "fit": "focusdd.training.fit",
+    "open_source": "focusdd.sources",
+    "report": "focusdd.reports.page",
+    "status": "focusdd.run",
+    "train": "focusdd.training.train",
+}
+
+__all__ = sorted([*_PUBLIC, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'focusdd' has no attribute {name!r}")
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

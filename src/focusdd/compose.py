@@ -1,0 +1,109 @@
+"""Stage 2b: executes a plan. Opens only the images in it, cuts at original resolution, writes the folder."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from focusdd.console import progress
+from focusdd.errors import FocusError
+from focusdd.images import UnreadableImage, decode, encode, resize
+from focusdd.plan import Plan, Tile
+from focusdd.run import write_whole
+from focusdd.settings import ComposeSettings
+from focusdd.sources.base import Source
+
+
+def compose(source: Source, plan: Plan, out: Path, settings: ComposeSettings) -> int:
+    """Writes `train/<class>/<class>_<n>.jpg|png`, `train/metadata.jsonl` and `plan.parquet`.
+
+    Images that are there already are kept: files are written whole, so they are complete.
+
+    Returns:
+        The number of distilled images.
+
+    Raises:
+        FocusError: an image of the plan can no longer be read.
+    """
+    images = list(plan.images())
+    for folder in {image.partition("/")[0] for image, _ in images}:
+        (out / "train" / folder).mkdir(parents=True, exist_ok=True)
+    sink = pa.BufferOutputStream()
+    pq.write_table(plan.table(), sink, compression="zstd")
+    write_whole(out / "plan.parquet", sink.getvalue().to_pybytes())
+    lines = [_metadata(f"{image}.{settings.format}", tiles) for image, tiles in images]
+    write_whole(out / "train" / "metadata.jsonl", "\n".join(lines) + "\n")
+
+    def make(job: tuple[str, list[Tile]]) -> None:
+        path = out / "train" / f"{job[0]}.{settings.format}"
+        if not path.exists():
+            picture = draw(source, job[1], plan.grid, settings.size)
+            write_whole(path, encode(picture, settings.format, settings.quality))
+
+    with progress("compose", len(images), "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            for _ in pool.map(make, images):
+                advance(1, "")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return len(images)
+
+
+def draw(source: Source, tiles: list[Tile], grid: int, size: int) -> Image.Image:
+    """One distilled image: its tiles, cut from the originals, on a size x size canvas."""
+    canvas = Image.new("RGB", (size, size))
+    for tile in tiles:
+        x0, y0, x1, y1 = cell_box(tile.row, tile.column, grid, size)
+        canvas.paste(cut(source, tile, x1 - x0, y1 - y0), (x0, y0))
+    return canvas
+
+
+def cell_box(row: int, column: int, grid: int, size: int) -> tuple[int, int, int, int]:
+    """Whole-pixel box of a cell; cells tile the canvas even when `grid` does not divide `size`."""
+    edges = [round(size * step / grid) for step in range(grid + 1)]
+    return edges[column], edges[row], edges[column + 1], edges[row + 1]
+
+
+def cut(source: Source, tile: Tile, width: int, height: int) -> Image.Image:
+    """The tile's box of its source image, at width x height pixels.
+
+    A JPEG is decoded at a reduced scale where that still gives every pixel of the tile one of its own.
+
+    Raises:
+        FocusError: the image cannot be read, or is not the one that the plan was made for.
+    """
+    x0, y0, x1, y1 = tile.box
+    scale = max(width / (x1 - x0), height / (y1 - y0))
+    try:
+        image, *found = decode(source.read(tile.key), math.ceil(min(tile.width, tile.height) * scale))
+    except UnreadableImage as error:
+        raise FocusError(f"{tile.key} of {source.name} cannot be read any more: {error}") from error
+    if found != [tile.width, tile.height]:
+        raise FocusError(f"{tile.key} of {source.name} has changed: run `focusdd extract` again")
+    across, down = image.width / tile.width, image.height / tile.height
+    right, bottom = min(x1 * across, image.width), min(y1 * down, image.height)
+    return resize(image, width, height, (x0 * across, y0 * down, right, bottom))
+
+
+def _metadata(file_name: str, tiles: list[Tile]) -> str:
+    """One line of metadata.jsonl: Hugging Face's ImageFolder reads it beside the image."""
+    described = [
+        {
+            "row": tile.row,
+            "column": tile.column,
+            "kind": tile.kind,
+            "source": tile.key,
+            "box": [round(value, 2) for value in tile.box],
+        }
+        for tile in tiles
+    ]
+    row = {"file_name": file_name, "class_name": file_name.partition("/")[0], "tiles": described}
+    return json.dumps(row, ensure_ascii=False)

@@ -1,0 +1,74 @@
+"""What a run says: a progress bar with rate and ETA on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+console = Console(highlight=False, soft_wrap=True)
+_PLAIN_SECONDS = 15.0  # between plain lines
+
+Advance = Callable[[int, str], None]
+"""advance(items, note): so many more are done; the note replaces the last one."""
+
+
+@contextmanager
+def progress(what: str, total: int, unit: str) -> Iterator[Advance]:
+    """Shows progress over `total` items while the block runs."""
+    if console.is_terminal:
+        columns = (
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(what, total=total, rate="", note="")
+            start, done = time.monotonic(), 0
+
+            def advance(items: int, note: str = "") -> None:
+                nonlocal done
+                done += items
+                rate = done / max(time.monotonic() - start, 1e-9)
+                bar.update(task, advance=items, rate=f"{rate:.3g} {unit}/s", note=note)
+
+            yield advance
+        return
+    start = last = time.monotonic()
+    done = 0
+
+    def advance_plain(items: int, note: str = "") -> None:
+        nonlocal done, last
+        done += items
+        now = time.monotonic()
+        if now - last >= _PLAIN_SECONDS:
+            last = now
+            rate = done / (now - start)
+            left = (total - done) / max(rate, 1e-9)
+            say(f"{what}: {done}/{total}, {rate:.3g} {unit}/s, {left:.0f} s left {note}".rstrip())
+
+    yield advance_plain
+
+
+def say(line: str) -> None:
+    """One line of output, never interpreted as markup."""
+    console.print(line, markup=False)
+
+
+def warn(line: str) -> None:
+    """One line that asks for attention."""
+    console.print(f"warning: {line}", style="yellow", markup=False)

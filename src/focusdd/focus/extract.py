@@ -1,0 +1,270 @@
+"""Stage 1: one pass of a ViT over downsampled views of all images fills the index."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from focusdd.checks import refuse_near_chance, sample_accuracy
+from focusdd.console import progress, say, warn
+from focusdd.errors import FocusError
+from focusdd.focus.attention import AttentionOptions, ViT, as_vit, class_attention
+from focusdd.focus.geometry import View, without_padding
+from focusdd.focus.patches import PatchOptions, attention_area, key_patches
+from focusdd.focus.probe import cross_fitted_probabilities
+from focusdd.images import UnreadableImage, decode, letterbox, square
+from focusdd.index import Index, from_bytes, open_index, read_skipped, schema, to_bytes, write_part
+from focusdd.models import Model, autocast, load_model, map_classes, pick_device
+from focusdd.run import Clock, Stage, open_stage, write_json
+from focusdd.settings import ExtractSettings
+from focusdd.sources.base import Record, Source
+
+VERSION = 1
+SHARD = 512  # images; fixed, so that parts do not depend on how they are run
+_LOOKAHEAD = 256  # decoded images waiting for the model, at most
+_NOT_IN_KEY = {"device", "extractor"}  # the weights' hash stands for the extractor
+
+
+class _View(NamedTuple):
+    """A decoded image as the ViT sees it, or the reason why there is none."""
+
+    record: Record
+    pixels: np.ndarray | None
+    width: int
+    height: int
+    problem: str
+
+
+def extract(
+    source: Source, out: Path | str, settings: ExtractSettings | None = None, *, overwrite: bool = False
+) -> Index:
+    """Runs the extractor over every image of a source and writes the index.
+
+    Interrupted work resumes; an index that is already complete is returned as it is.
+
+    Raises:
+        FocusError: the extractor's attention cannot be read, its accuracy on the source is near chance, no
+            image can be read, or `out` holds something else.
+    """
+    settings = settings or ExtractSettings()
+    if not settings.extractor:
+        raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
+    clock = Clock()
+    model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
+    vit = as_vit(model.net, model.name)
+    own = settings.model_dump(exclude=_NOT_IN_KEY) | {"input_size": model.input_size}
+    inputs = {"source": source.fingerprint, "extractor": model.weights}
+    with open_stage(Path(out), "extract", VERSION, own, inputs, overwrite) as stage:
+        if stage.complete:
+            say(f"{out} is complete already: nothing to do")
+            return open_index(out)
+        outputs = _head_outputs(model, source, settings)
+        if outputs is not None:
+            with clock.measure("check"):
+                accuracy = sample_accuracy(model, outputs, source, "extractor")
+            say(f"extractor {model.name}: {accuracy:.1%} top-1 on a sample of {source.name}")
+        (stage.out / "parts").mkdir(exist_ok=True)
+        with clock.measure("extract"):
+            images = _fill_parts(stage, source, model, vit, outputs, settings)
+        with clock.measure("finish"):
+            _finish(stage, source, model, vit, outputs, settings)
+        clock.write(stage.out, images=images, device=str(model.device))
+    return open_index(out)
+
+
+def patch_options(settings: ExtractSettings) -> PatchOptions:
+    """The part of the settings that decides which windows are key patches."""
+    return PatchOptions(
+        settings.window, settings.share, settings.tile, settings.max_upsample, settings.patches, settings.max_iou
+    )
+
+
+def _head_outputs(model: Model, source: Source, settings: ExtractSettings) -> np.ndarray | None:
+    """The head's outputs in the order of the source's classes; None when a probe shall be used."""
+    if settings.confidence == "probe":
+        return None
+    outputs = map_classes(model, source)
+    if outputs is None and settings.confidence == "head":
+        raise FocusError(
+            f"the head of {model.name!r} does not know the classes of {source.name}: use --confidence probe"
+        )
+    return outputs
+
+
+def _part(stage: Stage, shard: int) -> Path:
+    return stage.out / "parts" / f"part-{shard:05d}.parquet"
+
+
+def _fill_parts(
+    stage: Stage, source: Source, model: Model, vit: ViT, outputs: np.ndarray | None, settings: ExtractSettings
+) -> int:
+    """Writes the parts that are not there yet; returns how many images were processed."""
+    shards = math.ceil(len(source.records) / SHARD)
+    pending = [shard for shard in range(shards) if not _part(stage, shard).exists()]
+    if len(pending) < shards:
+        say(f"resuming: {shards - len(pending)} of {shards} parts are there")
+    todo = [(shard, source.records[shard * SHARD : (shard + 1) * SHARD]) for shard in pending]
+    total = sum(len(records) for _, records in todo)
+    with progress("extract", total, "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        views = _views(source, [r for _, records in todo for r in records], model.input_size, settings.fit, pool)
+        for shard, records in todo:
+            waited = computed = 0.0
+            columns: list[dict[str, Any]] = []
+            skipped: list[tuple[str, str]] = []
+            for start in range(0, len(records), settings.batch_size):
+                count = min(settings.batch_size, len(records) - start)
+                begin = time.perf_counter()
+                batch = list(islice(views, count))
+                middle = time.perf_counter()
+                skipped += [(view.record.key, view.problem) for view in batch if view.pixels is None]
+                good = [view for view in batch if view.pixels is not None]
+                if good:
+                    columns.append(_rows(good, model, vit, outputs, settings))
+                waited += middle - begin
+                computed += time.perf_counter() - middle
+                advance(count, f"({'decoding' if waited > computed else 'the model'} is the bottleneck)")
+            write_part(_part(stage, shard), _table(columns, model), skipped)
+    return total
+
+
+def _views(
+    source: Source, records: list[Record], side: int, fit: str, pool: ThreadPoolExecutor
+) -> Iterator[_View]:
+    """Decodes beside the model, in order, a bounded number of images ahead."""
+
+    def load(record: Record) -> _View:
+        try:
+            image, width, height = decode(source.read(record.key), least_side=side)
+        except UnreadableImage as error:
+            return _View(record, None, 0, 0, str(error))
+        return _View(record, square(image, side) if fit == "squash" else letterbox(image, side), width, height, "")
+
+    waiting: deque[Future[_View]] = deque()
+    upcoming = iter(records)
+    try:
+        for record in islice(upcoming, _LOOKAHEAD):
+            waiting.append(pool.submit(load, record))
+        while waiting:
+            view = waiting.popleft().result()
+            for record in islice(upcoming, 1):
+                waiting.append(pool.submit(load, record))
+            yield view
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@torch.inference_mode()
+def _rows(
+    views: list[_View], model: Model, vit: ViT, outputs: np.ndarray | None, settings: ExtractSettings
+) -> dict[str, Any]:
+    """One batch through the ViT: the columns of its rows."""
+    options = AttentionOptions(settings.attention, settings.layers, settings.heads)
+    pixels = torch.from_numpy(np.stack([view.pixels for view in views if view.pixels is not None]))
+    with autocast(model.device):
+        attention, tokens = class_attention(vit, model.prepare(pixels.permute(0, 3, 1, 2)), options)
+        feature = model.net.forward_head(tokens, pre_logits=True).float()  # type: ignore[operator]
+        logits = model.net.forward_head(tokens).float() if outputs is not None else None  # type: ignore[operator]
+    grids = attention.double().cpu().numpy()
+    if settings.fit == "letterbox":
+        shown = (View.of(view.width, view.height, "letterbox") for view in views)
+        grids = np.stack([without_padding(grid, view) for grid, view in zip(grids, shown, strict=True)])
+    stored = to_bytes(grids)  # patches come from what is stored, so that they can be found again
+    labels = np.array([view.record.label for view in views], np.int32)
+    confidence = np.full(len(views), np.nan, np.float32)
+    predicted = np.full(len(views), -1, np.int32)
+    if logits is not None:
+        probabilities = logits[:, torch.as_tensor(outputs, device=logits.device)].softmax(1).cpu().numpy()
+        confidence = probabilities[np.arange(len(views)), labels]
+        predicted = probabilities.argmax(1).astype(np.int32)
+    sizes = np.array([(view.width, view.height) for view in views])
+    boxes, mass = key_patches(from_bytes(stored), sizes, patch_options(settings))
+    return {
+        "key": [view.record.key for view in views],
+        "label": labels,
+        "width": sizes[:, 0].astype(np.int32),
+        "height": sizes[:, 1].astype(np.int32),
+        "confidence": confidence,
+        "predicted": predicted,
+        "mass": np.minimum(mass.sum(1), 1.0).astype(np.float32),
+        "area": attention_area(from_bytes(stored), settings.share).astype(np.float32),
+        "patches": [
+            [dict(zip(("x0", "y0", "x1", "y1", "mass"), (*box, share), strict=True)) for box, share in zip(*pair, strict=True)]
+            for pair in zip(boxes.tolist(), mass.tolist(), strict=True)
+        ],
+        "attention": [grid.tobytes() for grid in stored],
+        "feature": list(feature.cpu().numpy().astype(np.float16)),
+    }
+
+
+def _table(columns: list[dict[str, Any]], model: Model) -> pa.Table:
+    fields = schema(int(model.net.num_features))  # type: ignore[arg-type]
+    batches = [pa.table(batch, schema=fields) for batch in columns]
+    return pa.concat_tables(batches).combine_chunks() if batches else fields.empty_table()
+
+
+def _finish(
+    stage: Stage, source: Source, model: Model, vit: ViT, outputs: np.ndarray | None, settings: ExtractSettings
+) -> None:
+    """Fills in the probe's confidence, collects what was skipped, writes index.json and closes the stage."""
+    parts = sorted((stage.out / "parts").glob("part-*.parquet"))
+    skipped = [*source.skipped, *(item for part in parts for item in read_skipped(part))]
+    index = Index(stage.out, {})
+    labels = index.table(["label"]).column("label").to_numpy()
+    if not len(labels):
+        raise FocusError(f"no image of {source.name} can be read; the first reason: {skipped[0][1]}")
+    if outputs is None:
+        _fill_confidence(index, parts, labels, source)
+    predicted = index.table(["predicted"]).column("predicted").to_numpy()
+    kind = "probe" if outputs is None else "head"
+    refuse_near_chance(predicted, labels, len(source.classes), f"{kind} of {model.name!r}", source.name)
+    accuracy = round(float((predicted == labels).mean()), 4)
+    info = {
+        "key": stage.key,
+        "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
+        "extractor": {
+            "name": model.name,
+            "weights": model.weights,
+            "input_size": model.input_size,
+            "confidence": kind,
+            "accuracy": accuracy,
+        },
+        "settings": settings.model_dump(exclude=_NOT_IN_KEY),
+        "grid": list(vit.grid(model.input_size, model.input_size)),
+        "classes": list(source.classes),
+        "class_names": list(source.class_names),
+        "counts": {"images": len(labels), "skipped": len(skipped)},
+        "skipped": [list(item) for item in skipped],
+    }
+    write_json(stage.out / "index.json", info)
+    stage.finish({"images": len(labels), "skipped": len(skipped), f"{kind} accuracy": accuracy})
+    say(f"{kind} of the extractor: {accuracy:.1%} top-1 on {len(labels)} images of {source.name}")
+    if skipped:
+        name, reason = skipped[0]
+        warn(f"{len(skipped)} files were skipped and listed in index.json, the first: {name} ({reason})")
+
+
+def _fill_confidence(index: Index, parts: list[Path], labels: np.ndarray, source: Source) -> None:
+    """Fits the probe on all features and rewrites the parts with its confidence."""
+    features = index.table(["feature"]).column("feature").combine_chunks()
+    matrix = features.flatten().to_numpy().reshape(len(labels), -1)
+    confidence, predicted = cross_fitted_probabilities(matrix, labels, len(source.classes))
+    row = 0
+    for part in parts:
+        table = pa.parquet.read_table(part)
+        rows = slice(row, row + len(table))
+        row += len(table)
+        for name, values in (("confidence", confidence), ("predicted", predicted)):
+            table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), [values[rows]])
+        write_part(part, table, read_skipped(part))

@@ -1,0 +1,206 @@
+"""timm models: by checkpoint folder or by name, with what they need to be fed and the classes they know."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from torch import nn
+
+from focusdd.errors import FocusError
+from focusdd.sources.base import Source
+from focusdd.sources.imagenet import imagenet_classes
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network ready for inference, with its preprocessing and classes."""
+
+    net: nn.Module
+    name: str
+    """What loads it again."""
+    input_size: int
+    """Side in pixels of its square input."""
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    classes: tuple[str, ...] | None
+    """Class names of its head in order (WordNet ids for ImageNet); None when unknown or without a head."""
+    class_names: tuple[str, ...] | None
+    """The same for people."""
+    weights: str
+    """Hash of architecture and weights."""
+    device: torch.device
+
+    @torch.inference_mode()
+    def logits(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 or float [0, 255] images (B, 3, S, S) -> float32 logits (B, classes)."""
+        with autocast(self.device):
+            return self.net(self.prepare(pixels)).float()
+
+    def prepare(self, pixels: torch.Tensor) -> torch.Tensor:
+        """[0, 255] images (B, 3, S, S) -> normalised float32, channels last, on the model's device."""
+        return normalise(pixels.to(self.device, non_blocking=True), self.mean, self.std)
+
+
+def normalise(
+    pixels: torch.Tensor, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> torch.Tensor:
+    """[0, 255] images (B, 3, S, S) -> (x / 255 - mean) / std, float32, channels last."""
+    shape = (1, 3, 1, 1)
+    scale = torch.tensor([1 / (255 * s) for s in std], device=pixels.device).view(shape)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=pixels.device).view(shape)
+    return torch.addcmul(shift, pixels.float(), scale).contiguous(memory_format=torch.channels_last)
+
+
+def pick_device(device: str) -> torch.device:
+    """"auto" is a GPU where there is one. Raises FocusError when the device asked for is not there."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise FocusError("device cuda was asked for, but this machine has none: use --device cpu")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise FocusError("device mps was asked for, but this machine has none: use --device cpu")
+    return torch.device(device)
+
+
+def autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Reduced precision where the hardware computes it faster.
+
+    On a CPU without AVX-512 or AMX, PyTorch's bfloat16 convolutions run without oneDNN, ten times slower
+    than float32; there this does nothing.
+    """
+    if device.type == "cuda":
+        return torch.autocast("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.autocast("cpu", torch.bfloat16)
+    return nullcontext()
+
+
+def load_model(
+    name: str, device: torch.device, input_size: int | None = None, pretrained: bool = True, **options: Any
+) -> Model:
+    """Loads a model for inference.
+
+    Args:
+        name: a folder with config.json and model.safetensors (timm's `local-dir:`), or a timm model name.
+        input_size: side of the input in pixels; default: the model's own.
+        options: further arguments of the architecture, e.g. `num_classes`.
+
+    Raises:
+        FocusError: an unknown name, weights that cannot be had, a damaged checkpoint, or an input size that
+            the architecture does not take.
+    """
+    folder = Path(name.removeprefix("local-dir:"))
+    config: dict[str, Any] = {}
+    if (folder / "config.json").is_file():
+        config = _read_config(folder)
+        target = f"local-dir:{folder}"
+    elif name.startswith("local-dir:") or "/" in name or folder.exists():
+        raise FocusError(f"{folder} is not a checkpoint folder: it needs config.json and model.safetensors")
+    elif not timm.is_model(name):
+        near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:4]
+        raise FocusError(f"timm knows no model {name!r}" + (f": did you mean {', '.join(near)}?" if near else ""))
+    else:
+        target = name
+    net = _create(target, name, input_size, pretrained, options)
+    net = net.to(device=device, memory_format=torch.channels_last).eval()
+    settings = {**net.pretrained_cfg}
+    classes, names = _classes(config, net)
+    return Model(
+        net=net,
+        name=name,
+        input_size=input_size or settings["input_size"][-1],
+        mean=settings["mean"],
+        std=settings["std"],
+        classes=classes,
+        class_names=names,
+        weights=_hash_weights(net),
+        device=device,
+    )
+
+
+def _create(
+    target: str, name: str, input_size: int | None, pretrained: bool, options: dict[str, Any]
+) -> nn.Module:
+    sized = {"img_size": input_size} if input_size else {}
+    with offline_is_an_answer(name):
+        try:
+            return timm.create_model(target, pretrained=pretrained, **options, **sized)
+        except TypeError as error:  # convolutional networks take any size and know no img_size
+            if "img_size" not in str(error):
+                raise
+            return timm.create_model(target, pretrained=pretrained, **options)
+
+
+@contextmanager
+def offline_is_an_answer(name: str) -> Iterator[None]:
+    """Turns the many ways in which weights fail to load into one sentence."""
+    try:
+        yield
+    except FocusError:
+        raise
+    except (RuntimeError, ValueError, OSError, KeyError, AssertionError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise FocusError(
+            f"the weights of {name!r} cannot be loaded ({reason}): without a network, give a checkpoint "
+            "folder, or make one with `focusdd fit`"
+        ) from error
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not (folder / "model.safetensors").is_file():
+        raise FocusError(f"{folder} has config.json but no model.safetensors")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+    except ValueError as error:
+        raise FocusError(f"{folder / 'config.json'} is not JSON ({error})") from error
+    if not isinstance(config, dict) or "architecture" not in config:
+        raise FocusError(f"{folder / 'config.json'} names no architecture")
+    return config
+
+
+def _classes(
+    config: dict[str, Any], net: nn.Module
+) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    count = getattr(net, "num_classes", 0)
+    labels = config.get("label_names") or net.pretrained_cfg.get("label_names")
+    if labels and len(labels) == count:
+        words = config.get("label_descriptions") or {}
+        return tuple(labels), tuple(words.get(label, label) for label in labels)
+    if count == 1000:
+        return imagenet_classes(), imagenet_classes()
+    return None, None
+
+
+def _hash_weights(net: nn.Module) -> str:
+    digest = hashlib.sha256(type(net).__name__.encode())
+    for name, value in sorted(net.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def map_classes(model: Model, source: Source) -> np.ndarray | None:
+    """For every class of the source, the model's output that means it; None when one has no counterpart.
+
+    Classes match by folder name (WordNet ids included) or, failing that, by their name for people.
+    """
+    if model.classes is None:
+        return None
+    outputs = {name.lower(): index for index, name in enumerate(model.class_names or ())}
+    outputs.update({name.lower(): index for index, name in enumerate(model.classes)})
+    found = [
+        outputs.get(folder.lower(), outputs.get(name.lower()))
+        for folder, name in zip(source.classes, source.class_names, strict=True)
+    ]
+    if any(index is None for index in found) or len(set(found)) < len(found):
+        return None
+    return np.array(found)

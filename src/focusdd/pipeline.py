@@ -1,0 +1,164 @@
+"""`distill`: extract when there is no index yet, select, compose."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from focusdd.compose import compose
+from focusdd.console import say, warn
+from focusdd.dataset import CARD, Distilled, card, open_distilled
+from focusdd.errors import FocusError
+from focusdd.index import Index, open_index
+from focusdd.plan import Plan
+from focusdd.run import Clock, open_stage, write_json, write_whole
+from focusdd.selection import select
+from focusdd.settings import DistillSettings, ExtractSettings, PatchSettings, ViewSettings
+from focusdd.sources.base import Source
+
+VERSION = 1
+_OF_RDED = {"teacher", "rded_images", "rded_crops"}
+_OF_FOCUS = {*PatchSettings.model_fields, "views", "view_source", "keep"} | {
+    "confidence_power",
+    "mass_power",
+    "area_power",
+}
+
+
+def distill(
+    source: Source,
+    out: Path | str,
+    settings: DistillSettings | None = None,
+    *,
+    index: Index | Path | str | None = None,
+    views: ViewSettings | None = None,
+    overwrite: bool = False,
+) -> Distilled:
+    """Makes a distilled dataset.
+
+    Args:
+        index: what `extract` made of this source; made in `out`/index when it is not given and the method
+            needs one.
+        views: how to extract when there is no index yet.
+
+    Raises:
+        FocusError: the index is of another source, or `out` holds something else.
+    """
+    settings, views, out = settings or DistillSettings(), views or ViewSettings(), Path(out)
+    _check_layout(settings)
+    clock = Clock()
+    used = settings.model_dump(exclude=_unused(settings))
+    inputs = {"source": source.fingerprint}
+    teacher = None
+    if settings.method == "focus":
+        index = _index(source, out, settings, index, views, overwrite)
+        inputs["index"] = index.key
+    elif settings.method == "rded":
+        teacher = _teacher(settings, views)
+        inputs["teacher"] = teacher.weights
+    with open_stage(out, "distill", VERSION, used, inputs, overwrite) as stage:
+        if stage.complete:
+            say(f"{out} is complete already: nothing to do")
+            return open_distilled(out)
+        with clock.measure("select"):
+            plan = _plan(source, settings, index, teacher)
+        if plan.short:
+            few = ", ".join(plan.short[:5])
+            warn(f"{len(plan.short)} classes have fewer images than tiles, theirs are used again: {few}")
+        with clock.measure("compose"):
+            images = compose(source, plan, out, settings)
+        description = _description(source, settings, plan, index, teacher, stage.key)
+        write_json(out / "distilled.json", description)
+        write_whole(out / CARD, card(description))
+        stage.finish({"images": images, "classes": len(source.classes), "ipc": settings.ipc})
+        clock.write(out, images=images)
+    return open_distilled(out)
+
+
+def _check_layout(settings: DistillSettings) -> None:
+    if settings.size // settings.grid < 8:
+        raise FocusError(
+            f"a {settings.grid} x {settings.grid} grid on {settings.size} px makes tiles under 8 px: "
+            "use a smaller --grid or a larger --size"
+        )
+
+
+def _unused(settings: DistillSettings) -> set[str]:
+    """Settings that do not change the result of this method, and so are no part of its key."""
+    unused = set() if settings.method == "rded" else set(_OF_RDED)
+    if settings.method == "rded":
+        unused.add("teacher")  # its weights' hash stands for it
+    if settings.method != "focus":
+        unused |= _OF_FOCUS
+    elif settings.keep == 0:
+        unused.add("seed")
+    if settings.method == "random":
+        unused.add("grid")
+    if settings.format == "png":
+        unused.add("quality")
+    return unused
+
+
+def _index(
+    source: Source,
+    out: Path,
+    settings: DistillSettings,
+    index: Index | Path | str | None,
+    views: ViewSettings,
+    overwrite: bool,
+) -> Index:
+    if index is None:
+        from focusdd.focus.extract import extract
+
+        patches = {name: getattr(settings, name) for name in PatchSettings.model_fields}
+        wanted = ExtractSettings(**views.model_dump(), **patches, tile=settings.size // settings.grid)
+        index = extract(source, out.with_name(out.name + "-index"), wanted, overwrite=overwrite)
+    elif not isinstance(index, Index):
+        index = open_index(index)
+    if index.info["source"]["fingerprint"] != source.fingerprint:
+        made_of = index.info["source"]["name"]
+        raise FocusError(
+            f"the index {index.folder} was made of another source or an earlier state of it ({made_of}), not of "
+            f"{source.name} as it is now: run `focusdd extract` again"
+        )
+    return index
+
+
+def _teacher(settings: DistillSettings, views: ViewSettings) -> Any:
+    from focusdd.models import load_model, pick_device
+
+    if not settings.teacher:
+        raise FocusError("method rded needs a teacher to judge its crops: give --teacher")
+    return load_model(settings.teacher, pick_device(views.device), settings.size // settings.grid)
+
+
+def _plan(source: Source, settings: DistillSettings, index: Any, teacher: Any) -> Plan:
+    if settings.method == "focus":
+        return select(index, settings, settings.size // settings.grid)
+    from focusdd.baselines import random_plan, rded_plan
+
+    if settings.method == "rded":
+        return rded_plan(source, settings, teacher)
+    return random_plan(source, settings, "whole" if settings.method == "random" else "view")
+
+
+def _description(
+    source: Source, settings: DistillSettings, plan: Plan, index: Any, teacher: Any, key: str
+) -> dict[str, Any]:
+    return {
+        "key": key,
+        "method": settings.method,
+        "ipc": settings.ipc,
+        "grid": plan.grid,
+        "size": settings.size,
+        "seed": settings.seed,
+        "settings": settings.model_dump(exclude=_unused(settings)),
+        "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
+        "source_images": len(source.records),
+        "extractor": index.info["extractor"] if settings.method == "focus" else None,
+        "index": str(index.folder) if settings.method == "focus" else None,
+        "judge": {"name": teacher.name, "weights": teacher.weights} if teacher is not None else None,
+        "classes": list(source.classes),
+        "class_names": list(source.class_names),
+        "short_classes": list(plan.short),
+    }

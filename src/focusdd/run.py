@@ -1,0 +1,239 @@
+"""Stage folders: files are the protocol.
+
+A stage is a folder. `stage.json` is written first and says what is being made: the stage's name and version,
+its settings, the keys of its inputs, and the key made of all these. Results are written whole (temporary
+name, fsync, rename). `done.json` is written last and closes the stage. So a killed stage resumes, and a
+changed setting is noticed and named instead of silently mixed in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from focusdd import __version__
+from focusdd.errors import FocusError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: two processes on one folder are then not noticed
+    fcntl = None  # type: ignore[assignment]
+
+
+def hash_of(value: Any) -> str:
+    """16 hex digits that depend on a JSON-able value alone."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Writes a file so that it is either there in full or not at all."""
+    data = data.encode() if isinstance(data, str) else data
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise FocusError(f"{path} cannot be written ({error.strerror})") from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON whole, with a fixed layout."""
+    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Reads a JSON file. Raises FocusError with the file's name when that fails."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise FocusError(f"there is no {path}") from error
+    except (OSError, ValueError) as error:
+        raise FocusError(f"{path} cannot be read as JSON ({error})") from error
+
+
+@dataclass(frozen=True)
+class Stage:
+    """An output folder being filled, or already complete."""
+
+    out: Path
+    name: str
+    key: str
+    complete: bool
+
+    def finish(self, counts: dict[str, Any]) -> None:
+        """Closes the stage with figures that depend on the inputs alone."""
+        description = read_json(self.out / "stage.json")
+        write_json(self.out / "done.json", {**description, "counts": counts})
+
+
+@contextlib.contextmanager
+def open_stage(
+    out: Path, name: str, version: int, settings: dict[str, Any], inputs: dict[str, str], overwrite: bool
+) -> Iterator[Stage]:
+    """Opens `out` for a stage, and holds a lock on it while the block runs.
+
+    Args:
+        settings: what changes the result, and nothing else (not the device, not the number of workers).
+        inputs: name -> key or fingerprint of what the stage reads.
+        overwrite: throw away what another run of focusdd left in `out`.
+
+    Raises:
+        FocusError: `out` holds something else, was made with other settings, or is in use.
+    """
+    description = {
+        "stage": name,
+        "version": version,
+        "settings": settings,
+        "inputs": inputs,
+        "focusdd": __version__,
+    }
+    key = hash_of({part: description[part] for part in ("stage", "version", "settings", "inputs")})
+    description["key"] = key
+    out = Path(out)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FocusError(f"the folder {out} cannot be made ({error.strerror})") from error
+    with _locked(out):
+        known = out / "stage.json"
+        if known.exists():
+            before = read_json(known)
+            if before.get("key") != key:
+                if not overwrite:
+                    raise FocusError(f"{out} {_difference(before, description)}: use another --out, or --overwrite")
+                _empty(out)
+        elif foreign := sorted(path.name for path in out.iterdir() if path.name != ".lock"):
+            raise FocusError(
+                f"{out} is not empty and was not made by focusdd {name} (it holds {foreign[0]!r}): "
+                "use another --out"
+            )
+        elif overwrite:
+            _empty(out)
+        for leftover in out.rglob(".*.tmp"):
+            leftover.unlink()
+        if not known.exists():
+            write_json(known, description)
+        yield Stage(out, name, key, (out / "done.json").exists())
+
+
+def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What tells two descriptions of a stage apart, in words."""
+    if before.get("stage") != now["stage"]:
+        return f"holds the output of another command, {before.get('stage')!r}"
+    for part in ("settings", "inputs"):
+        old, new = before.get(part, {}), now[part]
+        changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+        if changed:
+            words = [f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in changed[:3]]
+            return f"was made with other {part} ({', '.join(words)})"
+    return f"was made by version {before.get('version')} of this stage, now {now['version']}"
+
+
+def _empty(out: Path) -> None:
+    for path in out.iterdir():
+        if path.name != ".lock":
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    path = out / ".lock"
+    with path.open("w") as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise FocusError(f"{out} is in use by another focusdd process: wait for it to end") from error
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+class Clock:
+    """Seconds per stage and peak memory of a command, for `run.json`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    @contextlib.contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        """Adds the time of the block to `name`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+
+    def write(self, out: Path, **figures: Any) -> None:
+        """Writes `run.json`: everything about the run that is not the same next time."""
+        versions = {name: _version(name) for name in ("torch", "timm", "numpy", "pillow")}
+        run = {
+            "command": " ".join(["focusdd", *sys.argv[1:]]) if "focusdd" in sys.argv[0] else None,
+            "focusdd": __version__,
+            "python": platform.python_version(),
+            "versions": versions,
+            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "date": time.strftime("%Y-%m-%d"),
+            "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
+            "seconds_total": round(time.perf_counter() - self._start, 2),
+            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            **figures,
+        }
+        write_json(out / "run.json", run)
+
+
+def _version(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One line of `focusdd status`."""
+
+    path: Path
+    stage: str
+    state: str
+    detail: str
+
+
+def status(folder: Path | str) -> list[StageStatus]:
+    """The stages in a folder and below it, and how far each is, read from files alone."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FocusError(f"there is no folder {folder}")
+    found = []
+    for description in sorted(folder.rglob("stage.json")):
+        out = description.parent
+        stage = read_json(description)["stage"]
+        if (out / "done.json").exists():
+            counts = read_json(out / "done.json")["counts"]
+            detail = ", ".join(f"{name} {value}" for name, value in counts.items())
+            found.append(StageStatus(out, stage, "done", detail))
+        else:
+            parts = len([path for path in out.rglob("part-*") if path.is_file()])
+            found.append(StageStatus(out, stage, "unfinished", f"{parts} parts so far"))
+    if not found:
+        raise FocusError(f"{folder} holds no output of focusdd")
+    return found

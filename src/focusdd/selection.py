@@ -1,0 +1,128 @@
+"""Stage 2a: from the index to a plan. Pure table work: no image is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from focusdd.errors import FocusError
+from focusdd.focus.patches import PatchOptions, attention_area, key_patches
+from focusdd.focus.realism import realism
+from focusdd.index import Index
+from focusdd.plan import Kind, Plan, Tile, image_name
+from focusdd.settings import PatchSettings, SelectSettings
+
+_CHUNK = 8192  # images whose key patches are found at once
+
+
+def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
+    """Chooses images by realism and lays out their key patches and views.
+
+    Each tile of a distilled image comes from another image. With `view_source` "same", the views show the
+    images whose patches are there already.
+
+    Args:
+        tile: side of a tile in pixels.
+
+    Raises:
+        FocusError: more views than tiles.
+    """
+    cells = settings.grid**2
+    if settings.views > cells:
+        raise FocusError(f"views is {settings.views}, but a {settings.grid} x {settings.grid} grid has {cells} tiles")
+    if settings.view_source == "same" and settings.views > cells - settings.views:
+        raise FocusError(
+            f"{settings.views} views of the images of {cells - settings.views} patches: use fewer --views, "
+            "or --view-source other"
+        )
+    rows = index.table(["key", "label", "width", "height", "confidence", "mass", "area"])
+    labels = rows.column("label").to_numpy()
+    boxes, box_mass, mass, area = _patches(index, settings, tile)
+    score = realism(
+        rows.column("confidence").to_numpy(),
+        mass,
+        area,
+        (settings.confidence_power, settings.mass_power, settings.area_power),
+    )
+    num_patches = cells - settings.views
+    num_views = settings.views if settings.view_source == "other" else 0
+    keys = rows.column("key")
+    sizes = np.stack([rows.column(name).to_numpy() for name in ("width", "height")], axis=1)
+    tiles: list[Tile] = []
+    short = []
+    for label, folder in enumerate(index.classes):
+        mine = np.flatnonzero(labels == label)
+        if not len(mine):
+            raise FocusError(f"class {folder} has no readable image")
+        order = _order(mine, score, settings, label)
+        need_views = settings.ipc * num_views
+        # views come from images that give no patch, as long as there are enough
+        candidates = [
+            (image, number)
+            for image in order[: max(1, len(order) - need_views)]
+            for number in range(boxes.shape[1])
+            if number == 0 or box_mass[image, number] > 0
+        ]
+        used = {image for image, _ in candidates[: settings.ipc * num_patches]}
+        rest = [image for image in order if image not in used] or list(order)
+        if len(candidates) < settings.ipc * num_patches or len(rest) < need_views:
+            short.append(folder)
+        for number in range(settings.ipc):
+            drawn = [candidates[(number * num_patches + n) % len(candidates)] for n in range(num_patches)]
+            parts: list[tuple[Kind, int, Sequence[float]]] = [
+                ("patch", image, boxes[image, which]) for image, which in drawn
+            ]
+            seen = [rest[(number * num_views + n) % len(rest)] for n in range(num_views)]
+            if settings.view_source == "same":
+                seen = [image for image, _ in drawn][: settings.views]
+            parts += [("view", image, (0, 0, *sizes[image])) for image in seen]
+            name = image_name(folder, number)
+            for cell, (kind, image, box) in enumerate(parts):
+                row, column = divmod(cell, settings.grid)
+                x0, y0, x1, y1 = (float(value) for value in box)
+                tiles.append(
+                    Tile(
+                        name, label, row, column, kind, keys[int(image)].as_py(), (x0, y0, x1, y1),
+                        int(sizes[image, 0]), int(sizes[image, 1]), float(score[image]),
+                    )
+                )  # fmt: skip
+    return Plan(settings.grid, tuple(tiles), tuple(short))
+
+
+def _order(mine: np.ndarray, score: np.ndarray, settings: SelectSettings, label: int) -> np.ndarray:
+    """Rows of one class in the order they are used: most realistic first, or drawn from the best `keep`."""
+    order = mine[np.argsort(-score[mine], kind="stable")]
+    if settings.keep == 0:
+        return order
+    rng = np.random.default_rng([settings.seed, 11, label])
+    pool = max(settings.ipc * settings.grid**2, round(settings.keep * len(order)))
+    return np.concatenate([rng.permutation(order[:pool]), order[pool:]])
+
+
+def _patches(
+    index: Index, settings: PatchSettings, tile: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes (n, K, 4), mass per box (n, K), mass (n,) and area (n,); from the index when it has them so."""
+    stored = index.info["settings"]
+    wanted = PatchSettings(**{name: getattr(settings, name) for name in PatchSettings.model_fields}).model_dump()
+    if stored["tile"] == tile and all(stored[name] == value for name, value in wanted.items()):
+        table = index.table(["patches", "mass", "area"])
+        flat = table.column("patches").combine_chunks().flatten()
+        values = np.stack([flat.field(name).to_numpy() for name in ("x0", "y0", "x1", "y1", "mass")], axis=1)
+        values = values.reshape(len(table), settings.patches, 5).astype(np.float64)
+        mass, area = (table.column(name).to_numpy() for name in ("mass", "area"))
+        return values[..., :4], values[..., 4], mass, area
+    options = PatchOptions(tile=tile, **wanted)
+    table = index.table(["width", "height", "attention"])
+    found = [_find(index, table.slice(start, _CHUNK), options) for start in range(0, len(table), _CHUNK)]
+    boxes, box_mass, area = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return boxes, box_mass, np.minimum(box_mass.sum(1), 1.0), area
+
+
+def _find(index: Index, rows: pa.Table, options: PatchOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    grids = index.attention(rows)
+    sizes = np.stack([rows.column(name).to_numpy() for name in ("width", "height")], axis=1)
+    boxes, mass = key_patches(grids, sizes, options)
+    return boxes, mass, attention_area(grids, options.share)

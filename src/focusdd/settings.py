@@ -1,0 +1,185 @@
+"""One frozen settings tree: the command line, the TOML file, the Python API and the key of every stage.
+
+Field names are flag names; the text under a field is its help.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Exponent = Annotated[float, Field(ge=0, le=8)]
+Count = Annotated[int, Field(ge=1)]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Method = Literal["focus", "random", "view", "rded"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: frozen, and an unknown name is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ViewSettings(Settings):
+    """How a ViT reads attention and confidence."""
+
+    extractor: str = ""
+    """ViT: a checkpoint folder (config.json + model.safetensors) or a timm model name."""
+    input_size: Annotated[int, Field(ge=16, le=2048)] | None = None
+    """Side in pixels of the view the ViT sees; default: the model's own."""
+    fit: Literal["squash", "letterbox"] = "squash"
+    """How an image becomes a square view: squashed, or scaled and padded."""
+    attention: Literal["last", "mean", "ema", "rollout"] = "mean"
+    """Layers that make up the class attention: the last, the mean of the last --layers, an exponential
+    average over the last --layers as in LF-ViT, or attention rollout over all."""
+    layers: Count = 4
+    """Layers, counted from the last, that 'mean' and 'ema' use."""
+    heads: Literal["mean", "max"] = "mean"
+    """How the heads of a layer are combined."""
+    confidence: Literal["auto", "head", "probe"] = "auto"
+    """Where the confidence comes from: the model's head, a probe fitted on its class-token features, or the
+    head when its classes match the source's and the probe otherwise."""
+    batch_size: Count = 64
+    """Images per forward pass."""
+    device: Device = "auto"
+    """Where the models run."""
+
+
+class PatchSettings(Settings):
+    """Which windows of an image are its key patches."""
+
+    window: Literal["object", "tile"] = "object"
+    """Key patch: the smallest window that holds --share of the attention, or one of the tile's size."""
+    share: Share = 0.65
+    """Share of the class attention that an object-sized key patch holds."""
+    max_upsample: Annotated[float, Field(ge=1, le=8)] = 1.5
+    """A key patch is never so small that its tile enlarges it by more than this factor."""
+    patches: Annotated[int, Field(ge=1, le=16)] = 1
+    """Key patches per image."""
+    max_iou: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    """Most overlap (intersection over union) between key patches of one image."""
+
+
+class ExtractSettings(ViewSettings, PatchSettings):
+    """How one ViT pass over the data fills the index."""
+
+    tile: Annotated[int, Field(ge=8, le=4096)] = 112
+    """Side in pixels of the tiles that the key patches are meant for; other sizes are found later from the
+    stored attention, without another pass."""
+
+
+class SelectSettings(PatchSettings):
+    """Which images and windows make up the distilled dataset; no image is opened to decide it."""
+
+    ipc: Count = 10
+    """Distilled images per class."""
+    method: Method = "focus"
+    """focus: key patches and views of realistic images; random: whole images; view: downsampled views
+    only; rded: the best of random crops by the teacher's loss."""
+    grid: Annotated[int, Field(ge=1, le=8)] = 2
+    """Tiles per side of a distilled image."""
+    views: Annotated[int, Field(ge=0, le=64)] = 1
+    """Tiles of a distilled image that show a whole image, downsampled; the others show key patches."""
+    view_source: Literal["other", "same"] = "other"
+    """Views show other images than the patches, or the same."""
+    keep: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of each class, most realistic first, among which images are drawn at random; 0 takes the most
+    realistic in order, 1 draws from all."""
+    confidence_power: Exponent = 1.0
+    """Exponent of the confidence in realism = confidence^a * mass^b * (1 - area)^c."""
+    mass_power: Exponent = 1.0
+    """Exponent of the attention mass inside the key patch."""
+    area_power: Exponent = 0.0
+    """Exponent of one minus the attention area."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every random choice."""
+
+
+class ComposeSettings(Settings):
+    """How tiles become pixels."""
+
+    size: Annotated[int, Field(ge=16, le=4096)] = 224
+    """Side of a distilled image in pixels."""
+    format: Literal["jpg", "png"] = "jpg"
+    """File format of the distilled images."""
+    quality: Annotated[int, Field(ge=1, le=100)] = 95
+    """JPEG quality."""
+
+
+class DistillSettings(SelectSettings, ComposeSettings):
+    """All of selecting and composing."""
+
+    teacher: str = ""
+    """Model that judges the crops of method rded: a checkpoint folder or a timm name."""
+    rded_images: Count = 300
+    """Images per class that method rded crops."""
+    rded_crops: Count = 5
+    """Random crops per image, of which method rded keeps the one with the lowest loss."""
+
+
+class FitSettings(Settings):
+    """How a teacher or an extractor is trained on a source."""
+
+    model: str
+    """Any timm model name."""
+    size: Annotated[int, Field(ge=16, le=1024)] = 128
+    """Side in pixels of the training views."""
+    epochs: Annotated[int, Field(ge=1)] = 30
+    """Passes over the source."""
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    """Images per step."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate (AdamW, warm-up and cosine to zero)."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Weight decay."""
+    crop: Share = 0.35
+    """Smallest share of the image that a random resized crop shows."""
+    mixup: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the batches that are mixed by CutMix."""
+    pretrained: bool = False
+    """Start from timm's pretrained weights."""
+    teacher: str = ""
+    """Checkpoint or model to distil from (temperature 2), beside the labels."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of an exponential average of the weights, which is then what is kept; 0 keeps the last weights."""
+    device: Device = "auto"
+    """Where the model runs."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every random choice."""
+
+
+class TrainSettings(Settings):
+    """How a student learns from a distilled dataset. The defaults are the recipe every table here uses."""
+
+    student: str = "resnet18"
+    """Any timm model name."""
+    teacher: str = ""
+    """Checkpoint folder or timm name of the teacher; not needed with hard labels."""
+    labels: Literal["soft", "hard"] = "soft"
+    """Learn the teacher's distribution for every crop, or the class index."""
+    epochs: Count = 300
+    """Passes over the distilled dataset."""
+    size: Annotated[int, Field(ge=16, le=1024)] = 224
+    """Side in pixels of the student's input, in training and validation."""
+    batch_size: Annotated[int, Field(ge=2)] = 50
+    """Images per step."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate (AdamW)."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Weight decay."""
+    temperature: Annotated[float, Field(gt=0)] = 20.0
+    """Temperature of the teacher's and the student's distribution."""
+    crop: Share = 0.5
+    """Smallest share of a distilled image that a random resized crop shows."""
+    shuffle_tiles: bool = True
+    """Put the tiles of a distilled image in random order in every epoch."""
+    mixup: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the batches that are mixed by CutMix."""
+    schedule: Literal["cosine", "half-cosine"] = "cosine"
+    """Learning rate over the epochs: down to zero, or to half of the peak as RDED's code does."""
+    device: Device = "auto"
+    """Where student and teacher run."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every random choice."""

@@ -1,0 +1,112 @@
+"""Image folders: one folder per class, with or without `train/` and `val/` around them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from focusdd.errors import FocusError
+from focusdd.sources.base import Record
+from focusdd.sources.imagenet import class_name
+
+SUFFIXES = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif".split()
+)
+_SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "test")}
+
+
+class FolderSource:
+    """An image folder; classes are its sub-folders in sorted order, images are found at any depth."""
+
+    def __init__(self, root: Path, split: str = "train") -> None:
+        if not root.exists():
+            raise FocusError(f"there is no folder {root}: check the path")
+        if not root.is_dir():
+            raise FocusError(f"{root} is a file: a source is a folder with one sub-folder per class")
+        self.name = str(root)
+        self.split = split
+        self.root = _split_folder(root, split)
+        folders = sorted(
+            (entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name[0] != "."),
+        )
+        if not folders:
+            raise FocusError(f"{self.root} has no class folders: expected {self.root}/<class>/<image>.jpg")
+        if len(folders) == 1:
+            raise FocusError(
+                f"{self.root} has one class folder only, {folders[0]!r}: telling classes apart needs two"
+            )
+        self.classes = tuple(folders)
+        self.class_names = tuple(class_name(folder) for folder in folders)
+        skipped: list[tuple[str, str]] = []
+        records: list[Record] = []
+        sizes = hashlib.sha256()
+        for label, folder in enumerate(folders):
+            before = len(records)
+            for key, stat in _walk(self.root, folder, skipped):
+                records.append(Record(key, label))
+                sizes.update(f"{key}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+            if len(records) == before:
+                raise FocusError(
+                    f"class folder {self.root / folder} holds no images: remove it or put images there"
+                )
+        self.records = tuple(records)
+        self.skipped = tuple(skipped)
+        self._digest = sizes.hexdigest()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return self._digest[:16]
+
+    def read(self, key: str) -> bytes:
+        try:
+            return (self.root / key).read_bytes()
+        except OSError as error:
+            raise FocusError(f"{self.root / key} cannot be read ({error.strerror})") from error
+
+
+def _split_folder(root: Path, split: str) -> Path:
+    for name in _SPLITS[split]:
+        if (root / name).is_dir():
+            return root / name
+    others = [name for names in _SPLITS.values() for name in names if (root / name).is_dir()]
+    if split == "val" and any(name in _SPLITS["train"] for name in others):
+        raise FocusError(f"{root} has {others[0]}/ but no val/: give the folder of validation images")
+    return root
+
+
+def _walk(
+    root: Path, folder: str, skipped: list[tuple[str, str]]
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Image files below root/folder in sorted order; links to folders are followed once each."""
+    seen: set[tuple[int, int]] = set()
+
+    def visit(path: Path) -> Iterator[tuple[str, os.stat_result]]:
+        stat = path.stat()
+        if (stat.st_dev, stat.st_ino) in seen:
+            skipped.append((path.relative_to(root).as_posix(), "a link back to a folder already read"))
+            return
+        seen.add((stat.st_dev, stat.st_ino))
+        for name in sorted(entry.name for entry in os.scandir(path) if entry.name[0] != "."):
+            child = path / name
+            try:
+                if child.is_dir():
+                    yield from visit(child)
+                    continue
+                stat = child.stat()
+                key = child.relative_to(root).as_posix()
+                key.encode()
+            except UnicodeEncodeError:
+                skipped.append((ascii(name), "its name is not valid unicode"))
+                continue
+            except OSError as error:
+                skipped.append((child.relative_to(root).as_posix(), error.strerror or "cannot be read"))
+                continue
+            if child.suffix.lower() in SUFFIXES:
+                yield key, stat
+            else:
+                skipped.append((key, f"not an image by its suffix {child.suffix!r}"))
+
+    yield from visit(root / folder)

@@ -1,0 +1,73 @@
+"""Augmentation in batches, on the device that trains.
+
+Images are [0, 255] tensors (B, 3, H, W); every random choice comes from the generator given.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torchvision.ops import roi_align
+
+
+def shuffle_tiles(images: torch.Tensor, grid: int, generator: torch.Generator) -> torch.Tensor:
+    """Puts the grid x grid cells of every image in random order (RDED's ShufflePatches).
+
+    Images whose side the grid does not divide are returned as they are.
+    """
+    batch, channels, height, width = images.shape
+    if grid == 1 or height % grid or width % grid:
+        return images
+    tiles = images.view(batch, channels, grid, height // grid, grid, width // grid).permute(0, 2, 4, 1, 3, 5)
+    tiles = tiles.reshape(batch, grid**2, channels, height // grid, width // grid)
+    order = torch.rand((batch, grid**2), generator=generator).argsort(1).to(images.device)
+    tiles = tiles[torch.arange(batch, device=images.device)[:, None], order]
+    tiles = tiles.view(batch, grid, grid, channels, height // grid, width // grid).permute(0, 3, 1, 4, 2, 5)
+    return tiles.reshape(batch, channels, height, width)
+
+
+def crop_boxes(
+    batch: int, height: int, width: int, smallest: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Boxes (B, 4) of random resized crops: area from `smallest` to 1 of the image, aspect 3/4 to 4/3.
+
+    As torchvision's RandomResizedCrop, except that a crop that does not fit is shrunk, not drawn again.
+    """
+    draws = torch.rand((batch, 4), generator=generator)
+    area = (smallest + (1 - smallest) * draws[:, 0]) * height * width
+    aspect = torch.exp((2 * draws[:, 1] - 1) * math.log(4 / 3))
+    w = torch.clamp((area * aspect).sqrt(), max=width)
+    h = torch.clamp((area / aspect).sqrt(), max=height)
+    x, y = draws[:, 2] * (width - w), draws[:, 3] * (height - h)
+    return torch.stack([x, y, x + w, y + h], dim=1)
+
+
+def resized_crops(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
+    """Cuts one box (B, 4) per image and resizes it to size x size, averaging 2 x 2 samples per pixel."""
+    index = torch.arange(len(images), device=images.device, dtype=torch.float32)[:, None]
+    rois = torch.cat([index, boxes.to(images.device)], dim=1)
+    return roi_align(images.float(), rois, (size, size), sampling_ratio=2, aligned=True)
+
+
+def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Mirrors every image with probability one half."""
+    mirrored = (torch.rand(len(images), generator=generator) < 0.5).to(images.device)
+    return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
+
+
+def cutmix(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, float]:
+    """CutMix (Yun et al., 2019) with one box for the batch and a uniform share.
+
+    Returns:
+        The mixed images, the order (B,) of the images pasted in, and the share of the original kept.
+    """
+    height, width = images.shape[-2:]
+    share, x, y = torch.rand(3, generator=generator).tolist()
+    cut = math.sqrt(1 - share)
+    x0, x1 = (round(min(max(x * width + side * cut * width / 2, 0), width)) for side in (-1, 1))
+    y0, y1 = (round(min(max(y * height + side * cut * height / 2, 0), height)) for side in (-1, 1))
+    order = torch.randperm(len(images), generator=generator)
+    mixed = images.clone()
+    mixed[:, :, y0:y1, x0:x1] = images[order.to(images.device), :, y0:y1, x0:x1]
+    return mixed, order, 1 - (x1 - x0) * (y1 - y0) / (height * width)

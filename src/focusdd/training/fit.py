@@ -1,0 +1,142 @@
+"""`fit`: trains or fine-tunes a teacher or an extractor on a source."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from focusdd.checks import matched_outputs, sample_accuracy
+from focusdd.console import say
+from focusdd.errors import FocusError
+from focusdd.models import Model, autocast, load_model, normalise, pick_device
+from focusdd.run import Clock, open_stage
+from focusdd.settings import FitSettings
+from focusdd.sources.base import Source
+from focusdd.training.augment import crop_boxes, cutmix, flip, resized_crops
+from focusdd.training.checkpoint import new_net, save_checkpoint
+from focusdd.training.evaluate import evaluate
+from focusdd.training.loop import StepLoss, run_epochs, warm_cosine
+from focusdd.training.pixels import Pixels, load_source
+
+VERSION = 1
+_TEMPERATURE = 2.0
+_NOT_IN_KEY = {"device", "teacher"}
+
+
+def fit(
+    source: Source,
+    out: Path | str,
+    settings: FitSettings,
+    *,
+    val: Source | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Trains a model on a source and writes a `local-dir:` checkpoint folder.
+
+    Args:
+        val: where the accuracy is measured, once, with the final weights.
+
+    Returns:
+        The checkpoint folder.
+
+    Raises:
+        FocusError: an unknown model, weights that cannot be had, or a teacher that does not know the classes.
+    """
+    device = pick_device(settings.device)
+    if val is not None and val.classes != source.classes:
+        raise FocusError(f"{val.name} and {source.name} have other classes: give a validation folder of the same")
+    teacher = load_model(settings.teacher, device, settings.size) if settings.teacher else None
+    inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {})
+    clock = Clock()
+    with open_stage(
+        Path(out), "fit", VERSION, settings.model_dump(exclude=_NOT_IN_KEY), inputs, overwrite
+    ) as stage:
+        if stage.complete:
+            say(f"{out} is complete already: nothing to do")
+            return stage.out
+        outputs = None
+        if teacher is not None:
+            matched = matched_outputs(teacher, source, "teacher")
+            accuracy = sample_accuracy(teacher, matched, source, "teacher")
+            say(f"teacher {teacher.name}: {accuracy:.1%} top-1 on a sample of {source.name}")
+            outputs = torch.as_tensor(matched, device=device)
+        net, arguments = new_net(
+            settings.model, len(source.classes), settings.size, device, settings.pretrained, settings.seed
+        )
+        # a little larger than the crops, so that a crop is seldom enlarged
+        with clock.measure("read"):
+            pixels = load_source(source, round(settings.size * 1.25), "read")
+        average = copy.deepcopy(net) if settings.ema else None
+        with clock.measure("train"):
+            run_epochs(
+                net,
+                _loss(net, pixels, teacher, outputs, settings, device),
+                len(pixels),
+                epochs=settings.epochs,
+                batch_size=settings.batch_size,
+                lr=settings.lr,
+                weight_decay=settings.weight_decay,
+                rate=warm_cosine,
+                seed=settings.seed,
+                device=device,
+                checkpoint=stage.out / "resume.pt",
+                what="fit",
+                average=average,
+                decay=settings.ema,
+            )
+        kept = average if average is not None else net
+        facts = {"made_by": "focusdd fit", "source": source.name, "images": len(pixels), "val_top1": None}
+        if val is not None:
+            with clock.measure("evaluate"):
+                held_out = load_source(val, settings.size, "evaluate")
+                mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
+                score = evaluate(kept, held_out, mean, std, device, len(source.classes))
+            facts["val_top1"] = round(score.top1, 5)
+            say(f"{settings.model}: {score.top1:.1%} top-1 on {len(held_out)} images of {val.name}")
+        facts["settings"] = settings.model_dump(exclude=_NOT_IN_KEY)
+        save_checkpoint(
+            stage.out, kept, settings.model, source.classes, source.class_names, settings.size, arguments, facts
+        )
+        (stage.out / "resume.pt").unlink(missing_ok=True)
+        stage.finish({"val_top1": facts["val_top1"]})
+        clock.write(stage.out, device=str(device), epochs=settings.epochs, images=len(pixels))
+        return stage.out
+
+
+def _loss(
+    net: torch.nn.Module,
+    pixels: Pixels,
+    teacher: Model | None,
+    outputs: torch.Tensor | None,
+    settings: FitSettings,
+    device: torch.device,
+) -> StepLoss:
+    """Cross-entropy with the labels; with a teacher, half of it and half of the teacher's distribution."""
+    mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]  # type: ignore[index]
+
+    def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        batch = pixels.images[rows].to(device, non_blocking=True)
+        labels = pixels.labels[rows].to(device)
+        boxes = crop_boxes(len(batch), *batch.shape[-2:], settings.crop, generator)
+        batch = flip(resized_crops(batch, boxes, settings.size), generator)
+        order, share = None, 1.0
+        if torch.rand((), generator=generator) < settings.mixup:
+            batch, order, share = cutmix(batch, generator)
+        with autocast(device):
+            predicted = net(normalise(batch, mean, std))
+        predicted = predicted.float()
+        own = F.cross_entropy(predicted, labels, label_smoothing=0.1)
+        if order is not None:
+            other = F.cross_entropy(predicted, labels[order.to(device)], label_smoothing=0.1)
+            own = share * own + (1 - share) * other
+        if teacher is None or outputs is None:
+            return own
+        target = F.log_softmax(teacher.logits(batch)[:, outputs].clone() / _TEMPERATURE, 1)
+        student = F.log_softmax(predicted / _TEMPERATURE, 1)
+        soft = F.kl_div(student, target, reduction="batchmean", log_target=True) * _TEMPERATURE**2
+        return 0.5 * own + 0.5 * soft
+
+    return loss

@@ -1,0 +1,149 @@
+"""The training loop that student and teacher share: epochs, schedule, checkpoints.
+
+Every random choice of an epoch comes from (seed, epoch), so a run that was killed and resumed takes the very
+steps of an undisturbed one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from focusdd.console import progress
+from focusdd.errors import FocusError
+
+_SAVE_SECONDS = 20.0  # between checkpoints
+
+StepLoss = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
+"""loss(rows, generator): the loss of one batch, given by its row numbers."""
+Rate = Callable[[float], float]
+"""rate(t): learning rate over its peak at t in [0, 1) of the training."""
+
+
+def cosine(t: float) -> float:
+    """From 1 down to 0."""
+    return 0.5 * (1 + math.cos(math.pi * t))
+
+
+def half_cosine(t: float) -> float:
+    """From 1 down to 1/2, as RDED's code does."""
+    return 0.5 * (1 + math.cos(math.pi * t / 2))
+
+
+def warm_cosine(t: float) -> float:
+    """Linear over the first 5 %, then cosine to 0."""
+    return t / 0.05 if t < 0.05 else cosine((t - 0.05) / 0.95)
+
+
+def run_epochs(
+    net: nn.Module,
+    loss_of: StepLoss,
+    num_images: int,
+    *,
+    epochs: int,
+    batch_size: int,
+    lr: float,
+    weight_decay: float,
+    rate: Rate,
+    seed: int,
+    device: torch.device,
+    checkpoint: Path,
+    what: str,
+    average: nn.Module | None = None,
+    decay: float = 0.0,
+) -> None:
+    """Trains `net` in place with AdamW; resumes from `checkpoint` and removes it at the end.
+
+    A last batch of one image is dropped: batch norm needs two.
+
+    Args:
+        rate: learning rate over its peak, per step.
+        average: a copy of `net` that follows it as an exponential average with `decay`.
+    """
+    optimizer = torch.optim.AdamW(_groups(net, weight_decay), lr=lr)
+    models = {"net": net} | ({"average": average} if average is not None else {})
+    done = _restore(checkpoint, models, optimizer, device)
+    batches = len(list(_batches(torch.arange(num_images), batch_size)))
+    import time
+
+    saved = time.monotonic()
+    with progress(what, epochs, "epochs") as advance:
+        advance(done, "")
+        for epoch in range(done, epochs):
+            generator = torch.Generator().manual_seed(hash_seed(seed, epoch))
+            torch.manual_seed(hash_seed(seed, epoch))  # for layers that draw by themselves (drop path)
+            net.train()
+            order = torch.randperm(num_images, generator=generator)
+            total = torch.zeros((), device=device)
+            for number, rows in enumerate(_batches(order, batch_size)):
+                for group in optimizer.param_groups:
+                    group["lr"] = lr * rate((epoch + number / batches) / epochs)
+                loss = loss_of(rows, generator)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                total += loss.detach()
+                if average is not None:
+                    _follow(average, net, decay)
+            advance(1, f"loss {float(total) / batches:.4g}")
+            if not math.isfinite(float(total)):
+                raise FocusError(f"the loss is no longer a number after epoch {epoch + 1}: use a smaller --lr")
+            if time.monotonic() - saved > _SAVE_SECONDS and epoch + 1 < epochs:
+                _save(checkpoint, models, optimizer, epoch + 1)
+                saved = time.monotonic()
+
+
+def hash_seed(seed: int, epoch: int) -> int:
+    """A seed for one epoch, far from those of other seeds and epochs."""
+    return (seed * 1_000_003 + epoch) % 2**63
+
+
+def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Biases and normalisation weights do not decay."""
+    decayed = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def _batches(order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
+    for rows in order.split(size):
+        if len(rows) > 1:
+            yield rows
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
+    for mine, new in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if mine.is_floating_point():
+            mine.lerp_(new, 1 - decay)
+        else:
+            mine.copy_(new)
+
+
+def _save(path: Path, models: dict[str, nn.Module], optimizer: torch.optim.Optimizer, done: int) -> None:
+    import io
+
+    from focusdd.run import write_whole
+
+    buffer = io.BytesIO()
+    state = {name: model.state_dict() for name, model in models.items()}
+    torch.save({"models": state, "optimizer": optimizer.state_dict(), "done": done}, buffer)
+    write_whole(path, buffer.getvalue())
+
+
+def _restore(
+    path: Path, models: dict[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device
+) -> int:
+    """Epochs that the checkpoint holds; 0 without one."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, map_location=device, weights_only=True)
+    for name, model in models.items():
+        model.load_state_dict(state["models"][name])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["done"])

@@ -1,0 +1,101 @@
+"""Images in memory: decoded once to uint8, used by every epoch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from focusdd.console import progress, warn
+from focusdd.errors import FocusError
+from focusdd.images import UnreadableImage, decode, square
+from focusdd.sources.base import Source
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Decoded images with labels."""
+
+    images: torch.Tensor
+    """uint8 (n, 3, side, side)."""
+    labels: torch.Tensor
+    """int64 (n,)."""
+    skipped: tuple[tuple[str, str], ...]
+    """What could not be read: (key, reason)."""
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def load_source(source: Source, side: int, what: str) -> Pixels:
+    """Decodes a whole source, squashed to side x side; unreadable images are skipped, counted and listed.
+
+    Raises:
+        FocusError: it does not fit into memory, or nothing can be read.
+    """
+    jobs = [(record.key, record.label) for record in source.records]
+    return _load([(key, label, source) for key, label in jobs], side, what, source.name)
+
+
+def load_files(files: Sequence[tuple[Path, int]], side: int) -> Pixels:
+    """Decodes image files that must all be readable.
+
+    Raises:
+        FocusError: one is not.
+    """
+    pixels = _load([(str(path), label, None) for path, label in files], side, "read", "the distilled dataset")
+    if pixels.skipped:
+        name, reason = pixels.skipped[0]
+        raise FocusError(f"{name} {reason}: the distilled dataset is damaged, run `focusdd distill` again")
+    return pixels
+
+
+def _load(jobs: list[tuple[str, int, Source | None]], side: int, what: str, name: str) -> Pixels:
+    need = len(jobs) * 3 * side**2
+    if need > (free := _free_memory()) * 0.8:
+        raise FocusError(
+            f"{name} at {side} px needs {need / 2**30:.1f} GiB of memory, {free / 2**30:.1f} are free: "
+            "use a smaller --size"
+        )
+    images = torch.empty((len(jobs), 3, side, side), dtype=torch.uint8)
+
+    def load(job: tuple[int, tuple[str, int, Source | None]]) -> str:
+        row, (key, _, source) = job
+        try:
+            data = source.read(key) if source is not None else Path(key).read_bytes()
+            image = decode(data, least_side=side)[0]
+        except UnreadableImage as error:
+            return str(error)
+        images[row] = torch.from_numpy(square(image, side).transpose(2, 0, 1))
+        return ""
+
+    problems = []
+    with progress(what, len(jobs), "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for problem in pool.map(load, enumerate(jobs)):
+            problems.append(problem)
+            advance(1, "")
+    good = np.flatnonzero([not problem for problem in problems])
+    skipped = tuple((jobs[row][0], problem) for row, problem in enumerate(problems) if problem)
+    if not len(good):
+        raise FocusError(f"no image of {name} can be read; the first reason: {problems[0]}")
+    if skipped:
+        warn(f"{len(skipped)} images of {name} were skipped, the first: {skipped[0][0]} ({skipped[0][1]})")
+        images = images[torch.from_numpy(good)]
+    labels = torch.tensor([jobs[row][1] for row in good])
+    return Pixels(images, labels, skipped)
+
+
+def _free_memory() -> int:
+    """Bytes of memory that are free or easily freed."""
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
