@@ -78,7 +78,7 @@ def resize(image: Image.Image, width: int, height: int, box: Box | None = None) 
 
 def square(image: Image.Image, side: int) -> np.ndarray:
     """The whole image squashed to a side x side uint8 array of shape (side, side, 3)."""
-    return np.asarray(image.resize((side, side), Image.Resampling.BILINEAR))
+    return np.array(image.resize((side, side), Image.Resampling.BILINEAR))
 
 
 def letterbox(image: Image.Image, side: int) -> np.ndarray:
@@ -89,7 +89,7 @@ def letterbox(image: Image.Image, side: int) -> np.ndarray:
     canvas.paste(
         image.resize((width, height), Image.Resampling.BILINEAR), ((side - width) // 2, (side - height) // 2)
     )
-    return np.asarray(canvas)
+    return np.array(canvas)
 
 
 def encode(image: Image.Image, format: Literal["jpg", "png"], quality: int = 95) -> bytes:

@@ -65,7 +65,7 @@ def run_epochs(
         rate: learning rate over its peak, per step.
         average: a copy of `net` that follows it as an exponential average with `decay`.
     """
-    optimizer = torch.optim.AdamW(_groups(net, weight_decay), lr=lr)
+    optimizer = torch.optim.AdamW(_groups(net, weight_decay), lr=lr, fused=device.type in ("cpu", "cuda"))
     models = {"net": net} | ({"average": average} if average is not None else {})
     done = _restore(checkpoint, models, optimizer, device)
     batches = len(list(_batches(torch.arange(num_images), batch_size)))
