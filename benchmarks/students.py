@@ -24,7 +24,9 @@ COLUMNS = [
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("data")
     parser.add_argument("--extractor", required=True)
     parser.add_argument("--teacher", required=True)
@@ -66,7 +68,8 @@ def main() -> None:
                 "top1": result["top1"], "top5": result["top5"],
                 "teacher_top1_sample": round(result["teacher"]["sample_accuracy"], 4),
                 "seconds_distil": made["seconds_total"], "seconds_train": cost["seconds"]["train"],
-                "peak_memory_mb": cost["peak_memory_mb"], "commit": commit(), "torch": cost["versions"]["torch"],
+                "peak_memory_mb": cost["peak_memory_mb"], "commit": commit(),
+                "torch": cost["versions"]["torch"],
                 "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
             })  # fmt: skip
             print(f"{name}: {result['top1']:.1%}", flush=True)
@@ -76,7 +79,9 @@ def done(path: Path, run: dict[str, object]) -> bool:
     if not path.exists():
         return False
     with path.open() as file:
-        return any(all(row[name] == str(value) for name, value in run.items()) for row in csv.DictReader(file))
+        return any(
+            all(row[name] == str(value) for name, value in run.items()) for row in csv.DictReader(file)
+        )
 
 
 def append(path: Path, row: dict[str, object]) -> None:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from focusdd.pipeline import distill as distill
     from focusdd.errors import FocusError as FocusError
     from focusdd.focus.extract import extract as extract
+    from focusdd.pipeline import distill as distill
     from focusdd.reports.page import report as report
     from focusdd.run import status as status
     from focusdd.settings import DistillSettings as DistillSettings

@@ -76,7 +76,9 @@ def rded_plan(source: Source, settings: DistillSettings, teacher: Model) -> Plan
             found = []
             for start in range(0, len(jobs), 64):
                 batch = jobs[start : start + 64]
-                crops = [crop for crop in pool.map(lambda job: _crops(source, *job, tile), batch) if crop]
+                crops = [
+                    crop for crop in pool.map(lambda job: _crops(source, job[0], job[1], tile), batch) if crop
+                ]
                 advance(len(batch), "")
                 if not crops:
                     continue

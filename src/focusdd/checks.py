@@ -37,7 +37,11 @@ def matched_outputs(model: Model, source: Source, role: str) -> np.ndarray:
     """
     outputs = map_classes(model, source)
     if outputs is None:
-        known = "unnamed classes" if model.classes is None else f"{len(model.classes)} classes: {_few(model.classes)}"
+        known = (
+            "unnamed classes"
+            if model.classes is None
+            else f"{len(model.classes)} classes: {_few(model.classes)}"
+        )
         raise FocusError(
             f"the {role} {model.name!r} does not know the classes of {source.name} ({_few(source.classes)}); "
             f"it has {known}. Use a {role} trained on these classes, e.g. from `focusdd fit`"
@@ -55,7 +59,9 @@ def sample_accuracy(model: Model, outputs: np.ndarray, source: Source, role: str
 
     def load(record: Record) -> tuple[np.ndarray, int] | None:
         try:
-            return square(decode(source.read(record.key), model.input_size)[0], model.input_size), record.label
+            return square(
+                decode(source.read(record.key), model.input_size)[0], model.input_size
+            ), record.label
         except UnreadableImage:
             return None
 
@@ -69,7 +75,9 @@ def sample_accuracy(model: Model, outputs: np.ndarray, source: Source, role: str
     batches = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).split(64)
     choose = torch.as_tensor(outputs)
     predicted = torch.cat([model.logits(batch).cpu()[:, choose].argmax(1) for batch in batches]).numpy()
-    refuse_near_chance(predicted, np.array(labels), len(source.classes), f"{role} {model.name!r}", source.name)
+    refuse_near_chance(
+        predicted, np.array(labels), len(source.classes), f"{role} {model.name!r}", source.name
+    )
     return float((predicted == labels).mean())
 
 
@@ -92,7 +100,8 @@ def refuse_near_chance(
     else:
         cause = "it was trained on other classes, on another kind of image, or not at all"
     raise FocusError(
-        f"the {who} gets {accuracy:.1%} of {len(labels)} images of {where} right, chance is {chance:.1%}; {cause}"
+        f"the {who} gets {accuracy:.1%} of {len(labels)} images of {where} right, "
+        f"chance is {chance:.1%}; {cause}"
     )
 
 

@@ -88,9 +88,10 @@ def cut(source: Source, tile: Tile, width: int, height: int) -> Image.Image:
         raise FocusError(f"{tile.key} of {source.name} cannot be read any more: {error}") from error
     if found != [tile.width, tile.height]:
         raise FocusError(f"{tile.key} of {source.name} has changed: run `focusdd extract` again")
-    across, down = image.width / tile.width, image.height / tile.height
-    right, bottom = min(x1 * across, image.width), min(y1 * down, image.height)
-    return resize(image, width, height, (x0 * across, y0 * down, right, bottom))
+    # a pixel of a reduced image stands for 2, 4 or 8 of the original, the last of a row for what is left
+    factor = 2 ** round(math.log2(max(tile.width, tile.height) / max(image.size)))
+    right, bottom = min(x1 / factor, image.width), min(y1 / factor, image.height)
+    return resize(image, width, height, (x0 / factor, y0 / factor, right, bottom))
 
 
 def _metadata(file_name: str, tiles: list[Tile]) -> str:
@@ -105,5 +106,10 @@ def _metadata(file_name: str, tiles: list[Tile]) -> str:
         }
         for tile in tiles
     ]
-    row = {"file_name": file_name, "class_name": file_name.partition("/")[0], "tiles": described}
+    row = {
+        "file_name": file_name,
+        "label": tiles[0].label,  # Hugging Face takes none from the folders where there is a metadata file
+        "class_name": file_name.partition("/")[0],
+        "tiles": described,
+    }
     return json.dumps(row, ensure_ascii=False)

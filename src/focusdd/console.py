@@ -24,8 +24,8 @@ Advance = Callable[[int, str], None]
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str) -> Iterator[Advance]:
-    """Shows progress over `total` items while the block runs."""
+def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
+    """Shows progress over `total` items, `done` of them earlier, while the block runs."""
     if console.is_terminal:
         columns = (
             SpinnerColumn(),
@@ -37,29 +37,29 @@ def progress(what: str, total: int, unit: str) -> Iterator[Advance]:
             TextColumn("{task.fields[note]}"),
         )
         with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(what, total=total, rate="", note="")
-            start, done = time.monotonic(), 0
+            task = bar.add_task(what, total=total, completed=done, rate="", note="")
+            start, new = time.monotonic(), 0
 
             def advance(items: int, note: str = "") -> None:
-                nonlocal done
-                done += items
-                rate = done / max(time.monotonic() - start, 1e-9)
+                nonlocal new
+                new += items
+                rate = new / max(time.monotonic() - start, 1e-9)
                 bar.update(task, advance=items, rate=f"{rate:.3g} {unit}/s", note=note)
 
             yield advance
         return
     start = last = time.monotonic()
-    done = 0
+    new = 0
 
     def advance_plain(items: int, note: str = "") -> None:
-        nonlocal done, last
-        done += items
+        nonlocal new, last
+        new += items
         now = time.monotonic()
         if now - last >= _PLAIN_SECONDS:
             last = now
-            rate = done / (now - start)
-            left = (total - done) / max(rate, 1e-9)
-            say(f"{what}: {done}/{total}, {rate:.3g} {unit}/s, {left:.0f} s left {note}".rstrip())
+            rate = new / (now - start)
+            left = (total - done - new) / max(rate, 1e-9)
+            say(f"{what}: {done + new}/{total}, {rate:.3g} {unit}/s, {left:.0f} s left {note}".rstrip())
 
     yield advance_plain
 

@@ -59,7 +59,9 @@ def open_distilled(folder: Path | str) -> Distilled:
     if not (folder / "done.json").exists() or not (folder / "distilled.json").exists():
         if (folder / "stage.json").exists():
             raise FocusError(f"{folder} is unfinished or another stage's output: run `focusdd distill` again")
-        raise FocusError(f"{folder} is not a distilled dataset: make one with `focusdd distill SOURCE --out {folder}`")
+        raise FocusError(
+            f"{folder} is not a distilled dataset: make one with `focusdd distill SOURCE --out {folder}`"
+        )
     return Distilled(folder, read_json(folder / "distilled.json"))
 
 
@@ -68,11 +70,7 @@ def card(info: dict[str, Any]) -> str:
     settings = json.dumps(info["settings"], indent=1)
     images = info["ipc"] * len(info["classes"])
     extractor = info["extractor"]
-    by = (
-        f"Key patches by `{extractor['name']}` ({extractor['confidence']} accuracy {extractor['accuracy']:.1%})."
-        if extractor
-        else ""
-    )
+    by = f"Key patches by `{extractor['name']}` ({extractor['accuracy']:.1%} top-1)." if extractor else ""
     size = "n<1K" if images < 1000 else "1K<n<10K" if images < 10_000 else "10K<n<100K"
     return f"""---
 task_categories:
@@ -90,8 +88,9 @@ configs:
 ---
 # A distilled dataset
 
-{images} images of {info["size"]} x {info["size"]} pixels, {info["ipc"]} for each of {len(info["classes"])} classes,
-made by focusdd from {info["source_images"]:,} images with the method `{info["method"]}`. {by}
+{images} images of {info["size"]} x {info["size"]} pixels, {info["ipc"]} for each of
+{len(info["classes"])} classes, made by focusdd from {info["source_images"]:,} images
+with the method `{info["method"]}`. {by}
 
 - `train/<class>/`: the images. `torchvision.datasets.ImageFolder("train")`, timm and
   `datasets.load_dataset("imagefolder", data_dir=...)` read them as they are.

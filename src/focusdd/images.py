@@ -7,10 +7,11 @@ in pixels of the original upright image.
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, UnidentifiedImageError
 
 from focusdd.errors import FocusError
 
@@ -18,7 +19,21 @@ Box = tuple[float, float, float, float]
 
 # Bigger files are refused before they are decoded: a few kilobytes can unfold into gigabytes.
 MAX_PIXELS = 178_956_970
-_TURNED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+_ORIENTATION = 0x0112  # EXIF
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TURNED = {5, 6, 7, 8}  # those that swap width and height
+
+# What keeps an image from being decoded is the reason of UnreadableImage; what does not (damaged metadata, a
+# large size) is nobody's business. Set once and for all: filters cannot be changed while threads decode.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class UnreadableImage(FocusError):
@@ -43,16 +58,24 @@ def decode(data: bytes, least_side: int | None = None) -> tuple[Image.Image, int
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise UnreadableImage(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}")
-        if image.getexif().get(0x0112) in _TURNED:
-            width, height = height, width
         if least_side is not None:
             image.draft("RGB", (least_side, least_side))
-        image = ImageOps.exif_transpose(image)
+        reduced = image.size != (width, height)
+        image.load()
+        if not reduced:
+            width, height = image.size  # some formats turn themselves upright
+        orientation = image.getexif().get(_ORIENTATION)
+        if orientation in _TURNED:
+            width, height = height, width
+        if orientation in _UPRIGHT:
+            image = image.transpose(_UPRIGHT[orientation])
         return _to_rgb(image), width, height
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"more pixels than the limit of {MAX_PIXELS:,}") from error
     except UnreadableImage:
         raise
+    except UnidentifiedImageError as error:
+        raise UnreadableImage("not an image in any format known to Pillow") from error
     except Exception as error:  # decoders raise whatever their format makes them; all mean the same here
         raise UnreadableImage(f"cannot be decoded ({type(error).__name__}: {str(error)[:120]})") from error
 
@@ -60,14 +83,16 @@ def decode(data: bytes, least_side: int | None = None) -> tuple[Image.Image, int
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: Pillow would clip, not scale
         pixels = np.asarray(image, dtype=np.float64)
-        top = 65535.0 if image.mode.startswith("I") and pixels.max(initial=0) > 255 else 255.0
-        image = Image.fromarray(np.clip(pixels * (255.0 / top), 0, 255).astype(np.uint8))
-    if image.mode in ("P", "LA", "RGBA", "PA") and ("transparency" in image.info or image.mode != "P"):
+        wide = image.mode.startswith("I;16") or (image.mode == "I" and pixels.max(initial=0) > 255)
+        scaled = np.clip(pixels * (255 / 65535 if wide else 1.0), 0, 255)
+        image = Image.fromarray(np.rint(scaled).astype(np.uint8))
+    if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.new("RGB", rgba.size, (255, 255, 255))
         image.paste(rgba, mask=rgba.getchannel("A"))
-    image = image.convert("RGB")
-    image.load()
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    image.info.clear()  # so that comments and profiles are not written with the pixels later
     return image
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import timm
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from focusdd.errors import FocusError
@@ -60,8 +61,14 @@ def normalise(
     return torch.addcmul(shift, pixels.float(), scale).contiguous(memory_format=torch.channels_last)
 
 
+def normalisation(net: nn.Module) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """The mean and standard deviation, in [0, 1], that a timm network wants its input normalised with."""
+    config: Any = net.pretrained_cfg
+    return tuple(config["mean"]), tuple(config["std"])
+
+
 def pick_device(device: str) -> torch.device:
-    """"auto" is a GPU where there is one. Raises FocusError when the device asked for is not there."""
+    """ "auto" is a GPU where there is one. Raises FocusError when the device asked for is not there."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
@@ -105,21 +112,20 @@ def load_model(
         target = f"local-dir:{folder}"
     elif name.startswith("local-dir:") or "/" in name or folder.exists():
         raise FocusError(f"{folder} is not a checkpoint folder: it needs config.json and model.safetensors")
-    elif not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:4]
-        raise FocusError(f"timm knows no model {name!r}" + (f": did you mean {', '.join(near)}?" if near else ""))
     else:
+        require_known(name)
         target = name
-    net = _create(target, name, input_size, pretrained, options)
-    net = net.to(device=device, memory_format=torch.channels_last).eval()
-    settings = {**net.pretrained_cfg}
+    net, _ = create(target, name, input_size, pretrained, options)
+    net = net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    mean, std = normalisation(net)
+    own_size: int = net.pretrained_cfg["input_size"][-1]
     classes, names = _classes(config, net)
     return Model(
         net=net,
         name=name,
-        input_size=input_size or settings["input_size"][-1],
-        mean=settings["mean"],
-        std=settings["std"],
+        input_size=input_size or own_size,
+        mean=mean,
+        std=std,
         classes=classes,
         class_names=names,
         weights=_hash_weights(net),
@@ -127,17 +133,31 @@ def load_model(
     )
 
 
-def _create(
-    target: str, name: str, input_size: int | None, pretrained: bool, options: dict[str, Any]
-) -> nn.Module:
-    sized = {"img_size": input_size} if input_size else {}
+def create(
+    target: str, name: str, size: int | None, pretrained: bool, options: dict[str, Any]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Makes a timm network for inputs of this side in pixels, with the arguments that make it again.
+
+    Raises:
+        FocusError: the arguments do not fit the architecture, or its weights cannot be had.
+    """
+    arguments = {**options, **({"img_size": size} if size else {})}
     with offline_is_an_answer(name):
         try:
-            return timm.create_model(target, pretrained=pretrained, **options, **sized)
-        except TypeError as error:  # convolutional networks take any size and know no img_size
+            return timm.create_model(target, pretrained=pretrained, **arguments), arguments
+        except TypeError as error:
             if "img_size" not in str(error):
-                raise
-            return timm.create_model(target, pretrained=pretrained, **options)
+                raise FocusError(f"{name} does not take the arguments {arguments}: {error}") from error
+        del arguments["img_size"]  # convolutional networks take any size and know no img_size
+        return timm.create_model(target, pretrained=pretrained, **arguments), arguments
+
+
+def require_known(name: str) -> None:
+    """Raises FocusError, with names that are near, when timm knows no such model."""
+    if timm.is_model(name):
+        return
+    near = timm.list_models(f"*{name.split('_')[0].split('.')[0][:6]}*")[:4]
+    raise FocusError(f"timm knows no model {name!r}" + (f": did you mean {', '.join(near)}?" if near else ""))
 
 
 @contextmanager
@@ -147,7 +167,7 @@ def offline_is_an_answer(name: str) -> Iterator[None]:
         yield
     except FocusError:
         raise
-    except (RuntimeError, ValueError, OSError, KeyError, AssertionError, AttributeError) as error:
+    except (RuntimeError, ValueError, OSError, KeyError, AttributeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise FocusError(
             f"the weights of {name!r} cannot be loaded ({reason}): without a network, give a checkpoint "
@@ -167,11 +187,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _classes(
-    config: dict[str, Any], net: nn.Module
-) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+def _classes(config: dict[str, Any], net: nn.Module) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     count = getattr(net, "num_classes", 0)
-    labels = config.get("label_names") or net.pretrained_cfg.get("label_names")
+    labels = config.get("label_names")
     if labels and len(labels) == count:
         words = config.get("label_descriptions") or {}
         return tuple(labels), tuple(words.get(label, label) for label in labels)

@@ -37,8 +37,8 @@ def distill(
     """Makes a distilled dataset.
 
     Args:
-        index: what `extract` made of this source; made in `out`/index when it is not given and the method
-            needs one.
+        index: what `extract` made of this source; made in a folder `out`-index when it is not given and the
+            method needs one.
         views: how to extract when there is no index yet.
 
     Raises:
@@ -46,7 +46,6 @@ def distill(
     """
     settings, views, out = settings or DistillSettings(), views or ViewSettings(), Path(out)
     _check_layout(settings)
-    clock = Clock()
     used = settings.model_dump(exclude=_unused(settings))
     inputs = {"source": source.fingerprint}
     teacher = None
@@ -56,6 +55,7 @@ def distill(
     elif settings.method == "rded":
         teacher = _teacher(settings, views)
         inputs["teacher"] = teacher.weights
+    clock = Clock()
     with open_stage(out, "distill", VERSION, used, inputs, overwrite) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
@@ -118,8 +118,8 @@ def _index(
     if index.info["source"]["fingerprint"] != source.fingerprint:
         made_of = index.info["source"]["name"]
         raise FocusError(
-            f"the index {index.folder} was made of another source or an earlier state of it ({made_of}), not of "
-            f"{source.name} as it is now: run `focusdd extract` again"
+            f"the index {index.folder} was made of another source or an earlier state of it ({made_of}), "
+            f"not of {source.name} as it is now: run `focusdd extract` again"
         )
     return index
 

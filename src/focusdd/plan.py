@@ -21,10 +21,10 @@ SCHEMA = pa.schema(
         ("column", pa.int32()),
         ("kind", pa.string()),  # patch, view, crop (rded) or whole (random)
         ("key", pa.string()),  # source image
-        *((name, pa.float32()) for name in ("x0", "y0", "x1", "y1")),  # half-open, original pixels
+        *((name, pa.float64()) for name in ("x0", "y0", "x1", "y1")),  # half-open, original pixels
         ("width", pa.int32()),  # of the source image
         ("height", pa.int32()),
-        ("score", pa.float32()),  # what it was chosen by: realism, or minus the teacher's loss
+        ("score", pa.float64()),  # what it was chosen by: realism, or minus the teacher's loss
     ]
 )
 
@@ -68,7 +68,7 @@ class Plan:
     def from_table(cls, table: pa.Table) -> Plan:
         """The inverse of `table` (`short` is not kept)."""
         rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-        tiles = tuple(Tile(*row[:6], row[6:10], *row[10:]) for row in rows)
+        tiles = tuple(Tile._make((*row[:6], row[6:10], *row[10:])) for row in rows)
         return cls(1 + max(tile.row for tile in tiles), tiles)
 
 

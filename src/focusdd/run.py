@@ -13,14 +13,13 @@ import hashlib
 import json
 import os
 import platform
-import resource
 import shutil
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from focusdd import __version__
 from focusdd.errors import FocusError
@@ -29,6 +28,8 @@ try:
     import fcntl
 except ImportError:  # not a POSIX system: two processes on one folder are then not noticed
     fcntl = None  # type: ignore[assignment]
+
+_LOCK = ".focusdd.lock"  # in a stage's folder while a process works on it
 
 
 def hash_of(value: Any) -> str:
@@ -46,9 +47,12 @@ def write_whole(path: Path, data: bytes | str) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise FocusError(f"{path} cannot be written ({error.strerror})") from error
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise FocusError(f"{path} cannot be written ({error.strerror or error})") from error
+        raise
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -59,7 +63,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Reads a JSON file. Raises FocusError with the file's name when that fails."""
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise FocusError(f"there is no {path}") from error
     except (OSError, ValueError) as error:
@@ -111,19 +115,19 @@ def open_stage(
         raise FocusError(f"the folder {out} cannot be made ({error.strerror})") from error
     with _locked(out):
         known = out / "stage.json"
-        if known.exists():
-            before = read_json(known)
-            if before.get("key") != key:
+        (out / ".stage.json.tmp").unlink(missing_ok=True)  # of a run that was killed before it began
+        if before := _stage_in(out):
+            if before["key"] != key:
                 if not overwrite:
-                    raise FocusError(f"{out} {_difference(before, description)}: use another --out, or --overwrite")
+                    raise FocusError(
+                        f"{out} {_difference(before, description)}: use another --out, or --overwrite"
+                    )
                 _empty(out)
-        elif foreign := sorted(path.name for path in out.iterdir() if path.name != ".lock"):
+        elif foreign := sorted(path.name for path in out.iterdir() if path.name != _LOCK):
             raise FocusError(
                 f"{out} is not empty and was not made by focusdd {name} (it holds {foreign[0]!r}): "
                 "use another --out"
             )
-        elif overwrite:
-            _empty(out)
         for leftover in out.rglob(".*.tmp"):
             leftover.unlink()
         if not known.exists():
@@ -144,25 +148,60 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
     return f"was made by version {before.get('version')} of this stage, now {now['version']}"
 
 
+def _stage_in(out: Path) -> dict[str, Any] | None:
+    """What stage.json says; None without one, or when it is another program's."""
+    if not (out / "stage.json").exists():
+        return None
+    stage = read_json(out / "stage.json")
+    return stage if isinstance(stage, dict) and {"focusdd", "stage", "key"} <= stage.keys() else None
+
+
 def _empty(out: Path) -> None:
+    """Removes everything; whenever it is killed, the rest is still known as an unfinished stage."""
+    (out / "done.json").unlink(missing_ok=True)
     for path in out.iterdir():
-        if path.name != ".lock":
+        if path.name not in (_LOCK, "stage.json"):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    (out / "stage.json").unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def _locked(out: Path) -> Iterator[None]:
-    path = out / ".lock"
-    with path.open("w") as file:
-        if fcntl is not None:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise FocusError(f"{out} is in use by another focusdd process: wait for it to end") from error
+    path = out / _LOCK
+    try:
+        file = _lock(path)
+    except BlockingIOError as error:
+        raise FocusError(f"{out} is in use by another focusdd process: wait for it to end") from error
+    except OSError as error:
+        raise FocusError(f"the folder {out} cannot be written to ({error.strerror})") from error
+    with file:
         try:
             yield
         finally:
             path.unlink(missing_ok=True)
+
+
+def _lock(path: Path) -> IO[str]:
+    """Opens and locks a file; BlockingIOError when another process holds it."""
+    while True:
+        file = path.open("w")
+        try:
+            if fcntl is None:
+                return file
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise
+            except OSError:  # a file system without locks
+                return file
+            # the one who held it may have removed the file since it was opened: then it locks nobody out
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()
 
 
 class Clock:
@@ -193,10 +232,21 @@ class Clock:
             "date": time.strftime("%Y-%m-%d"),
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
             "seconds_total": round(time.perf_counter() - self._start, 2),
-            "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+            "peak_memory_mb": _peak_memory_mb(),
             **figures,
         }
         write_json(out / "run.json", run)
+
+
+def _peak_memory_mb() -> int | None:
+    """Most memory this process has held so far; None where the system does not say."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return round(
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    )
 
 
 def _version(package: str) -> str:
@@ -226,7 +276,9 @@ def status(folder: Path | str) -> list[StageStatus]:
     found = []
     for description in sorted(folder.rglob("stage.json")):
         out = description.parent
-        stage = read_json(description)["stage"]
+        if (known := _stage_in(out)) is None:
+            continue
+        stage = known["stage"]
         if (out / "done.json").exists():
             counts = read_json(out / "done.json")["counts"]
             detail = ", ".join(f"{name} {value}" for name, value in counts.items())

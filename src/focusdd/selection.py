@@ -20,8 +20,8 @@ _CHUNK = 8192  # images whose key patches are found at once
 def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
     """Chooses images by realism and lays out their key patches and views.
 
-    Each tile of a distilled image comes from another image. With `view_source` "same", the views show the
-    images whose patches are there already.
+    Each tile of a distilled image comes from another image, as long as a class has enough. With
+    `view_source` "same", the views show the images whose patches are there already.
 
     Args:
         tile: side of a tile in pixels.
@@ -31,7 +31,9 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
     """
     cells = settings.grid**2
     if settings.views > cells:
-        raise FocusError(f"views is {settings.views}, but a {settings.grid} x {settings.grid} grid has {cells} tiles")
+        raise FocusError(
+            f"views is {settings.views}, but a {settings.grid} x {settings.grid} grid has {cells} tiles"
+        )
     if settings.view_source == "same" and settings.views > cells - settings.views:
         raise FocusError(
             f"{settings.views} views of the images of {cells - settings.views} patches: use fewer --views, "
@@ -57,20 +59,26 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
         if not len(mine):
             raise FocusError(f"class {folder} has no readable image")
         order = _order(mine, score, settings, label)
-        need_views = settings.ipc * num_views
-        # views come from images that give no patch, as long as there are enough
+        need_patches, need_views = settings.ipc * num_patches, settings.ipc * num_views
         candidates = [
-            (image, number)
-            for image in order[: max(1, len(order) - need_views)]
+            (int(image), number)
+            for image in order
             for number in range(boxes.shape[1])
             if number == 0 or box_mass[image, number] > 0
         ]
-        used = {image for image, _ in candidates[: settings.ipc * num_patches]}
-        rest = [image for image in order if image not in used] or list(order)
-        if len(candidates) < settings.ipc * num_patches or len(rest) < need_views:
+        # views come from images that give no patch; where there are too few for both, each gets its part
+        spare = len(order) - need_views
+        if len({image for image, _ in candidates[:need_patches]}) > spare:
+            part = round(len(order) * num_patches / (num_patches + num_views))
+            spare = max(1, min(part, len(order) - 1))
+        givers = set(order[:spare].tolist())
+        candidates = [candidate for candidate in candidates if candidate[0] in givers]
+        dealt = _deal(candidates, settings.ipc, num_patches)
+        used = {image for drawn in dealt for image, _ in drawn}
+        rest = [image for image in order.tolist() if image not in used] or order.tolist()
+        if len(candidates) < need_patches or len(rest) < need_views:
             short.append(folder)
-        for number in range(settings.ipc):
-            drawn = [candidates[(number * num_patches + n) % len(candidates)] for n in range(num_patches)]
+        for number, drawn in enumerate(dealt):
             parts: list[tuple[Kind, int, Sequence[float]]] = [
                 ("patch", image, boxes[image, which]) for image, which in drawn
             ]
@@ -91,6 +99,22 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
     return Plan(settings.grid, tuple(tiles), tuple(short))
 
 
+def _deal(candidates: list[tuple[int, int]], hands: int, each: int) -> list[list[tuple[int, int]]]:
+    """Deals (image, patch) in order, from the start again at the end; a hand repeats no image if it can."""
+    waiting: list[tuple[int, int]] = []
+    dealt = []
+    for _ in range(hands):
+        hand: list[tuple[int, int]] = []
+        for _ in range(each):
+            held = {image for image, _ in hand}
+            if all(image in held for image, _ in waiting):
+                waiting += candidates
+            at = next((at for at, (image, _) in enumerate(waiting) if image not in held), 0)
+            hand.append(waiting.pop(at))
+        dealt.append(hand)
+    return dealt
+
+
 def _order(mine: np.ndarray, score: np.ndarray, settings: SelectSettings, label: int) -> np.ndarray:
     """Rows of one class in the order they are used: most realistic first, or drawn from the best `keep`."""
     order = mine[np.argsort(-score[mine], kind="stable")]
@@ -106,7 +130,9 @@ def _patches(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Boxes (n, K, 4), mass per box (n, K), mass (n,) and area (n,); from the index when it has them so."""
     stored = index.info["settings"]
-    wanted = PatchSettings(**{name: getattr(settings, name) for name in PatchSettings.model_fields}).model_dump()
+    wanted = PatchSettings(
+        **{name: getattr(settings, name) for name in PatchSettings.model_fields}
+    ).model_dump()
     if stored["tile"] == tile and all(stored[name] == value for name, value in wanted.items()):
         table = index.table(["patches", "mass", "area"])
         flat = table.column("patches").combine_chunks().flatten()

@@ -124,6 +124,8 @@ class FitSettings(Settings):
 
     model: str
     """Any timm model name."""
+    model_args: dict[str, Annotated[int | float | bool | str, Field(union_mode="left_to_right")]] = {}
+    """Arguments of the architecture, e.g. --model-args.depth 6 --model-args.patch-size 8."""
     size: Annotated[int, Field(ge=16, le=1024)] = 128
     """Side in pixels of the training views."""
     epochs: Annotated[int, Field(ge=1)] = 30
@@ -136,6 +138,8 @@ class FitSettings(Settings):
     """Weight decay."""
     crop: Share = 0.35
     """Smallest share of the image that a random resized crop shows."""
+    flip: bool = True
+    """Mirror half of the images; not for digits, letters or anything else with a left and a right."""
     mixup: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the batches that are mixed by CutMix."""
     pretrained: bool = False
@@ -143,7 +147,7 @@ class FitSettings(Settings):
     teacher: str = ""
     """Checkpoint or model to distil from (temperature 2), beside the labels."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Decay of an exponential average of the weights, which is then what is kept; 0 keeps the last weights."""
+    """Decay of an exponential average of the weights, which is then kept; 0 keeps the last weights."""
     device: Device = "auto"
     """Where the model runs."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -173,6 +177,8 @@ class TrainSettings(Settings):
     """Temperature of the teacher's and the student's distribution."""
     crop: Share = 0.5
     """Smallest share of a distilled image that a random resized crop shows."""
+    flip: bool = True
+    """Mirror half of the images; not for digits, letters or anything else with a left and a right."""
     shuffle_tiles: bool = True
     """Put the tiles of a distilled image in random order in every epoch."""
     mixup: Annotated[float, Field(ge=0, le=1)] = 1.0

@@ -59,7 +59,7 @@ def as_vit(net: nn.Module, name: str) -> ViT:
     embed = getattr(net, "patch_embed", None)
     if not isinstance(blocks, (nn.Sequential, nn.ModuleList)) or not hasattr(embed, "dynamic_feat_size"):
         raise FocusError(
-            f"the class attention of {name!r} cannot be read: it is no plain ViT. Use a ViT, DeiT, DINOv2/v3, "
+            f"the class attention of {name!r} cannot be read: it is no plain ViT. Use a ViT, DeiT, DINO, "
             "CLIP, SigLIP or EVA model of timm"
         )
     prefix = int(getattr(net, "num_prefix_tokens", 0))
@@ -106,10 +106,9 @@ class _Watch(TorchFunctionMode):
         prefix, kind = self.vit.prefix, self.vit.query
         pooling = kind == "pool" and self.calls == self.vit.depth
         lengths = (self.tokens, prefix + self.tokens) if pooling else (prefix + self.tokens,)
-        if key.shape[0] != self.batch or key.shape[-2] not in lengths:
-            self.problem = (
-                f"layer {self.calls} attends over groups of {key.shape[-2]} tokens, not over all {lengths[-1]}"
-            )
+        if key.ndim != 4 or key.shape[0] != self.batch or key.shape[-2] not in lengths:
+            seen = f"groups of {key.shape[-2]} tokens, not over all {lengths[-1]}"
+            self.problem = f"layer {self.calls} attends over {seen}"
         elif pooling:
             self.rows.append(_row(query.mean(-2, keepdim=True), key, None, scale))
         elif kind == "pool":

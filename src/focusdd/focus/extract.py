@@ -86,7 +86,12 @@ def extract(
 def patch_options(settings: ExtractSettings) -> PatchOptions:
     """The part of the settings that decides which windows are key patches."""
     return PatchOptions(
-        settings.window, settings.share, settings.tile, settings.max_upsample, settings.patches, settings.max_iou
+        settings.window,
+        settings.share,
+        settings.tile,
+        settings.max_upsample,
+        settings.patches,
+        settings.max_iou,
     )
 
 
@@ -107,7 +112,12 @@ def _part(stage: Stage, shard: int) -> Path:
 
 
 def _fill_parts(
-    stage: Stage, source: Source, model: Model, vit: ViT, outputs: np.ndarray | None, settings: ExtractSettings
+    stage: Stage,
+    source: Source,
+    model: Model,
+    vit: ViT,
+    outputs: np.ndarray | None,
+    settings: ExtractSettings,
 ) -> int:
     """Writes the parts that are not there yet; returns how many images were processed."""
     shards = math.ceil(len(source.records) / SHARD)
@@ -117,7 +127,9 @@ def _fill_parts(
     todo = [(shard, source.records[shard * SHARD : (shard + 1) * SHARD]) for shard in pending]
     total = sum(len(records) for _, records in todo)
     with progress("extract", total, "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        views = _views(source, [r for _, records in todo for r in records], model.input_size, settings.fit, pool)
+        views = _views(
+            source, [r for _, records in todo for r in records], model.input_size, settings.fit, pool
+        )
         for shard, records in todo:
             waited = computed = 0.0
             columns: list[dict[str, Any]] = []
@@ -148,7 +160,9 @@ def _views(
             image, width, height = decode(source.read(record.key), least_side=side)
         except UnreadableImage as error:
             return _View(record, None, 0, 0, str(error))
-        return _View(record, square(image, side) if fit == "squash" else letterbox(image, side), width, height, "")
+        return _View(
+            record, square(image, side) if fit == "squash" else letterbox(image, side), width, height, ""
+        )
 
     waiting: deque[Future[_View]] = deque()
     upcoming = iter(records)
@@ -200,7 +214,10 @@ def _rows(
         "mass": np.minimum(mass.sum(1), 1.0).astype(np.float32),
         "area": attention_area(from_bytes(stored), settings.share).astype(np.float32),
         "patches": [
-            [dict(zip(("x0", "y0", "x1", "y1", "mass"), (*box, share), strict=True)) for box, share in zip(*pair, strict=True)]
+            [
+                dict(zip(("x0", "y0", "x1", "y1", "mass"), (*box, share), strict=True))
+                for box, share in zip(*pair, strict=True)
+            ]
             for pair in zip(boxes.tolist(), mass.tolist(), strict=True)
         ],
         "attention": [grid.tobytes() for grid in stored],
@@ -215,7 +232,12 @@ def _table(columns: list[dict[str, Any]], model: Model) -> pa.Table:
 
 
 def _finish(
-    stage: Stage, source: Source, model: Model, vit: ViT, outputs: np.ndarray | None, settings: ExtractSettings
+    stage: Stage,
+    source: Source,
+    model: Model,
+    vit: ViT,
+    outputs: np.ndarray | None,
+    settings: ExtractSettings,
 ) -> None:
     """Fills in the probe's confidence, collects what was skipped, writes index.json and closes the stage."""
     parts = sorted((stage.out / "parts").glob("part-*.parquet"))
@@ -266,5 +288,7 @@ def _fill_confidence(index: Index, parts: list[Path], labels: np.ndarray, source
         rows = slice(row, row + len(table))
         row += len(table)
         for name, values in (("confidence", confidence), ("predicted", predicted)):
-            table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), [values[rows]])
+            table = table.set_column(
+                table.schema.get_field_index(name), table.schema.field(name), [values[rows]]
+            )
         write_part(part, table, read_skipped(part))

@@ -2,7 +2,7 @@
 
 Attention is taken as a density that is constant within a token. The share of it inside a window is then
 piecewise linear in the window's position, with bends where an edge crosses a token's border, so its maximum
-is found exactly by trying those positions alone.
+is found exactly by trying those positions alone. Of the windows that are as good, the best centred is taken.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import numpy as np
 from focusdd.focus.geometry import cumulative
 
 _BISECTIONS = 7  # of the window's side: to 1/128 of the range between the smallest and the whole image
-_TIE = 0.01  # windows within this share of the best are equal; the best centred of them is taken
+_TIE = 0.01  # windows within this share of the best are equal
+_NOTHING = 1e-12  # less attention than this is rounding
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ def key_patches(
     Returns:
         Boxes (B, patches, 4) float64 in original pixels, and the attention mass (B, patches) inside each.
         The n-th patch avoids the earlier ones: it is the window with the most of the attention that they
-        left, among those overlapping each by at most `max_iou`. Where none is left its mass is 0 and its
-        box equals the first.
+        left, among those overlapping each by at most `max_iou`. Where no such window or no attention is
+        left its mass is 0 and its box equals the first.
     """
     attention = np.asarray(attention, dtype=np.float64)
     sizes = np.asarray(sizes, dtype=np.float64)
@@ -51,11 +52,12 @@ def key_patches(
     total = cumulative(attention)
     side = most if options.window == "tile" else _smallest_side(total, sizes, least, most, options.share)
     extent = side[:, None] / sizes
+    share = options.share if options.window == "object" else 0.0
     boxes = np.empty((len(attention), options.patches, 4))
     mass = np.empty((len(attention), options.patches))
     left = attention
     for number in range(options.patches):
-        found, _ = _best_window(cumulative(left), extent, boxes[:, :number], options.max_iou)
+        found = _best_window(cumulative(left), extent, boxes[:, :number], options.max_iou, share)
         boxes[:, number] = found
         mass[:, number] = _mass(total, found[:, None, None, :])[:, 0, 0]
         if number:
@@ -63,7 +65,8 @@ def key_patches(
             boxes[none, number], mass[none, number] = boxes[none, 0], 0.0
         if number + 1 < options.patches:
             left = left * (1 - _token_cover(boxes[:, number], attention.shape[1:]))
-    return boxes * np.concatenate([sizes, sizes], axis=1)[:, None], np.clip(mass, 0.0, 1.0)
+    ends = np.concatenate([sizes, sizes], axis=1)[:, None]
+    return np.clip(boxes * ends, 0.0, ends), np.clip(mass, 0.0, 1.0)
 
 
 def _side_range(sizes: np.ndarray, options: PatchOptions) -> tuple[np.ndarray, np.ndarray]:
@@ -77,10 +80,9 @@ def _smallest_side(
     total: np.ndarray, sizes: np.ndarray, least: np.ndarray, most: np.ndarray, share: float
 ) -> np.ndarray:
     """Smallest side (B,) whose best window holds `share` of the attention; the largest when none does."""
-    nothing = np.empty((len(total), 0, 4))
 
     def enough(side: np.ndarray) -> np.ndarray:
-        return _best_window(total, side[:, None] / sizes, nothing, 1.0)[1] >= share
+        return _windows(total, side[:, None] / sizes)[1].max((1, 2)) >= share
 
     low, high = least, most
     fits = enough(least)
@@ -91,35 +93,61 @@ def _smallest_side(
     return np.where(fits, least, high)
 
 
-def _best_window(
-    total: np.ndarray, extent: np.ndarray, taken: np.ndarray, max_iou: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (B, 4) in shares of the image and their mass (B,); NaN where every window is too near `taken`.
+def _windows(total: np.ndarray, extent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The windows one of which is the best: boxes (B, R, C, 4) in shares of the image, and the mass in each.
 
     Args:
         total: cumulative attention (B, h + 1, w + 1).
         extent: (B, 2) width and height of the window in shares of the image.
-        taken: (B, K, 4) boxes that may be overlapped by an intersection over union of at most `max_iou`.
     """
-    h, w = total.shape[1] - 1, total.shape[2] - 1
-    x0 = _starts(w, extent[:, 0])
-    y0 = _starts(h, extent[:, 1])
+    x0 = _starts(total.shape[2] - 1, extent[:, 0])
+    y0 = _starts(total.shape[1] - 1, extent[:, 1])
     boxes = np.empty((len(total), y0.shape[1], x0.shape[1], 4))
     boxes[..., 0], boxes[..., 1] = x0[:, None, :], y0[:, :, None]
     boxes[..., 2] = boxes[..., 0] + extent[:, 0, None, None]
     boxes[..., 3] = boxes[..., 1] + extent[:, 1, None, None]
-    mass = _mass(total, boxes)
-    for box in np.moveaxis(taken, 1, 0):
-        mass[_iou(boxes, box[:, None, None, :]) > max_iou + 1e-9] = -1.0
-    flat = mass.reshape(len(mass), -1)
-    best = flat.max(1)
-    centre = _centroid(total, boxes.reshape(len(mass), -1, 4)[np.arange(len(mass)), flat.argmax(1)])
-    offset = (boxes[..., :2] + boxes[..., 2:]) / 2 - centre[:, None, None]
-    far = np.where(mass >= best[:, None, None] * (1 - _TIE), (offset**2).sum(-1), np.inf)
-    choice = far.reshape(len(mass), -1).argmin(1)
-    found = boxes.reshape(len(mass), -1, 4)[np.arange(len(mass)), choice]
-    found[best < 0] = np.nan
-    return found, best
+    return boxes, _mass(total, boxes)
+
+
+def _best_window(
+    total: np.ndarray, extent: np.ndarray, taken: np.ndarray, max_iou: float, share: float
+) -> np.ndarray:
+    """Boxes (B, 4) in shares of the image; NaN where no window with any attention is left.
+
+    Args:
+        total, extent: see `_windows`.
+        taken: (B, K, 4) boxes that may be overlapped by an intersection over union of at most `max_iou`.
+        share: mass that is not given up for a better centred window.
+    """
+
+    def allowed(boxes: np.ndarray) -> np.ndarray:
+        near = [_iou(boxes, box[:, None, None]) > max_iou + 1e-9 for box in np.moveaxis(taken, 1, 0)]
+        return ~np.any(near, axis=0) if near else np.ones(boxes.shape[:3], bool)
+
+    boxes, mass = _windows(total, extent)
+    mass[~allowed(boxes)] = -1.0
+    boxes, mass = boxes.reshape(len(mass), -1, 4), mass.reshape(len(mass), -1)
+    middle = (boxes[..., :2] + boxes[..., 2:]) / 2
+    best = mass.max(1)
+    least = best - np.abs(best) * _TIE
+    least = np.where(best >= share, np.maximum(least, share), least)
+    tied = mass >= least[:, None]
+
+    def around(point: np.ndarray) -> np.ndarray:
+        """The window with its middle there when it is one of the equals, else the nearest that is."""
+        start = np.clip(point - extent / 2, 0.0, np.maximum(1 - extent, 0.0))
+        exact = np.concatenate([start, start + extent], axis=1)
+        grid = exact[:, None, None]
+        good = (_mass(total, grid) >= least[:, None, None]) & allowed(grid)
+        far = np.where(tied, ((middle - point[:, None]) ** 2).sum(-1), np.inf)
+        return np.where(good[:, 0], exact, boxes[np.arange(len(mass)), far.argmin(1)])
+
+    # amid the equals first, for windows smaller than what they show; then on the attention in that window
+    first = np.where(tied[..., None], middle, np.inf).min(1)
+    last = np.where(tied[..., None], middle, -np.inf).max(1)
+    found = around(_centroid(total, around((first + last) / 2)))
+    found[best <= _NOTHING] = np.nan
+    return found
 
 
 def _starts(count: int, extent: np.ndarray) -> np.ndarray:
@@ -161,9 +189,19 @@ def _centroid(total: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     """Centre of mass (B, 2), x before y, of the attention inside boxes (B, 4), in shares of the image."""
     h, w = total.shape[1] - 1, total.shape[2] - 1
     inside = np.diff(np.diff(total, axis=1), axis=2) * _token_cover(boxes, (h, w))
-    mass = np.maximum(inside.sum((1, 2)), 1e-12)
-    x = (inside.sum(1) * ((np.arange(w) + 0.5) / w)).sum(1) / mass
-    y = (inside.sum(2) * ((np.arange(h) + 0.5) / h)).sum(1) / mass
+    mass = np.maximum(inside.sum((1, 2)), _NOTHING)
+
+    def middles(start: np.ndarray, end: np.ndarray, count: int) -> np.ndarray:
+        """Of the part of every token that is inside."""
+        edges = np.arange(count)
+        return (
+            (np.maximum(start[:, None] * count, edges) + np.minimum(end[:, None] * count, edges + 1))
+            / 2
+            / count
+        )
+
+    x = (inside.sum(1) * middles(boxes[:, 0], boxes[:, 2], w)).sum(1) / mass
+    y = (inside.sum(2) * middles(boxes[:, 1], boxes[:, 3], h)).sum(1) / mass
     return np.stack([x, y], axis=1)
 
 
@@ -172,10 +210,15 @@ def _token_cover(boxes: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
 
     def along(start: np.ndarray, end: np.ndarray, count: int) -> np.ndarray:
         edges = np.arange(count)
-        return np.clip(np.minimum(end[:, None] * count, edges + 1) - np.maximum(start[:, None] * count, edges), 0, 1)
+        return np.clip(
+            np.minimum(end[:, None] * count, edges + 1) - np.maximum(start[:, None] * count, edges), 0, 1
+        )
 
     boxes = np.nan_to_num(boxes)
-    return along(boxes[:, 1], boxes[:, 3], grid[0])[:, :, None] * along(boxes[:, 0], boxes[:, 2], grid[1])[:, None]
+    return (
+        along(boxes[:, 1], boxes[:, 3], grid[0])[:, :, None]
+        * along(boxes[:, 0], boxes[:, 2], grid[1])[:, None]
+    )
 
 
 def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -187,4 +230,4 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def attention_area(attention: np.ndarray, share: float) -> np.ndarray:
     """Share (B,) of the image covered by the fewest tokens that together hold `share` of the attention."""
     flat = -np.sort(-attention.reshape(len(attention), -1), axis=1)
-    return ((flat.cumsum(1) < share - 1e-9).sum(1) + 1.0) / flat.shape[1]
+    return np.minimum((flat.cumsum(1) < share - 1e-9).sum(1) + 1.0, flat.shape[1]) / flat.shape[1]

@@ -33,7 +33,7 @@ def cross_fitted_probabilities(
     counts = np.bincount(labels, minlength=num_classes)
     if counts.min() < 2:
         raise FocusError(
-            f"a probe needs two images of every class, class number {int(counts.argmin())} has {counts.min()}: "
+            f"a probe needs two images of every class, class {int(counts.argmin())} has {counts.min()}: "
             "use an extractor whose head knows the classes"
         )
     folds = _folds(labels)

@@ -7,12 +7,13 @@ so extraction can be checked and not only looked at.
 
 from __future__ import annotations
 
+import colorsys
 import io
 from functools import cache
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from focusdd.errors import FocusError
 from focusdd.images import Box
@@ -24,6 +25,9 @@ _SPLITS = {"train": 0, "val": 1}
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 
+_RIM = ((20, 20, 20), (245, 245, 245))  # objects stand out in photographs
+
+
 class DemoSource:
     """Generated images: `demo`, or `demo:<images per class>` for more or fewer than 200."""
 
@@ -33,7 +37,7 @@ class DemoSource:
         self.seed = seed
         self.per_class = per_class if split == "train" else max(1, per_class // 4)
         self.classes = tuple(f"{digit}-{name}" for digit, name in enumerate(_DIGITS))
-        self.class_names = _DIGITS
+        self.class_names: tuple[str, ...] = _DIGITS
         self.skipped: tuple[tuple[str, str], ...] = ()
         self.records = tuple(
             Record(f"{folder}/{number:05d}.jpg", label)
@@ -71,11 +75,16 @@ class DemoSource:
         x = int(rng.integers(0, background.width - mask.width + 1))
         y = int(rng.integers(0, background.height - mask.height + 1))
         place = (x, y, x + mask.width, y + mask.height)
-        behind = np.asarray(background.crop(place), dtype=np.float64).mean((0, 1))
-        # the ink is far from what lies behind it, as a foreground object's colour usually is
-        ink = np.where(behind < 128, rng.integers(190, 256, 3), rng.integers(0, 66, 3))
-        background.paste(tuple(int(value) for value in ink), place, mask)
+        background.paste(_RIM[int(rng.integers(2))], place, mask)
+        background.paste(_ink(rng, label), place, mask.filter(ImageFilter.MinFilter(5)))
         return background, tuple(float(value) for value in place)  # type: ignore[return-value]
+
+
+def _ink(rng: np.random.Generator, label: int) -> tuple[int, int, int]:
+    """A bright colour whose hue leans to the class, as objects of a kind look alike; it does not decide it."""
+    hue = (label / 10 + rng.uniform(-0.06, 0.06)) % 1
+    red, green, blue = colorsys.hsv_to_rgb(hue, rng.uniform(0.6, 1), rng.uniform(0.7, 1))
+    return round(red * 255), round(green * 255), round(blue * 255)
 
 
 def _background(rng: np.random.Generator, split: str) -> Image.Image:
@@ -95,14 +104,14 @@ def _background(rng: np.random.Generator, split: str) -> Image.Image:
 
 
 def _glyph(rng: np.random.Generator, label: int, split: str, side: int) -> Image.Image:
-    """The opacity of a turned digit, cut to its ink: mode L, its longer side 22 to 45 % of `side`."""
+    """The opacity of a turned digit, cut to its ink: mode L, the longer side 40 to 70 % of `side`."""
     images = _handwriting(split)[label]
     digit = Image.fromarray(images[int(rng.integers(len(images)))])
     digit = digit.resize((128, 128), Image.Resampling.BICUBIC)
     digit = digit.rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC, expand=True)
     digit = digit.point([min(255, max(0, (value - 70) * 3)) for value in range(256)])
     digit = digit.crop(digit.point([255 * (value > 80) for value in range(256)]).getbbox())
-    scale = rng.uniform(0.22, 0.45) * side / max(digit.size)
+    scale = rng.uniform(0.4, 0.7) * side / max(digit.size)
     return digit.resize((max(1, round(digit.width * scale)), max(1, round(digit.height * scale))))
 
 

@@ -7,13 +7,31 @@ import os
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from stat import S_ISREG
 
 from focusdd.errors import FocusError
 from focusdd.sources.base import Record
 from focusdd.sources.imagenet import class_name
 
 SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .jp2 .avif".split()
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".avif",
+    ]
 )
 _SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "test")}
 
@@ -29,15 +47,21 @@ class FolderSource:
         self.name = str(root)
         self.split = split
         self.root = _split_folder(root, split)
-        folders = sorted(
-            (entry.name for entry in os.scandir(self.root) if entry.is_dir() and entry.name[0] != "."),
-        )
+        try:
+            folders = sorted(entry.name for entry in _visible(self.root) if entry.is_dir())
+        except OSError as error:
+            raise FocusError(f"{self.root} cannot be read ({error.strerror})") from error
         if not folders:
             raise FocusError(f"{self.root} has no class folders: expected {self.root}/<class>/<image>.jpg")
         if len(folders) == 1:
             raise FocusError(
                 f"{self.root} has one class folder only, {folders[0]!r}: telling classes apart needs two"
             )
+        for folder in folders:
+            if not _is_unicode(folder):
+                raise FocusError(
+                    f"{self.root} has a class folder whose name is not valid unicode, {folder!a}: rename it"
+                )
         self.classes = tuple(folders)
         self.class_names = tuple(class_name(folder) for folder in folders)
         skipped: list[tuple[str, str]] = []
@@ -67,21 +91,47 @@ class FolderSource:
             raise FocusError(f"{self.root / key} cannot be read ({error.strerror})") from error
 
 
+def _visible(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if entry.name[0] != "."]
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _split_folder(root: Path, split: str) -> Path:
     for name in _SPLITS[split]:
-        if (root / name).is_dir():
+        if _is_split(root / name):
             return root / name
-    others = [name for names in _SPLITS.values() for name in names if (root / name).is_dir()]
-    if split == "val" and any(name in _SPLITS["train"] for name in others):
-        raise FocusError(f"{root} has {others[0]}/ but no val/: give the folder of validation images")
+    others = [name for names in _SPLITS.values() for name in names if _is_split(root / name)]
+    if others:
+        images = "training" if split == "train" else "validation"
+        raise FocusError(f"{root} has {others[0]}/ but no {split}/: give the folder of {images} images")
     return root
 
 
-def _walk(
-    root: Path, folder: str, skipped: list[tuple[str, str]]
-) -> Iterator[tuple[str, os.stat_result]]:
-    """Image files below root/folder in sorted order; links to folders are followed once each."""
-    seen: set[tuple[int, int]] = set()
+def _is_split(folder: Path) -> bool:
+    """Whether it holds classes: a folder named "train" or "test" may be one itself, full of images."""
+    if not folder.is_dir():
+        return False
+    entries = _visible(folder)
+    return any(entry.is_dir() for entry in entries) or not any(
+        Path(entry.name).suffix.lower() in SUFFIXES for entry in entries
+    )
+
+
+def _walk(root: Path, folder: str, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, os.stat_result]]:
+    """Image files below root/folder in sorted order; links to folders are followed once each.
+
+    A link to a folder that holds the root is not followed: it would bring in the other classes.
+    """
+    above = root.resolve()
+    seen = {(stat.st_dev, stat.st_ino) for stat in (path.stat() for path in (above, *above.parents))}
 
     def visit(path: Path) -> Iterator[tuple[str, os.stat_result]]:
         stat = path.stat()
@@ -89,22 +139,23 @@ def _walk(
             skipped.append((path.relative_to(root).as_posix(), "a link back to a folder already read"))
             return
         seen.add((stat.st_dev, stat.st_ino))
-        for name in sorted(entry.name for entry in os.scandir(path) if entry.name[0] != "."):
+        for name in sorted(entry.name for entry in _visible(path)):
+            if not _is_unicode(name):
+                skipped.append((ascii(name), "its name is not valid unicode"))
+                continue
             child = path / name
+            key = child.relative_to(root).as_posix()
             try:
                 if child.is_dir():
                     yield from visit(child)
                     continue
                 stat = child.stat()
-                key = child.relative_to(root).as_posix()
-                key.encode()
-            except UnicodeEncodeError:
-                skipped.append((ascii(name), "its name is not valid unicode"))
-                continue
             except OSError as error:
-                skipped.append((child.relative_to(root).as_posix(), error.strerror or "cannot be read"))
+                skipped.append((key, error.strerror or "cannot be read"))
                 continue
-            if child.suffix.lower() in SUFFIXES:
+            if not S_ISREG(stat.st_mode):
+                skipped.append((key, "not a file"))
+            elif child.suffix.lower() in SUFFIXES:
                 yield key, stat
             else:
                 skipped.append((key, f"not an image by its suffix {child.suffix!r}"))

@@ -6,9 +6,45 @@ Images are [0, 255] tensors (B, 3, H, W); every random choice comes from the gen
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torchvision.ops import roi_align
+
+
+class Mixed(NamedTuple):
+    """A batch in which a part of every image may come from another image of the batch."""
+
+    images: torch.Tensor
+    order: torch.Tensor
+    """(B,): where the other part of every image comes from."""
+    share: float
+    """Share of every image that is its own."""
+
+
+def augment(
+    images: torch.Tensor, size: int, smallest: float, flipped: bool, mixed: float, generator: torch.Generator
+) -> Mixed:
+    """Random resized crops (B, 3, size, size), mirrored at random, and mixed with probability `mixed`."""
+    height, width = images.shape[-2:]
+    images = resized_crops(images, crop_boxes(len(images), height, width, smallest, generator), size)
+    if flipped:
+        images = flip(images, generator)
+    if torch.rand((), generator=generator) < mixed:
+        return cutmix(images, generator)
+    return Mixed(images, torch.arange(len(images)), 1.0)
+
+
+def mixed_cross_entropy(
+    predicted: torch.Tensor, labels: torch.Tensor, batch: Mixed, smoothing: float = 0.0
+) -> torch.Tensor:
+    """Cross-entropy with the labels (B,) of both parts of every image, weighted by their shares."""
+    own = F.cross_entropy(predicted, labels, label_smoothing=smoothing)
+    if batch.share == 1.0:
+        return own
+    other = F.cross_entropy(predicted, labels[batch.order.to(labels.device)], label_smoothing=smoothing)
+    return batch.share * own + (1 - batch.share) * other
 
 
 def shuffle_tiles(images: torch.Tensor, grid: int, generator: torch.Generator) -> torch.Tensor:
@@ -56,12 +92,8 @@ def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return torch.where(mirrored[:, None, None, None], images.flip(-1), images)
 
 
-def cutmix(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """CutMix (Yun et al., 2019) with one box for the batch and a uniform share.
-
-    Returns:
-        The mixed images, the order (B,) of the images pasted in, and the share of the original kept.
-    """
+def cutmix(images: torch.Tensor, generator: torch.Generator) -> Mixed:
+    """CutMix (Yun et al., 2019) with one box for the batch and a uniform share."""
     height, width = images.shape[-2:]
     share, x, y = torch.rand(3, generator=generator).tolist()
     cut = math.sqrt(1 - share)
@@ -70,4 +102,4 @@ def cutmix(images: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tens
     order = torch.randperm(len(images), generator=generator)
     mixed = images.clone()
     mixed[:, :, y0:y1, x0:x1] = images[order.to(images.device), :, y0:y1, x0:x1]
-    return mixed, order, 1 - (x1 - x0) * (y1 - y0) / (height * width)
+    return Mixed(mixed, order, 1 - (x1 - x0) * (y1 - y0) / (height * width))

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from focusdd.models import create, require_known
 from focusdd.run import write_json, write_whole
 
 
@@ -60,30 +61,21 @@ def save_checkpoint(
 
 
 def new_net(
-    name: str, num_classes: int, size: int, device: torch.device, pretrained: bool, seed: int
+    name: str,
+    num_classes: int,
+    size: int,
+    device: torch.device,
+    seed: int,
+    pretrained: bool = False,
+    model_args: dict[str, Any] | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """A network to train, with the arguments that make it again.
 
     Raises:
         FocusError: timm knows no such model, or its weights cannot be had.
     """
-    import timm
-
-    from focusdd.errors import FocusError
-    from focusdd.models import offline_is_an_answer
-
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('_')[0].split('.')[0]}*")[:4]
-        raise FocusError(f"timm knows no model {name!r}" + (f": did you mean {', '.join(near)}?" if near else ""))
+    require_known(name)
     torch.manual_seed(seed)
-    options: dict[str, Any] = {"num_classes": num_classes}
-    with offline_is_an_answer(name):
-        try:
-            arguments = {"img_size": size}
-            net = timm.create_model(name, pretrained=pretrained, **options, **arguments)
-        except TypeError as error:  # convolutional networks take any size and know no img_size
-            if "img_size" not in str(error):
-                raise
-            arguments = {}
-            net = timm.create_model(name, pretrained=pretrained, **options)
-    return net.to(device=device, memory_format=torch.channels_last), arguments
+    net, arguments = create(name, name, size, pretrained, {"num_classes": num_classes, **(model_args or {})})
+    del arguments["num_classes"]
+    return net.to(device=device, memory_format=torch.channels_last), arguments  # type: ignore[call-overload]

@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from focusdd.checks import matched_outputs, sample_accuracy
 from focusdd.console import say
 from focusdd.errors import FocusError
-from focusdd.models import Model, autocast, load_model, normalise, pick_device
+from focusdd.models import Model, autocast, load_model, normalisation, normalise, pick_device
 from focusdd.run import Clock, open_stage
 from focusdd.settings import FitSettings
 from focusdd.sources.base import Source
-from focusdd.training.augment import crop_boxes, cutmix, flip, resized_crops
+from focusdd.training.augment import augment, mixed_cross_entropy
 from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, run_epochs, warm_cosine
@@ -47,7 +47,9 @@ def fit(
     """
     device = pick_device(settings.device)
     if val is not None and val.classes != source.classes:
-        raise FocusError(f"{val.name} and {source.name} have other classes: give a validation folder of the same")
+        raise FocusError(
+            f"{val.name} and {source.name} have other classes: give a validation folder of the same"
+        )
     teacher = load_model(settings.teacher, device, settings.size) if settings.teacher else None
     inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {})
     clock = Clock()
@@ -64,7 +66,13 @@ def fit(
             say(f"teacher {teacher.name}: {accuracy:.1%} top-1 on a sample of {source.name}")
             outputs = torch.as_tensor(matched, device=device)
         net, arguments = new_net(
-            settings.model, len(source.classes), settings.size, device, settings.pretrained, settings.seed
+            settings.model,
+            len(source.classes),
+            settings.size,
+            device,
+            settings.seed,
+            settings.pretrained,
+            {name.replace("-", "_"): value for name, value in settings.model_args.items()},
         )
         # a little larger than the crops, so that a crop is seldom enlarged
         with clock.measure("read"):
@@ -92,13 +100,20 @@ def fit(
         if val is not None:
             with clock.measure("evaluate"):
                 held_out = load_source(val, settings.size, "evaluate")
-                mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
+                mean, std = normalisation(net)
                 score = evaluate(kept, held_out, mean, std, device, len(source.classes))
             facts["val_top1"] = round(score.top1, 5)
             say(f"{settings.model}: {score.top1:.1%} top-1 on {len(held_out)} images of {val.name}")
         facts["settings"] = settings.model_dump(exclude=_NOT_IN_KEY)
         save_checkpoint(
-            stage.out, kept, settings.model, source.classes, source.class_names, settings.size, arguments, facts
+            stage.out,
+            kept,
+            settings.model,
+            source.classes,
+            source.class_names,
+            settings.size,
+            arguments,
+            facts,
         )
         (stage.out / "resume.pt").unlink(missing_ok=True)
         stage.finish({"val_top1": facts["val_top1"]})
@@ -115,26 +130,18 @@ def _loss(
     device: torch.device,
 ) -> StepLoss:
     """Cross-entropy with the labels; with a teacher, half of it and half of the teacher's distribution."""
-    mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]  # type: ignore[index]
+    mean, std = normalisation(net)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         batch = pixels.images[rows].to(device, non_blocking=True)
         labels = pixels.labels[rows].to(device)
-        boxes = crop_boxes(len(batch), *batch.shape[-2:], settings.crop, generator)
-        batch = flip(resized_crops(batch, boxes, settings.size), generator)
-        order, share = None, 1.0
-        if torch.rand((), generator=generator) < settings.mixup:
-            batch, order, share = cutmix(batch, generator)
+        mixed = augment(batch, settings.size, settings.crop, settings.flip, settings.mixup, generator)
         with autocast(device):
-            predicted = net(normalise(batch, mean, std))
-        predicted = predicted.float()
-        own = F.cross_entropy(predicted, labels, label_smoothing=0.1)
-        if order is not None:
-            other = F.cross_entropy(predicted, labels[order.to(device)], label_smoothing=0.1)
-            own = share * own + (1 - share) * other
+            predicted = net(normalise(mixed.images, mean, std)).float()
+        own = mixed_cross_entropy(predicted, labels, mixed, smoothing=0.1)
         if teacher is None or outputs is None:
             return own
-        target = F.log_softmax(teacher.logits(batch)[:, outputs].clone() / _TEMPERATURE, 1)
+        target = F.log_softmax(teacher.logits(mixed.images)[:, outputs].clone() / _TEMPERATURE, 1)
         student = F.log_softmax(predicted / _TEMPERATURE, 1)
         soft = F.kl_div(student, target, reduction="batchmean", log_target=True) * _TEMPERATURE**2
         return 0.5 * own + 0.5 * soft

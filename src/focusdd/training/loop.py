@@ -6,7 +6,9 @@ steps of an undisturbed one.
 
 from __future__ import annotations
 
+import io
 import math
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from torch import nn
 
 from focusdd.console import progress
 from focusdd.errors import FocusError
+from focusdd.run import write_whole
 
 _SAVE_SECONDS = 20.0  # between checkpoints
 
@@ -69,11 +72,8 @@ def run_epochs(
     models = {"net": net} | ({"average": average} if average is not None else {})
     done = _restore(checkpoint, models, optimizer, device)
     batches = len(list(_batches(torch.arange(num_images), batch_size)))
-    import time
-
     saved = time.monotonic()
-    with progress(what, epochs, "epochs") as advance:
-        advance(done, "")
+    with progress(what, epochs, "epochs", done) as advance:
         for epoch in range(done, epochs):
             generator = torch.Generator().manual_seed(hash_seed(seed, epoch))
             torch.manual_seed(hash_seed(seed, epoch))  # for layers that draw by themselves (drop path)
@@ -92,7 +92,9 @@ def run_epochs(
                     _follow(average, net, decay)
             advance(1, f"loss {float(total) / batches:.4g}")
             if not math.isfinite(float(total)):
-                raise FocusError(f"the loss is no longer a number after epoch {epoch + 1}: use a smaller --lr")
+                raise FocusError(
+                    f"the loss is no longer a number after epoch {epoch + 1}: use a smaller --lr"
+                )
             if time.monotonic() - saved > _SAVE_SECONDS and epoch + 1 < epochs:
                 _save(checkpoint, models, optimizer, epoch + 1)
                 saved = time.monotonic()
@@ -126,10 +128,6 @@ def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
 
 
 def _save(path: Path, models: dict[str, nn.Module], optimizer: torch.optim.Optimizer, done: int) -> None:
-    import io
-
-    from focusdd.run import write_whole
-
     buffer = io.BytesIO()
     state = {name: model.state_dict() for name, model in models.items()}
     torch.save({"models": state, "optimizer": optimizer.state_dict(), "done": done}, buffer)

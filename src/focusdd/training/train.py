@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from focusdd.checks import matched_outputs, sample_accuracy
 from focusdd.console import say
 from focusdd.dataset import Distilled, open_distilled
 from focusdd.errors import FocusError
-from focusdd.models import Model, autocast, load_model, normalise, pick_device
+from focusdd.models import Model, autocast, load_model, normalisation, normalise, pick_device
 from focusdd.run import Clock, open_stage, read_json, write_json
 from focusdd.settings import TrainSettings
 from focusdd.sources.base import Source
-from focusdd.training.augment import crop_boxes, cutmix, flip, resized_crops, shuffle_tiles
+from focusdd.training.augment import augment, mixed_cross_entropy, shuffle_tiles
 from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, half_cosine, run_epochs
@@ -73,7 +74,7 @@ def train(
         with clock.measure("read"):
             pixels = load_files(distilled.files(), distilled.info["size"])
         net, arguments = new_net(
-            settings.student, len(distilled.classes), settings.size, device, False, settings.seed
+            settings.student, len(distilled.classes), settings.size, device, settings.seed
         )
         loss = _loss(net, pixels, distilled.info["grid"], teacher, outputs, settings, device)
         with clock.measure("train"):
@@ -93,27 +94,46 @@ def train(
             )
         with clock.measure("evaluate"):
             held_out = load_source(val, settings.size, "evaluate")
-            mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]
+            mean, std = normalisation(net)
             score = evaluate(net, held_out, mean, std, device, len(distilled.classes))
         result = {
             "student": settings.student,
             "top1": round(score.top1, 5),
             "top5": round(score.top5, 5),
-            "per_class": dict(zip(distilled.classes, (round(share, 4) for share in score.per_class), strict=True)),
-            "val": {"name": val.name, "images": len(held_out), "skipped": [list(i) for i in held_out.skipped]},
-            "distilled": {name: distilled.info[name] for name in ("key", "method", "ipc", "size", "grid", "seed")},
+            "per_class": dict(
+                zip(distilled.classes, (_rounded(share) for share in score.per_class), strict=True)
+            ),
+            "val": {
+                "name": val.name,
+                "images": len(held_out),
+                "skipped": [list(i) for i in held_out.skipped],
+            },
+            "distilled": {
+                name: distilled.info[name] for name in ("key", "method", "ipc", "size", "grid", "seed")
+            },
             "teacher": {"name": teacher.name, "sample_accuracy": accuracy} if teacher is not None else None,
             "settings": own,
         }
         facts = {"made_by": "focusdd train", "top1": result["top1"], "distilled": result["distilled"]}
         save_checkpoint(
-            stage.out, net, settings.student, distilled.classes, val.class_names, settings.size, arguments, facts
+            stage.out,
+            net,
+            settings.student,
+            distilled.classes,
+            val.class_names,
+            settings.size,
+            arguments,
+            facts,
         )
         write_json(stage.out / "result.json", result)
         (stage.out / "resume.pt").unlink(missing_ok=True)
         stage.finish({"top1": result["top1"], "top5": result["top5"]})
         clock.write(stage.out, device=str(device), epochs=settings.epochs, images=len(pixels))
         return result
+
+
+def _rounded(share: float) -> float | None:
+    return None if math.isnan(share) else round(share, 4)
 
 
 def _teacher(settings: TrainSettings, device: torch.device) -> Model | None:
@@ -135,29 +155,21 @@ def _loss(
 ) -> StepLoss:
     """The loss of one batch: augment, ask the teacher about the very crops the student sees, compare."""
     images, labels = pixels.images.to(device), pixels.labels.to(device)
-    mean, std = net.pretrained_cfg["mean"], net.pretrained_cfg["std"]  # type: ignore[index]
+    mean, std = normalisation(net)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         rows = rows.to(device)
         batch = images[rows]
         if settings.shuffle_tiles:
             batch = shuffle_tiles(batch, grid, generator)
-        boxes = crop_boxes(len(batch), *batch.shape[-2:], settings.crop, generator)
-        batch = flip(resized_crops(batch, boxes, settings.size), generator)
-        order, share = None, 1.0
-        if torch.rand((), generator=generator) < settings.mixup:
-            batch, order, share = cutmix(batch, generator)
+        mixed = augment(batch, settings.size, settings.crop, settings.flip, settings.mixup, generator)
         with autocast(device):
-            predicted = net(normalise(batch, mean, std))
+            predicted = net(normalise(mixed.images, mean, std)).float()
         if teacher is not None and outputs is not None:
-            target = teacher.logits(batch)[:, outputs].clone()
-            log_student = F.log_softmax(predicted.float() / settings.temperature, 1)
+            target = teacher.logits(mixed.images)[:, outputs].clone()
+            log_student = F.log_softmax(predicted / settings.temperature, 1)
             log_teacher = F.log_softmax(target / settings.temperature, 1)
             return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
-        hard = labels[rows]
-        own = F.cross_entropy(predicted.float(), hard)
-        if order is None:
-            return own
-        return share * own + (1 - share) * F.cross_entropy(predicted.float(), hard[order.to(device)])
+        return mixed_cross_entropy(predicted, labels[rows], mixed)
 
     return loss

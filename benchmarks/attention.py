@@ -1,0 +1,83 @@
+"""Cost of class attention: a plain forward, the same with class attention, and with the full matrix.
+
+    python benchmarks/attention.py [--model vit_small_patch16_224] [--size 224] [--batch 64]
+
+The three take turns in every round; the ratios are medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import timm
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from focusdd.focus.attention import AttentionOptions, as_vit, class_attention
+from focusdd.models import autocast, pick_device
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="vit_small_patch16_224")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    device = pick_device(options.device)
+    torch.manual_seed(0)
+    net = timm.create_model(options.model, img_size=options.size, num_classes=10).to(device).eval()
+    vit = as_vit(net, options.model)
+    images = torch.randn(options.batch, 3, options.size, options.size, device=device)
+
+    def materialised() -> None:
+        kept = []
+        hooks = [
+            module.register_forward_hook(lambda _, inputs, __: kept.append(inputs[0][:, :, 0]))
+            for name, module in net.named_modules()
+            if name.endswith("attn.attn_drop")
+        ]
+        fused(False)
+        net.forward_features(images)
+        fused(True)
+        for hook in hooks:
+            hook.remove()
+        assert len(kept) == vit.depth
+
+    def fused(on: bool) -> None:
+        for module in net.modules():
+            if hasattr(module, "fused_attn"):
+                module.fused_attn = on
+
+    ways: dict[str, Callable[[], object]] = {
+        "plain forward": lambda: net.forward_features(images),
+        "with class attention": lambda: class_attention(vit, images, AttentionOptions()),
+        "with the N x N matrix": materialised,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    with torch.inference_mode(), autocast(device):
+        for turn in range(options.rounds + 2):
+            for name, way in ways.items():
+                start = time.perf_counter()
+                way()
+                if device.type == "cuda":
+                    torch.cuda.synchronize()
+                if turn >= 2:
+                    seconds[name].append(time.perf_counter() - start)
+    plain = seconds["plain forward"]
+    table = Table("way", "ms per batch", "of the plain forward", title=f"{options.model}, {options.size} px")
+    for name, times in seconds.items():
+        ratio = statistics.median(mine / base for mine, base in zip(times, plain, strict=True))
+        table.add_row(name, f"{statistics.median(times) * 1000:.1f}", f"{ratio:.3f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+"""Do key patches find the object? Every way to aggregate attention, on generated images with true boxes.
+
+    python benchmarks/coverage.py [--extractor CHECKPOINT] [--images 1000]
+
+A row is an extraction; the figures are the shares of images whose first key patch, or a random window of its
+size, covers at least 80 % of the object's box, and the mean side of the patch over the shorter side.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from focusdd import ExtractSettings, extract
+from focusdd.demo import WEIGHTS
+from focusdd.focus.coverage import object_coverage
+from focusdd.sources import DemoSource
+
+WAYS: list[dict] = [
+    {"attention": "last"},
+    {"attention": "mean", "layers": 2},
+    {"attention": "mean"},
+    {"attention": "mean", "heads": "max"},
+    {"attention": "ema"},
+    {"attention": "rollout"},
+    {"window": "tile"},
+    {"share": 0.5},
+    {"share": 0.8},
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--extractor", default=str(WEIGHTS / "vit"))
+    parser.add_argument("--images", type=int, default=1000)
+    options = parser.parse_args()
+    source = DemoSource(options.images // 10)
+    table = Table("extraction", "key patch", "random window", "side", title=f"{options.images} demo images")
+    for way in WAYS:
+        with tempfile.TemporaryDirectory() as folder:
+            settings = ExtractSettings(extractor=options.extractor, tile=64, **way)
+            index = extract(source, Path(folder) / "index", settings)
+            found = object_coverage(index, source)
+            rows = index.table(["width", "height", "patches"]).to_pylist()
+            side = np.mean(
+                [(r["patches"][0]["x1"] - r["patches"][0]["x0"]) / min(r["width"], r["height"]) for r in rows]
+            )
+        name = ", ".join(f"{key} {value}" for key, value in way.items())
+        table.add_row(name, f"{found.patch:.1%}", f"{found.random:.1%}", f"{side:.2f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

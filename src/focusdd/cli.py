@@ -1,0 +1,239 @@
+"""The command line: arguments in, one call, words out."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Toml
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from focusdd import __version__
+from focusdd.console import console, say
+from focusdd.errors import FocusError, plain_settings_error
+from focusdd.settings import DistillSettings, ExtractSettings, FitSettings, TrainSettings, ViewSettings
+
+app = App(
+    name="focusdd",
+    version=__version__,
+    help="Distil a large image dataset into a tiny one on which any architecture trains fast and well. "
+    "Settings may also stand in a file focusdd.toml in the current folder, one table per command.",
+    config=Toml("focusdd.toml", must_exist=False),
+)
+Flat = Parameter(name="*")
+
+
+@app.command
+def extract(
+    source: str,
+    /,
+    *,
+    out: Path,
+    settings: Annotated[ExtractSettings | None, Flat] = None,
+    overwrite: bool = False,
+) -> None:
+    """Read attention, confidence and key patches of every image: the only pass over the big data.
+
+    Example: `focusdd extract photos/ --out index/ --extractor checkpoints/vit`
+
+    Parameters
+    ----------
+    source
+        Folder with `train/<class>/` or `<class>/` inside, or "demo".
+    out
+        Folder for the index.
+    overwrite
+        Replace an output of focusdd that was made with other settings.
+    """
+    from focusdd import extract, open_source
+
+    index = extract(open_source(source), out, settings, overwrite=overwrite)
+    images = index.info["counts"]["images"]
+    say(f"wrote {out}: {images} images. Next: focusdd distill {source} --index {out} --out ...")
+
+
+@app.command
+def distill(
+    source: str,
+    /,
+    *,
+    out: Path,
+    index: Path | None = None,
+    settings: Annotated[DistillSettings | None, Flat] = None,
+    views: Annotated[ViewSettings | None, Flat] = None,
+    overwrite: bool = False,
+) -> None:
+    """Choose the most realistic images and compose their key patches and views into a tiny dataset.
+
+    Example: `focusdd distill photos/ --ipc 10 --index index/ --out tiny/`
+
+    Parameters
+    ----------
+    source
+        Folder with `train/<class>/` or `<class>/` inside, or "demo".
+    out
+        Folder for the distilled dataset.
+    index
+        What `focusdd extract` made of this source; without it, it is made in a folder OUT-index.
+    overwrite
+        Replace an output of focusdd that was made with other settings.
+    """
+    from focusdd import distill, open_source
+
+    made = distill(open_source(source), out, settings, index=index, views=views, overwrite=overwrite)
+    images = made.info["ipc"] * len(made.classes)
+    say(f"wrote {out}: {images} images. Next: focusdd train {out} --val {source} --teacher ... --out ...")
+
+
+@app.command
+def fit(
+    source: str,
+    /,
+    *,
+    out: Path,
+    settings: Annotated[FitSettings, Flat],
+    val: str | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Train a teacher or an extractor on a source and write a checkpoint folder.
+
+    Example: `focusdd fit photos/ --model resnet18 --epochs 30 --val photos/ --out teacher/`
+
+    Parameters
+    ----------
+    source
+        Folder with `train/<class>/` or `<class>/` inside, or "demo".
+    out
+        Folder for the checkpoint (config.json + model.safetensors).
+    val
+        Source whose validation images the final weights are scored on.
+    overwrite
+        Replace an output of focusdd that was made with other settings.
+    """
+    from focusdd import fit, open_source
+
+    held_out = open_source(val, "val") if val is not None else None
+    fit(open_source(source), out, settings, val=held_out, overwrite=overwrite)
+    say(f"wrote {out}. Use it as --teacher {out}, or as --extractor {out} if it is a ViT")
+
+
+@app.command
+def train(
+    distilled: Path,
+    /,
+    *,
+    val: str,
+    out: Path,
+    settings: Annotated[TrainSettings | None, Flat] = None,
+    overwrite: bool = False,
+) -> None:
+    """Train a student on a distilled dataset and score it on the untouched validation images.
+
+    Example: `focusdd train tiny/ --val photos/ --teacher teacher/ --student resnet18 --out student/`
+
+    Parameters
+    ----------
+    distilled
+        What `focusdd distill` made.
+    val
+        Source whose validation images the last weights are scored on.
+    out
+        Folder for the result and the student's checkpoint.
+    overwrite
+        Replace an output of focusdd that was made with other settings.
+    """
+    from focusdd import open_source, train
+
+    result = train(distilled, open_source(val, "val"), out, settings, overwrite=overwrite)
+    score = f"{result['student']}: {result['top1']:.1%} top-1, {result['top5']:.1%} top-5"
+    say(f"{score} on {result['val']['images']} images of {result['val']['name']}")
+    say(f"wrote {out}. Next: focusdd report {out.parent}")
+
+
+@app.command
+def report(folder: Path, /) -> None:
+    """Write one self-contained page about all indexes, distilled datasets and students in a folder.
+
+    Example: `focusdd report runs/`
+
+    Parameters
+    ----------
+    folder
+        Folder that holds outputs of focusdd, at any depth.
+    """
+    from focusdd import report
+
+    say(f"wrote {report(folder)}: open it in a browser")
+
+
+@app.command
+def status(folder: Path, /) -> None:
+    """List the stages in a folder and how far each is.
+
+    Example: `focusdd status runs/`
+
+    Parameters
+    ----------
+    folder
+        Folder that holds outputs of focusdd, at any depth.
+    """
+    from focusdd import status
+
+    table = Table("folder", "stage", "state", "detail")
+    stages = status(folder)
+    for stage in stages:
+        table.add_row(str(stage.path), stage.stage, stage.state, stage.detail)
+    console.print(table, markup=False)
+    unfinished = sum(stage.state != "done" for stage in stages)
+    say(
+        f"{unfinished} unfinished: run their commands again to go on"
+        if unfinished
+        else f"all {len(stages)} done. Next: focusdd report {folder}"
+    )
+
+
+@app.command
+def demo(*, out: Path = Path("demo"), quick: bool = False) -> None:
+    """Run the whole path on generated images: fit, extract, distil, train, report. No download.
+
+    Example: `focusdd demo --out demo/`
+
+    Parameters
+    ----------
+    out
+        Folder for everything the demo makes; an interrupted demo goes on in it.
+    quick
+        A few seconds' worth of everything: shows that the installation works, not what the method can do.
+    """
+    from focusdd.demo import run_demo
+
+    run_demo(out, quick=quick)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence and exit code 2, never a traceback."""
+    warnings.filterwarnings("ignore", module=r"(torch|timm|PIL|torchvision)\b.*")
+    try:
+        app(exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        cause = error.__cause__
+        _fail(str(plain_settings_error(cause)) if isinstance(cause, ValidationError) else str(error))
+    except ValidationError as error:
+        _fail(str(plain_settings_error(error)))
+    except FocusError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or 'a file'}: {error.strerror}")
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped. Run the same command again to go on")
+        sys.exit(130)
+
+
+def _fail(sentence: str) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {sentence}", markup=False)
+    sys.exit(2)

@@ -1,0 +1,380 @@
+"""What a folder holds: every finished stage below it, read from its files alone."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from focusdd.dataset import Distilled, open_distilled
+from focusdd.errors import FocusError
+from focusdd.index import Index, open_index
+from focusdd.plan import Plan
+from focusdd.run import read_json
+
+STAGES = ("extract", "fit", "distill", "train")  # in the order of the work
+METHODS = ("focus", "rded", "view", "random")  # the order of every table; others follow by name
+_SOURCE = {
+    "source.name": str,
+    "source.split": str,
+    "source.fingerprint": str,
+    "classes": list,
+    "class_names": list,
+}
+_DISTILLED = _SOURCE | {
+    "method": str,
+    "ipc": int,
+    "grid": int,
+    "size": int,
+    "source_images": int,
+    "short_classes": list,
+}
+_INDEX = _SOURCE | {
+    "extractor.name": str,
+    "extractor.confidence": str,
+    "extractor.accuracy": float,
+    "settings": dict,
+    "grid": list,
+    "counts.images": int,
+    "skipped": list,
+}
+_APART = {"ipc", "seed", "distil seed", "method"}  # settings that make no variant of a method
+
+
+@dataclass(frozen=True)
+class Run:
+    """What `run.json` says: the part of a run that is not the same next time."""
+
+    command: str
+    """Empty when the stage was not run from the command line."""
+    machine: str
+    device: str
+    date: str
+    versions: dict[str, str]
+    seconds: dict[str, float]
+    total: float
+    """Seconds in all."""
+    peak_memory_mb: float | None
+    images: int | None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage folder."""
+
+    folder: Path
+    shown: str
+    """The folder as the page names it: relative to the report's where it lies below it."""
+    name: str
+    key: str
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    counts: dict[str, Any]
+    run: Run | None
+
+
+@dataclass(frozen=True)
+class FoundDistilled:
+    """A distilled dataset with its plan and, for method focus, the index it was chosen from."""
+
+    stage: Stage
+    data: Distilled
+    plan: Plan
+    index: FoundIndex | None
+
+    @property
+    def title(self) -> str:
+        return f"{self.data.info['method']}, {self.data.info['ipc']} per class"
+
+
+@dataclass(frozen=True)
+class FoundIndex:
+    """A finished index."""
+
+    stage: Stage
+    index: Index
+
+
+@dataclass(frozen=True)
+class Student:
+    """A trained student: what its `result.json` says. Accuracies are fractions."""
+
+    stage: Stage
+    architecture: str
+    top1: float
+    top5: float
+    per_class: dict[str, float]
+    val_name: str
+    val_images: int
+    val_skipped: list[tuple[str, str]]
+    distilled: dict[str, Any]
+    """key, method, ipc, size, grid and seed of what it learned from."""
+    teacher: tuple[str, float] | None
+    """Name and accuracy on a sample."""
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Found:
+    """Everything below a folder."""
+
+    folder: Path
+    stages: list[Stage]
+    indexes: list[FoundIndex]
+    distilled: list[FoundDistilled]
+    students: list[Student]
+
+
+class Times(NamedTuple):
+    """Mean seconds and highest memory (MB) of the runs behind a row; None where no run.json tells."""
+
+    extract: float | None
+    distil: float | None
+    train: float | None
+    memory: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the results: students that differ in nothing but the seed."""
+
+    val: tuple[str, int]
+    """Name of the validation set and number of its images."""
+    method: str
+    ipc: int
+    student: str
+    labels: str
+    epochs: int
+    variant: str
+    """Settings that tell this row from others of the same method and student, in words."""
+    top1: list[float]
+    """One per seed."""
+    top5: list[float]
+    per_class: dict[str, float]
+    times: Times
+
+
+@contextlib.contextmanager
+def as_written(path: Path) -> Iterator[None]:
+    """Turns what goes wrong with a file of another shape into a FocusError that names it."""
+    try:
+        yield
+    except FocusError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise FocusError(f"{path} is not as focusdd writes it ({reason})") from error
+
+
+def collect(folder: Path) -> Found:
+    """Reads every finished stage below a folder, and the indexes that its distilled datasets name.
+
+    Raises:
+        FocusError: there is no finished stage, or a file is not as focusdd writes it.
+    """
+    if not folder.is_dir():
+        raise FocusError(f"there is no folder {folder}")
+    done = sorted(path for path in folder.rglob("done.json") if path.with_name("stage.json").exists())
+    stages = {stage.folder: stage for stage in (_stage(path.parent, folder) for path in done)}
+    if not stages:
+        raise FocusError(
+            f"{folder} holds no finished output of focusdd: run `focusdd extract` or `distill` first"
+        )
+    indexes = {stage.key: _index(stage) for stage in stages.values() if _has(stage, "index.json")}
+    marked = [stage for stage in stages.values() if _has(stage, "distilled.json")]
+    distilled = [_distilled(stage, indexes, stages, folder) for stage in marked]
+    students = [_student(stage) for stage in stages.values() if _has(stage, "result.json")]
+    distilled.sort(key=lambda found: (*_rank(found.data.info["method"]), found.data.info["ipc"]))
+    ordered = sorted(stages.values(), key=lambda stage: (_place(stage.name, STAGES), stage.shown))
+    return Found(folder, ordered, list(indexes.values()), distilled, students)
+
+
+def _has(stage: Stage, name: str) -> bool:
+    return (stage.folder / name).exists()
+
+
+def _stage(path: Path, root: Path) -> Stage:
+    with as_written(path / "done.json"):
+        done = read_json(path / "done.json")
+        shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+        settings, inputs, counts = (dict(done[part]) for part in ("settings", "inputs", "counts"))
+        return Stage(path, shown, str(done["stage"]), str(done["key"]), settings, inputs, counts, _run(path))
+
+
+def _run(path: Path) -> Run | None:
+    if not (path / "run.json").exists():
+        return None
+    with as_written(path / "run.json"):
+        run = read_json(path / "run.json")
+        versions = {"focusdd": run["focusdd"], "python": run["python"], **run["versions"]}
+        memory = run.get("peak_memory_mb")
+        return Run(
+            command=str(run.get("command") or ""),
+            machine=str(run["machine"]),
+            device=str(run.get("device", "")),
+            date=str(run["date"]),
+            versions={str(name): str(version) for name, version in versions.items()},
+            seconds={str(name): float(value) for name, value in run["seconds"].items()},
+            total=float(run["seconds_total"]),
+            peak_memory_mb=None if memory is None else float(memory),
+            images=None if run.get("images") is None else int(run["images"]),
+        )
+
+
+def _index(stage: Stage) -> FoundIndex:
+    path = stage.folder / "index.json"
+    with as_written(path):
+        index = open_index(stage.folder)
+        _check(index.info, _INDEX)
+        return FoundIndex(stage, index)
+
+
+def _distilled(
+    stage: Stage, indexes: dict[str, FoundIndex], stages: dict[Path, Stage], root: Path
+) -> FoundDistilled:
+    """Opens a distilled dataset; an index that it names elsewhere joins the found ones."""
+    with as_written(stage.folder / "distilled.json"):
+        data = open_distilled(stage.folder)
+        _check(data.info, _DISTILLED)
+        key, named = stage.inputs.get("index", ""), Path(data.info["index"] or "")
+        if key and key not in indexes and (named / "done.json").exists():
+            index = _index(_stage(named, root))
+            if index.stage.key == key:
+                indexes[key] = index
+                stages[named] = index.stage
+    with as_written(stage.folder / "plan.parquet"):
+        plan = data.plan()
+        if not all(0 <= tile.label < len(data.classes) for tile in plan.tiles):
+            raise TypeError("a label has no class")
+        return FoundDistilled(stage, data, plan, indexes.get(key))
+
+
+def _check(info: dict[str, Any], fields: dict[str, type]) -> None:
+    """Raises TypeError or LookupError when a field that the page shows is missing or of another type."""
+    for name, kind in fields.items():
+        value: Any = info
+        for part in name.split("."):
+            value = value[part]
+        if not isinstance(value, kind):
+            raise TypeError(f"{name} is {value!r}")
+    if len(info["classes"]) != len(info["class_names"]):
+        raise TypeError("there are not as many class names as classes")
+
+
+def _student(stage: Stage) -> Student:
+    path = stage.folder / "result.json"
+    with as_written(path):
+        result = read_json(path)
+        distilled, teacher = result["distilled"], result["teacher"]
+        return Student(
+            stage=stage,
+            architecture=str(result["student"]),
+            top1=float(result["top1"]),
+            top5=float(result["top5"]),
+            per_class={str(name): float(share) for name, share in result["per_class"].items()},
+            val_name=str(result["val"]["name"]),
+            val_images=int(result["val"]["images"]),
+            val_skipped=[(str(name), str(reason)) for name, reason in result["val"]["skipped"]],
+            distilled={**distilled, "method": str(distilled["method"]), "ipc": int(distilled["ipc"])},
+            teacher=(str(teacher["name"]), float(teacher["sample_accuracy"])) if teacher else None,
+            settings={**result["settings"], "epochs": int(result["settings"]["epochs"])},
+        )
+
+
+def rows(found: Found) -> list[Row]:
+    """The results: focus first, then rded, view, random and others; by ipc and student within a method."""
+    datasets = {data.stage.key: data for data in found.distilled}
+    groups: dict[str, list[Student]] = defaultdict(list)
+    for student in {student.stage.key: student for student in found.students}.values():
+        dataset = datasets.get(student.distilled["key"])
+        read = [student.stage.inputs.get("teacher"), dataset.stage.inputs if dataset else None]
+        what = [_line(student), student.distilled["ipc"], sorted(_settings(student, datasets).items()), read]
+        groups[repr(what)].append(student)
+    lines: dict[tuple[str, ...], list[dict[str, str]]] = defaultdict(list)
+    for group in groups.values():
+        lines[_line(group[0])].append(_settings(group[0], datasets))
+    made = [
+        _row(group, datasets, _variant(group[0], datasets, lines[_line(group[0])]))
+        for group in groups.values()
+    ]
+    return sorted(
+        made, key=lambda row: (row.val, *_rank(row.method), row.ipc, row.student, row.variant, row.epochs)
+    )
+
+
+def _rank(method: str) -> tuple[int, str]:
+    return _place(method, METHODS), method
+
+
+def _place(name: str, order: tuple[str, ...]) -> int:
+    """Place in an order; what it does not name comes last."""
+    return order.index(name) if name in order else len(order)
+
+
+def _line(student: Student) -> tuple[str, ...]:
+    """What rows have in common that a variant must tell apart."""
+    return student.stage.inputs.get("val", ""), student.distilled["method"], student.architecture
+
+
+def _settings(student: Student, datasets: dict[str, FoundDistilled]) -> dict[str, str]:
+    """All settings behind a student but ipc and seeds, as text; those of distilling and extracting first."""
+    dataset = datasets.get(student.distilled["key"])
+    made: dict[str, Any] = {name: student.distilled.get(name) for name in ("size", "grid")}
+    if dataset is not None:
+        judge = dataset.data.info["judge"]
+        made |= dataset.stage.settings | ({"judge": judge["name"]} if judge else {})
+        if dataset.index is not None:
+            info = dataset.index.index.info
+            made = {**info["settings"], "extractor": info["extractor"]["name"], **made}
+    made = {f"distil {name}" if name in student.settings else name: value for name, value in made.items()}
+    made |= student.settings | ({"teacher": student.teacher[0]} if student.teacher else {})
+    return {name: str(value) for name, value in made.items() if name not in _APART}
+
+
+def _variant(student: Student, datasets: dict[str, FoundDistilled], others: list[dict[str, str]]) -> str:
+    """Settings that others have otherwise; what is not known of a dataset elsewhere is no difference."""
+    own = _settings(student, datasets)
+    shown = [name for name in own if name not in ("labels", "epochs")]  # those have a column of their own
+    odd = [name for name in shown if any(name in other and other[name] != own[name] for other in others)]
+    return ", ".join(f"{name} {own[name]}" for name in odd)
+
+
+def _row(group: list[Student], datasets: dict[str, FoundDistilled], variant: str) -> Row:
+    first = group[0]
+    group = sorted(group, key=lambda student: student.stage.shown)
+    names = list(dict.fromkeys(name for student in group for name in student.per_class))
+    per_class = {name: mean(student.per_class.get(name, float("nan")) for student in group) for name in names}
+    return Row(
+        val=(first.val_name, first.val_images),
+        method=first.distilled["method"],
+        ipc=first.distilled["ipc"],
+        student=first.architecture,
+        labels=str(first.settings["labels"]),
+        epochs=first.settings["epochs"],
+        variant=variant,
+        top1=[student.top1 for student in group],
+        top5=[student.top5 for student in group],
+        per_class=per_class,
+        times=_times(group, [datasets[key] for s in group if (key := s.distilled["key"]) in datasets]),
+    )
+
+
+def _times(students: list[Student], datasets: list[FoundDistilled]) -> Times:
+    extracts = [data.index.stage.run for data in datasets if data.index and data.index.stage.run]
+    distils = [data.stage.run for data in datasets if data.stage.run]
+    trains = [student.stage.run for student in students if student.stage.run]
+    memory = [run.peak_memory_mb for run in (*extracts, *distils, *trains) if run.peak_memory_mb is not None]
+    return Times(
+        mean(run.total for run in extracts) if extracts else None,
+        mean(sum(run.seconds.values()) for run in distils)
+        if distils
+        else None,  # an extraction inside is not in it
+        mean(run.seconds.get("train", run.total) for run in trains) if trains else None,
+        max(memory) if memory else None,
+    )

@@ -1,0 +1,147 @@
+"""Pictures and folders that many tests need, made on the spot: nothing is stored or downloaded."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+# tiny tensors: threads that wait for each other on a busy machine make them fifty times slower
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never asks the network
+os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
+
+Draw = Callable[..., Image.Image]
+
+
+def _draw(width: int, height: int, seed: int = 0) -> Image.Image:
+    """An RGB picture without symmetry: two smooth gradients, and hard-edged boxes placed by the seed."""
+    rng = np.random.default_rng([seed, width, height])
+    pixels = np.empty((height, width, 3))
+    pixels[..., 0] = np.linspace(0, 200, width)
+    pixels[..., 1] = np.linspace(220, 20, height)[:, None]
+    pixels[..., 2] = rng.integers(0, 256)
+    for _ in range(4):
+        x, y = int(rng.integers(0, width)), int(rng.integers(0, height))
+        box = (slice(y, y + max(1, height // 3)), slice(x, x + max(1, width // 4)))
+        pixels[box] = rng.integers(0, 256, 3)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def draw() -> Draw:
+    """draw(width, height, seed=0): a picture that looks different from every side."""
+    return _draw
+
+
+@pytest.fixture(scope="session")
+def encoded() -> Callable[..., bytes]:
+    """encoded(picture, format="PNG", **options): the bytes of a file of that format."""
+
+    def save(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, format, **options)
+        return buffer.getvalue()
+
+    return save
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path, draw: Draw) -> Callable[..., Path]:
+    """image_folder(classes, per_class=3, size=(40, 30), suffix="png"): writes images/<class>/<n>.<suffix>."""
+
+    def make(
+        classes: Sequence[str] = ("apple", "pear"),
+        per_class: int = 3,
+        size: tuple[int, int] = (40, 30),
+        suffix: str = "png",
+        root: Path | None = None,
+    ) -> Path:
+        root = tmp_path / "images" if root is None else root
+        for label, name in enumerate(classes):
+            (root / name).mkdir(parents=True)
+            for number in range(per_class):
+                draw(*size, seed=1000 * label + number).save(root / name / f"{number:03d}.{suffix}")
+        return root
+
+    return make
+
+
+@pytest.fixture
+def make_index(tmp_path: Path) -> Callable[..., Any]:
+    """make_index(counts, sizes=None, out=None, fingerprint="x", seed=0, **settings): made without a model.
+
+    `counts` are the images of each class ("bee/000.png", ...); `sizes` their (width, height), else random.
+    Attention has one random peak, confidence is random; the rest follows from these as in `extract`.
+    """
+    # imported late: the variables above have to be set before torch is there
+    import pyarrow as pa
+
+    from focusdd.focus.extract import patch_options
+    from focusdd.focus.patches import attention_area, key_patches
+    from focusdd.index import Index, from_bytes, open_index, schema, to_bytes, write_part
+    from focusdd.run import open_stage, write_json
+    from focusdd.settings import ExtractSettings
+
+    def make(
+        counts: dict[str, int],
+        sizes: tuple[int, int] | None = None,
+        out: Path | None = None,
+        fingerprint: str = "x",
+        seed: int = 0,
+        suffix: str = "png",
+        **options: Any,
+    ) -> Index:
+        settings = ExtractSettings(extractor="none", **options)
+        out = tmp_path / "index" if out is None else out
+        rng = np.random.default_rng(seed)
+        labels = np.repeat(np.arange(len(counts)), list(counts.values()))
+        n, side = len(labels), 7
+        wide = rng.integers(40, 400, (n, 2)) if sizes is None else np.tile(sizes, (n, 1))
+        peak = rng.uniform(0, side, (n, 1, 1, 2))
+        places = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1) + 0.5
+        stored = to_bytes(np.exp(-((places - peak) ** 2).sum(-1) / rng.uniform(1, 6, (n, 1, 1))) + 0.02)
+        boxes, mass = key_patches(from_bytes(stored), wide, patch_options(settings))
+        names = ("x0", "y0", "x1", "y1", "mass")
+        patches = np.concatenate([boxes, mass[..., None]], axis=2).tolist()
+        columns = {
+            "key": [f"{name}/{i:03d}.{suffix}" for name, count in counts.items() for i in range(count)],
+            "label": labels.astype(np.int32),
+            "width": wide[:, 0].astype(np.int32),
+            "height": wide[:, 1].astype(np.int32),
+            "confidence": rng.random(n, dtype=np.float32),
+            "predicted": labels.astype(np.int32),
+            "mass": np.minimum(mass.sum(1), 1).astype(np.float32),
+            "area": attention_area(from_bytes(stored), settings.share).astype(np.float32),
+            "patches": [[dict(zip(names, patch, strict=True)) for patch in image] for image in patches],
+            "attention": [grid.tobytes() for grid in stored],
+            "feature": list(rng.random((n, 4)).astype(np.float16)),
+        }
+        table = pa.table(columns, schema=schema(4))
+        inputs = {"source": fingerprint, "extractor": "none"}
+        with open_stage(out, "extract", 1, settings.model_dump(), inputs, False) as stage:
+            (out / "parts").mkdir()
+            for number, start in enumerate(range(0, n, 16)):
+                write_part(out / "parts" / f"part-{number:05d}.parquet", table.slice(start, 16), [])
+            info = {
+                "key": stage.key,
+                "source": {"name": "source", "split": "train", "fingerprint": fingerprint},
+                "extractor": {"name": "none", "weights": "none", "confidence": "head", "accuracy": 0.9},
+                "settings": settings.model_dump(),
+                "grid": [side, side],
+                "classes": list(counts),
+                "class_names": list(counts),
+                "counts": {"images": n, "skipped": 0},
+                "skipped": [],
+            }
+            write_json(out / "index.json", info)
+            stage.finish({"images": n, "skipped": 0})
+        return open_index(out)
+
+    return make

@@ -1,0 +1,165 @@
+"""Loading models, mapping classes, and refusing what cannot work."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+from focusdd.checks import matched_outputs, refuse_near_chance, stratified
+from focusdd.errors import FocusError
+from focusdd.focus.probe import cross_fitted_probabilities
+from focusdd.models import autocast, load_model, map_classes, normalise
+from focusdd.sources import DemoSource
+from focusdd.sources.base import Record
+from focusdd.sources.imagenet import class_name, imagenet_classes
+from focusdd.training.checkpoint import new_net, save_checkpoint
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    net, arguments = new_net("test_vit", 10, 32, CPU, seed=1, model_args={"depth": 2})
+    source = DemoSource(1)
+    save_checkpoint(
+        tmp_path, net, "test_vit", source.classes, source.class_names, 32, arguments, {"made_by": "a test"}
+    )
+    return tmp_path, net.eval()
+
+
+def test_a_checkpoint_is_loaded_by_timm_and_by_us(checkpoint):
+    folder, net = checkpoint
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    ours = load_model(str(folder), CPU)
+    theirs = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    assert ours.input_size == 32
+    assert ours.classes == DemoSource(1).classes
+    with torch.inference_mode():
+        expected = net(normalise(images, ours.mean, ours.std))
+        assert torch.allclose(theirs(normalise(images, ours.mean, ours.std)), expected, atol=1e-5)
+    assert torch.allclose(ours.logits(images), expected, atol=2e-2 if autocast_is_on() else 1e-5)
+
+
+def autocast_is_on() -> bool:
+    with autocast(CPU):
+        return torch.is_autocast_enabled("cpu")
+
+
+def test_the_hash_is_of_the_weights(checkpoint):
+    folder, _ = checkpoint
+    one, same = (load_model(str(folder), CPU).weights for _ in range(2))
+    other, _ = new_net("test_vit", 10, 32, CPU, seed=2, model_args={"depth": 2})
+    source = DemoSource(1)
+    save_checkpoint(
+        folder, other, "test_vit", source.classes, source.class_names, 32, {"depth": 2, "img_size": 32}, {}
+    )
+    assert one == same != load_model(str(folder), CPU).weights
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda folder: (folder / "model.safetensors").unlink(), "no model.safetensors"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 100), "cannot be loaded"),
+        (lambda folder: (folder / "config.json").write_text("{"), "is not JSON"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "names no architecture"),
+        (lambda folder: (folder / "config.json").unlink(), "needs config.json"),
+    ],
+)
+def test_a_damaged_checkpoint_is_one_sentence(checkpoint, spoil, words):
+    folder, _ = checkpoint
+    spoil(folder)
+    with pytest.raises(FocusError, match=words):
+        load_model(str(folder), CPU)
+
+
+def test_a_pickle_is_not_executed(checkpoint, tmp_path):
+    folder, _ = checkpoint
+    shutil.move(folder / "model.safetensors", folder / "pytorch_model.bin")
+    with pytest.raises(FocusError, match="model.safetensors"):
+        load_model(str(folder), CPU)
+
+
+def test_unknown_names_are_met_with_near_ones():
+    with pytest.raises(FocusError, match="did you mean .*resnet"):
+        load_model("resnet_18", CPU)
+    with pytest.raises(FocusError, match="does not take the arguments"):
+        new_net("resnet18", 10, 32, CPU, seed=0, model_args={"depht": 3})
+
+
+def test_imagenet_heads_know_wordnet_folders():
+    assert len(imagenet_classes()) == 1000
+    assert imagenet_classes()[0] == "n01440764"
+    assert class_name("n01440764") == "tench"
+    assert class_name("my cat") == "my cat"
+    model = load_model("test_vit", CPU, pretrained=False)
+    source = DemoSource(1)
+    source.classes = ("n03888257", "n01440764")
+    source.class_names = ("parachute", "tench")
+    assert map_classes(model, source).tolist() == [imagenet_classes().index("n03888257"), 0]
+    source.classes = ("n03888257", "cat")
+    assert map_classes(model, source) is None
+    with pytest.raises(FocusError, match="does not know the classes"):
+        matched_outputs(model, source, "teacher")
+
+
+def test_classes_match_by_name_in_any_order(checkpoint):
+    folder, _ = checkpoint
+    config = json.loads((folder / "config.json").read_text())
+    config["label_names"].reverse()
+    (folder / "config.json").write_text(json.dumps(config))
+    assert map_classes(load_model(str(folder), CPU), DemoSource(1)).tolist() == list(range(9, -1, -1))
+
+
+def test_near_chance_names_the_cause():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 300)
+    refuse_near_chance(np.where(rng.random(300) < 0.5, labels, 0), labels, 10, "teacher", "here")
+    with pytest.raises(FocusError, match="class order is wrong"):
+        refuse_near_chance((labels + 3) % 10, labels, 10, "teacher", "here")
+    with pytest.raises(FocusError, match="other classes"):
+        refuse_near_chance(rng.integers(0, 10, 300), labels, 10, "teacher", "here")
+
+
+def test_a_sample_has_every_class():
+    records = [Record(str(number), 0 if number < 900 else 1 + number % 3) for number in range(1000)]
+    sample = stratified(records, 40)
+    assert len(sample) == 40
+    assert [record for record in records if record in sample] == sample
+    counts = np.bincount([record.label for record in sample])
+    assert counts.tolist() == [10, 10, 10, 10]
+    assert stratified(records[:5], 40) == records[:5]
+
+
+def test_probe_does_not_vote_for_itself():
+    """On pure noise a probe that saw its own images would be far above chance."""
+    rng = np.random.default_rng(1)
+    labels = np.repeat(np.arange(4), 30)
+    confidence, predicted = cross_fitted_probabilities(rng.normal(size=(120, 100)), labels, 4)
+    assert (predicted == labels).mean() < 0.45
+    assert 0.1 < confidence.mean() < 0.4
+
+
+def test_probe_agrees_with_one_fitted_by_hand():
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    rng = np.random.default_rng(2)
+    labels = np.tile(np.arange(3), 20)
+    features = rng.normal(size=(60, 5)) + labels[:, None]
+    confidence, predicted = cross_fitted_probabilities(features, labels, 3)
+    turn = np.arange(60) // 3 % 5
+    for row in (0, 7, 31, 59):
+        rest = turn != turn[row]
+        probe = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        probe.fit(features[rest].astype(np.float32), labels[rest])
+        expected = probe.predict_proba(features[row : row + 1].astype(np.float32))[0]
+        assert confidence[row] == pytest.approx(expected[labels[row]], abs=1e-5)
+        assert predicted[row] == expected.argmax()
+
+
+def test_probe_needs_two_images_of_a_class():
+    with pytest.raises(FocusError, match="two images of every class"):
+        cross_fitted_probabilities(np.zeros((3, 2)), np.array([0, 0, 1]), 2)

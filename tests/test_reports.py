@@ -1,0 +1,323 @@
+"""The report page: what it shows, that it stands alone, and that nothing in the data can break out of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from focusdd.errors import FocusError
+from focusdd.images import decode
+from focusdd.index import schema, write_part
+from focusdd.pipeline import distill
+from focusdd.reports.collect import collect, rows
+from focusdd.reports.page import report
+from focusdd.run import Clock, open_stage, read_json, write_json
+from focusdd.settings import DistillSettings, ExtractSettings
+from focusdd.sources import Source, open_source
+
+EVIL = ("<script>alert(1)<b>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}&amp;$x_{$")
+SIZE, GRID = 64, 8
+
+
+class Page(HTMLParser):
+    """Tags, attributes and visible text of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self.tags and self.tags[-1] == "style" else data
+
+    def check(self) -> None:
+        """Nothing runs, and nothing comes from elsewhere."""
+        assert not {"script", "iframe", "object", "embed", "form", "base", "svg", "b"} & set(self.tags)
+        assert not [name for name, _ in self.attributes if name.startswith("on")]
+        links = [value for name, value in self.attributes if name in ("src", "href", "srcset", "action")]
+        assert links
+        assert all(link.startswith(("data:image/", "#")) or link == "data:," for link in links)
+
+    def words(self) -> str:
+        return " ".join(self.text.split())
+
+
+def make_index(source: Source, out: Path, skipped: list[tuple[str, str]] = []) -> Path:  # noqa: B006
+    """An index as `extract` writes it, of an extractor that looks at one token per image."""
+    extract = ExtractSettings(tile=SIZE // 2)
+    own = extract.model_dump(exclude={"device", "extractor"}) | {"input_size": 32}
+    rng = np.random.default_rng(0)
+    table: dict[str, list[Any]] = {name: [] for name in schema(4).names}
+    for record in source.records:
+        _, width, height = decode(source.read(record.key))
+        x0, y0, x1, y1 = source.box(record.key) if hasattr(source, "box") else (0, 0, width / 2, height / 2)
+        attention = np.zeros((GRID, GRID), np.uint8)
+        attention[int((y0 + y1) / 2 * GRID / height), int((x0 + x1) / 2 * GRID / width)] = 255
+        patch = {"x0": x0, "y0": y0, "x1": x1, "y1": y1, "mass": 0.7}
+        row = (record.key, record.label, width, height, rng.random(), record.label, 0.7, 0.2, [patch])
+        for name, value in zip(table, (*row, attention.tobytes(), np.zeros(4, np.float16)), strict=True):
+            table[name].append(value)
+    inputs = {"source": source.fingerprint, "extractor": "weights"}
+    with open_stage(out, "extract", 1, own, inputs, False) as stage:
+        (out / "parts").mkdir()
+        write_part(out / "parts" / "part-00000.parquet", pa.table(table, schema=schema(4)), skipped)
+        write_json(
+            out / "index.json",
+            {
+                "key": stage.key,
+                "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
+                "extractor": {"name": "tiny_vit", "confidence": "head", "accuracy": 0.75},
+                "settings": own,
+                "grid": [GRID, GRID],
+                "classes": list(source.classes),
+                "class_names": list(source.class_names),
+                "counts": {"images": len(source.records), "skipped": len(skipped)},
+                "skipped": [list(item) for item in skipped],
+            },
+        )
+        stage.finish({"images": len(source.records)})
+        Clock().write(out, images=len(source.records))
+    return out
+
+
+def make_student(dataset: Path, out: Path, top1: float, student: str = "resnet18", seed: int = 0) -> Path:
+    """A student's result as `train` writes it."""
+    info = read_json(dataset / "distilled.json")
+    settings = {"student": student, "labels": "soft", "epochs": 300, "size": 32, "seed": seed}
+    with open_stage(out, "train", 1, settings, {"distilled": info["key"], "val": "v"}, False) as stage:
+        result = {
+            "student": student,
+            "top1": top1,
+            "top5": 0.9,
+            "per_class": dict.fromkeys(info["classes"], top1),
+            "val": {"name": info["source"]["name"], "images": 10, "skipped": []},
+            "distilled": {name: info[name] for name in ("key", "method", "ipc", "size", "grid", "seed")},
+            "teacher": {"name": "teacher", "sample_accuracy": 0.8125},
+            "settings": settings,
+        }
+        write_json(out / "result.json", result)
+        stage.finish({"top1": top1})
+        Clock().write(out, device="cpu")
+    return out
+
+
+def make(source: Source, root: Path, method: str, ipc: int = 1, **changes: Any) -> Path:
+    """A distilled dataset, made by the package itself."""
+    settings = DistillSettings(method=method, ipc=ipc, size=SIZE, **changes)  # type: ignore[arg-type]
+    name = "-".join([method, str(ipc), *map(str, changes.values())])
+    distill(source, root / name, settings, index=root / "index" if method == "focus" else None)
+    return root / name
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two methods, two seeds, one student, on the demo source."""
+    root = tmp_path_factory.mktemp("finished")
+    source = open_source("demo:4")
+    make_index(source, root / "index")
+    for method, top1 in (("random", 0.3), ("focus", 0.45)):
+        dataset = make(source, root, method)
+        for seed in (0, 1):
+            make_student(dataset, root / f"{method}-student-{seed}", top1 + 0.02 * seed, seed=seed)
+    return root
+
+
+@pytest.fixture
+def work(finished: Path, tmp_path: Path) -> Path:
+    """A copy to change."""
+    return Path(shutil.copytree(finished, tmp_path / "work"))
+
+
+def edit(path: Path, **changes: Any) -> None:
+    write_json(path, {**read_json(path), **changes})
+
+
+def test_page_shows_results_and_pictures(work: Path) -> None:
+    path = report(work)
+    assert path == work / "report.html"
+    assert path.stat().st_size < 4_000_000
+    page = Page(path)
+    page.check()
+    words = page.words()
+    assert "40 images → 10 images" in words
+    assert "46.0% ± 1.4" in words and "31.0% ± 1.4" in words
+    assert words.index("46.0% ± 1.4") < words.index("31.0% ± 1.4")
+    assert "81.2% top-1 on a sample of the validation images" in words
+    assert "its head gets 75.0% top-1 on all 40 indexed source images" in words
+    assert "In 100.0% of 40 images the first key patch covers at least 80% of the object’s true box" in words
+    assert "true box of the object" in words
+    assert "0-zero/0000" in words and "Tiles of 0-zero/0-zero_00000" in words
+    pictures = [value for name, value in page.attributes if name == "src"]
+    assert len(pictures) == 1 + 2 * 8 + 2 * 10  # bars, pairs, two galleries
+    alts = [value for name, value in page.attributes if name == "alt"]
+    assert len(alts) == len(pictures) and all(alts)
+
+
+def test_same_files_make_the_same_page(work: Path) -> None:
+    first = report(work).read_bytes()
+    assert report(work).read_bytes() == first
+
+
+def test_matplotlib_is_left_as_it_was(work: Path) -> None:
+    with matplotlib.rc_context({"font.size": 31.0, "axes.facecolor": "red"}):
+        before = dict(matplotlib.rcParams)
+        styled = report(work).read_bytes()
+        assert dict(matplotlib.rcParams) == before
+    assert report(work).read_bytes() == styled
+
+
+def test_hostile_names_are_shown_and_do_nothing(tmp_path: Path, image_folder: Callable[..., Path]) -> None:
+    folder = image_folder(classes=EVIL, per_class=8, root=tmp_path / EVIL[1])
+    (folder / EVIL[0] / "000.png").rename(folder / EVIL[0] / f"{EVIL[1]}.png")
+    source, root = open_source(folder), tmp_path / "out"
+    index = make_index(source, root / "index", [(EVIL[0], EVIL[1])])
+    edit(index / "index.json", extractor={"name": EVIL[2], "confidence": EVIL[1], "accuracy": 0.5})
+    dataset = make(source, root, "focus")
+    student = make_student(dataset, root / EVIL[1], 0.4, student=EVIL[1])
+    make_student(make(source, root, "focus", 2), root / EVIL[2], 0.5, student=EVIL[1])
+    edit(student / "run.json", command=f"focusdd {EVIL[0]}")
+    run = (
+        (student / "run.json").read_text(encoding="utf-8").replace("Linux", "\\ud800<i>")
+    )  # half a character: no UTF-8 for it
+    (student / "run.json").write_text(run, encoding="utf-8")
+    edit(dataset / "distilled.json", short_classes=[EVIL[0]])
+    page = Page(report(root))
+    page.check()
+    assert not {"i", "b"} & set(page.tags)
+    for text in EVIL:
+        assert text in page.text
+    assert f"focusdd {EVIL[0]}" in page.text
+    alts = [value for name, value in page.attributes if name == "alt"]
+    assert any(EVIL[1] in alt for alt in alts)
+
+
+@pytest.mark.parametrize("gone", ["source", "image"])
+def test_page_without_the_originals_says_so(
+    gone: str, tmp_path: Path, image_folder: Callable[..., Path]
+) -> None:
+    folder = image_folder(per_class=8)
+    source, root = open_source(folder), tmp_path / "out"
+    make_index(source, root / "index")
+    make(source, root, "focus")
+    whole = Page(report(root))
+    if gone == "source":
+        shutil.rmtree(folder)
+    else:
+        for path in (folder / "apple").iterdir():
+            path.write_bytes(b"no image")
+    page = Page(report(root))
+    assert "not shown" not in whole.words() and "cannot be shown" not in whole.words()
+    if gone == "source":
+        assert f"cannot be shown: there is no folder {folder}" in page.words()
+    else:
+        assert "3 originals are not shown: apple/" in page.words()
+    assert page.tags.count("img") < whole.tags.count("img")
+    assert "Tiles of apple/apple_00000" in page.words()
+
+
+def test_folder_without_output_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FocusError, match="no finished output of focusdd"):
+        report(tmp_path)
+    with pytest.raises(FocusError, match="there is no folder"):
+        report(tmp_path / "missing")
+    with open_stage(tmp_path / "started", "extract", 1, {}, {}, False):
+        pass
+    with pytest.raises(FocusError, match="no finished output"):
+        report(tmp_path)
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_runs_without_run_json_and_parts_alone_are_shown(work: Path) -> None:
+    for path in work.rglob("run.json"):
+        path.unlink()
+    assert "46.0% ± 1.4" in Page(report(work)).words()
+    for path in work.glob("*-student-*"):
+        shutil.rmtree(path)
+    page = Page(report(work))
+    assert "Accuracy by images per class" not in page.text and "The distilled images" in page.text
+    for name in ("focus-1", "random-1"):
+        shutil.rmtree(work / name)
+    words = Page(report(work)).words()
+    assert "focusdd report" in words and "The distilled images" not in words and "Source images40" in words
+
+
+def test_index_elsewhere_is_used(work: Path, tmp_path: Path) -> None:
+    shutil.move(work / "index", tmp_path / "index")
+    edit(work / "focus-1" / "distilled.json", index=str(tmp_path / "index"))
+    words = Page(report(work)).words()
+    assert "Where the extractor looks" in words and str(tmp_path / "index") in words
+    shutil.rmtree(tmp_path / "index")
+    assert "Where the extractor looks" not in Page(report(work)).words()
+
+
+def test_rows_join_seeds_and_name_what_differs(work: Path) -> None:
+    source = open_source("demo:4")
+    no_views = make(source, work, "focus", views=0)
+    make_student(no_views, work / "no-views", 0.4)
+    make_student(work / "focus-1", work / "other", 0.5, student="vit_tiny")
+    shutil.copytree(work / "other", work / "copied")  # the same run twice is one run
+    found = rows(collect(work))
+    shown = [(row.method, row.student, row.variant, len(row.top1)) for row in found]
+    assert shown == [
+        ("focus", "resnet18", "views 0", 1),
+        ("focus", "resnet18", "views 1", 2),
+        ("focus", "vit_tiny", "", 1),
+        ("random", "resnet18", "", 2),
+    ]
+    assert sorted(found[1].top1) == pytest.approx([0.45, 0.47])
+    assert found[1].times.extract is not None and found[3].times.extract is None
+
+
+def test_several_ipc_make_a_line_plot(work: Path) -> None:
+    two = make(open_source("demo:4"), work, "random", 2)
+    make_student(two, work / "two", 0.5)
+    page = Page(report(work))
+    alts = [value for name, value in page.attributes if name == "alt"]
+    assert any("random: 31.0% at 1, 50.0% at 2" in alt for alt in alts)
+    assert "10 to 20 images" in page.words()
+
+
+def test_classes_left_out_are_counted(tmp_path: Path, image_folder: Callable[..., Path]) -> None:
+    source = open_source(image_folder(classes=[f"c{number:02d}" for number in range(12)]))
+    make(source, tmp_path / "out", "random")
+    assert "10 of 12 images; 2 classes are left out here" in Page(report(tmp_path / "out")).words()
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("focus-student-0/result.json", {"top1": EVIL[0]}),
+        ("focus-student-0/run.json", {"seconds": None}),
+        ("index/index.json", {"class_names": ["one"]}),
+        ("focus-1/distilled.json", {"ipc": "ten"}),
+        ("random-1/done.json", {"settings": 3}),
+    ],
+)
+def test_file_of_another_shape_is_named(file: str, change: dict[str, Any], work: Path) -> None:
+    edit(work / file, **change)
+    with pytest.raises(FocusError, match="is not as focusdd writes it") as caught:
+        report(work)
+    assert file in str(caught.value)
+
+
+def test_damaged_plan_and_missing_images(work: Path) -> None:
+    next((work / "random-1" / "train").glob("*/*.jpg")).unlink()
+    assert "The images cannot be shown" in Page(report(work)).words()
+    (work / "random-1" / "plan.parquet").write_bytes(json.dumps({}).encode())
+    with pytest.raises(FocusError, match=r"plan\.parquet"):
+        report(work)

@@ -1,0 +1,303 @@
+"""Sources: what is listed, in which order, what is left out, and what a user is told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from focusdd.errors import FocusError
+from focusdd.images import decode
+from focusdd.sources import DemoSource, FolderSource, demo, open_source
+
+MakeFolder = Callable[..., Path]
+
+
+def touch(*paths: Path) -> None:
+    """Files that only have to be there: listing opens none."""
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"picture")
+
+
+def keys(source: FolderSource) -> list[str]:
+    return [record.key for record in source.records]
+
+
+# folders
+
+
+def test_classes_and_images_in_sorted_order(image_folder: MakeFolder) -> None:
+    root = image_folder(["pear", "apple", "10", "9"], per_class=2)
+    source = open_source(root)
+    assert source.classes == ("10", "9", "apple", "pear")
+    assert source.class_names == source.classes
+    assert [(record.key, record.label) for record in source.records] == [
+        (f"{name}/{number:03d}.png", label)
+        for label, name in enumerate(("10", "9", "apple", "pear"))
+        for number in range(2)
+    ]
+    assert source.skipped == ()
+    assert source.name == str(root)
+    assert source.read("pear/001.png") == (root / "pear" / "001.png").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [("train", "train"), ("training", "train"), ("val", "val"), ("validation", "val"), ("test", "val")],
+)
+def test_splits(tmp_path: Path, folder: str, split: str) -> None:
+    touch(tmp_path / folder / "a" / "1.jpg", tmp_path / folder / "b" / "1.jpg")
+    source = open_source(tmp_path, split)
+    assert (source.classes, keys(source)) == (("a", "b"), ["a/1.jpg", "b/1.jpg"])
+    assert source.split == split
+
+
+def test_each_split_has_its_own_images(tmp_path: Path) -> None:
+    for split, number in (("train", 1), ("val", 2), ("test", 3)):
+        touch(tmp_path / split / "a" / f"{number}.jpg", tmp_path / split / "b" / f"{number}.jpg")
+    assert keys(open_source(tmp_path, "train")) == ["a/1.jpg", "b/1.jpg"]
+    assert keys(open_source(tmp_path, "val")) == ["a/2.jpg", "b/2.jpg"]
+    assert open_source(tmp_path, "train").fingerprint != open_source(tmp_path, "val").fingerprint
+
+
+@pytest.mark.parametrize(("there", "asked"), [("train", "val"), ("val", "train"), ("test", "train")])
+def test_a_missing_split_is_no_set_of_classes(tmp_path: Path, there: str, asked: str) -> None:
+    """Not even where two splits could pass for two classes."""
+    for folder in {there, "test" if there == "val" else there}:
+        touch(tmp_path / folder / "a" / "1.jpg", tmp_path / folder / "b" / "1.jpg")
+    with pytest.raises(FocusError, match=f"{there}/ but no {asked}/") as caught:
+        open_source(tmp_path, asked)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_class_may_be_called_train(tmp_path: Path) -> None:
+    touch(*(tmp_path / name / "1.jpg" for name in ("bus", "car", "train", "test")))
+    for split in ("train", "val"):
+        assert open_source(tmp_path, split).classes == ("bus", "car", "test", "train")
+
+
+def test_images_at_any_depth(tmp_path: Path) -> None:
+    touch(tmp_path / "a" / "x" / "y" / "2.JPG", tmp_path / "a" / "1.jpeg", tmp_path / "b" / "z" / "3.webp")
+    assert keys(open_source(tmp_path)) == ["a/1.jpeg", "a/x/y/2.JPG", "b/z/3.webp"]
+
+
+MISTAKES = {
+    "missing": ([], "there is no folder"),
+    "file": (["."], "is a file"),
+    "empty": (["readme.txt"], "has no class folders"),
+    "flat": (["1.jpg", "2.jpg"], "has no class folders"),
+    "one": (["cat/1.jpg"], "one class folder only, 'cat'"),
+    "no_images": (["cat/1.jpg", "dog/notes.txt"], "dog holds no images"),
+    "empty_class": (["cat/1.jpg", "dog/.hidden.jpg"], "dog holds no images"),
+    "empty_train": (["train/readme.txt"], "train has no class folders"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_mistakes_are_one_sentence_with_the_path(tmp_path: Path, name: str) -> None:
+    files, words = MISTAKES[name]
+    root = tmp_path / name
+    if files == ["."]:
+        root.write_text("a file")
+    else:
+        touch(*(root / file for file in files))
+    with pytest.raises(FocusError, match=words) as caught:
+        open_source(root)
+    assert str(root) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(FocusError, match="Permission denied") as caught:
+        open_source(tmp_path)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_an_image_that_is_gone_is_named(image_folder: MakeFolder) -> None:
+    root = image_folder()
+    source = open_source(root)
+    (root / "pear" / "001.png").unlink()
+    with pytest.raises(FocusError, match=r"pear/001\.png"):
+        source.read("pear/001.png")
+
+
+def test_unicode_and_long_names(tmp_path: Path) -> None:
+    names = ["Äpfel und Birnen", "犬", "c" * 200, "emoji 🐈"]
+    touch(*(tmp_path / name / ("ü" * 90 + " 1.jpg") for name in names))
+    source = open_source(tmp_path)
+    assert source.classes == tuple(sorted(names))
+    assert all(source.read(record.key) == b"picture" for record in source.records)
+
+
+def test_names_that_are_no_unicode(tmp_path: Path) -> None:
+    touch(tmp_path / "a" / "1.jpg", tmp_path / "b" / "1.jpg")
+    (tmp_path / "a" / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"picture")
+    source = open_source(tmp_path)
+    assert keys(source) == ["a/1.jpg", "b/1.jpg"]
+    assert source.skipped == (("'caf\\udce9.jpg'", "its name is not valid unicode"),)
+    (tmp_path / os.fsdecode(b"caf\xe9")).mkdir()
+    with pytest.raises(FocusError, match="not valid unicode") as caught:
+        open_source(tmp_path)
+    str(caught.value).encode()
+
+
+def test_hidden_files_and_folders_are_not_there(tmp_path: Path) -> None:
+    touch(tmp_path / "a" / "1.jpg", tmp_path / "b" / "1.jpg")
+    touch(tmp_path / "a" / ".2.jpg", tmp_path / "a" / ".thumbs" / "3.jpg", tmp_path / ".git" / "4.jpg")
+    source = open_source(tmp_path)
+    assert (source.classes, keys(source), source.skipped) == (("a", "b"), ["a/1.jpg", "b/1.jpg"], ())
+
+
+def test_other_files_are_listed_as_skipped(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "a" / "1.jpg",
+        tmp_path / "a" / "notes.txt",
+        tmp_path / "a" / "x" / "raw",
+        tmp_path / "b" / "1.gif",
+    )
+    os.mkfifo(tmp_path / "b" / "pipe.jpg")  # reading it would wait for ever
+    (tmp_path / "b" / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "b" / "self.jpg").symlink_to(tmp_path / "b" / "self.jpg")
+    source = open_source(tmp_path)
+    assert keys(source) == ["a/1.jpg", "b/1.gif"]
+    reasons = dict(source.skipped)
+    assert list(reasons) == ["a/notes.txt", "a/x/raw", "b/gone.jpg", "b/pipe.jpg", "b/self.jpg"]
+    assert "'.txt'" in reasons["a/notes.txt"]
+    assert "suffix" in reasons["a/x/raw"]
+    assert all(reasons.values())
+
+
+def test_linked_class_folders_are_read(tmp_path: Path) -> None:
+    touch(tmp_path / "elsewhere" / "1.jpg", tmp_path / "root" / "b" / "1.jpg")
+    (tmp_path / "root" / "a").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "root" / "b" / "more").symlink_to(tmp_path / "elsewhere")
+    source = open_source(tmp_path / "root")
+    assert (source.classes, keys(source)) == (("a", "b"), ["a/1.jpg", "b/1.jpg", "b/more/1.jpg"])
+
+
+@pytest.mark.parametrize("target", ["root/a", "root/a/x", "root", "."])
+def test_link_loops_end_and_bring_no_other_class(tmp_path: Path, target: str) -> None:
+    root = tmp_path / "root"
+    touch(
+        root / "a" / "1.jpg",
+        root / "a" / "x" / "2.jpg",
+        root / "b" / "3.jpg",
+        tmp_path / "val" / "c" / "4.jpg",
+    )
+    (root / "a" / "x" / "loop").symlink_to(tmp_path / target)
+    source = open_source(root)
+    assert [(record.key, record.label) for record in source.records] == [
+        ("a/1.jpg", 0),
+        ("a/x/2.jpg", 0),
+        ("b/3.jpg", 1),
+    ]
+    assert source.skipped == (("a/x/loop", "a link back to a folder already read"),)
+
+
+def test_the_fingerprint_follows_the_files(image_folder: MakeFolder) -> None:
+    root = image_folder()
+    seen = [open_source(root).fingerprint]
+    assert open_source(root).fingerprint == seen[0]
+
+    def changed() -> str:
+        seen.append(open_source(root).fingerprint)
+        return seen[-1]
+
+    touch(root / "apple" / "new.png")
+    assert changed() not in seen[:-1]
+    (root / "apple" / "new.png").rename(root / "apple" / "newer.png")
+    assert changed() not in seen[:-1]
+    os.utime(root / "apple" / "newer.png", ns=(1, 1))
+    assert changed() not in seen[:-1]
+    (root / "apple" / "newer.png").rename(root / "pear" / "newer.png")
+    assert changed() not in seen[:-1]
+    (root / "pear" / "newer.png").unlink()
+    assert changed() == seen[0]
+
+
+def test_wordnet_folders_get_names(tmp_path: Path) -> None:
+    touch(*(tmp_path / name / "1.jpg" for name in ("n01440764", "n02102040", "n99999999", "n1")))
+    source = open_source(tmp_path)
+    assert dict(zip(source.classes, source.class_names, strict=True)) == {
+        "n01440764": "tench",
+        "n02102040": "English springer",
+        "n1": "n1",
+        "n99999999": "n99999999",
+    }
+
+
+# the demo
+
+
+def test_the_demo_has_ten_classes() -> None:
+    for name, split, per_class in (("demo", "train", 200), ("demo:8", "train", 8), ("demo:8", "val", 2)):
+        source = open_source(name, split)
+        assert source.name == name
+        assert len(source.classes) == len(source.class_names) == 10
+        counts = np.bincount([record.label for record in source.records])
+        assert counts.tolist() == [per_class] * 10
+        assert len({record.key for record in source.records}) == 10 * per_class
+        assert open_source(source.name, split).fingerprint == source.fingerprint
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(["train", "val"]), st.integers(0, 9), st.integers(0, 99_999))
+def test_demo_images_are_the_same_every_time_with_the_box_inside(split: str, label: int, number: int) -> None:
+    source = open_source("demo:3", split)
+    key = f"{source.classes[label]}/{number:05d}.jpg"
+    data = source.read(key)
+    assert data == open_source("demo", split).read(key), "an image does not depend on how many there are"
+    _, width, height = decode(data)
+    x0, y0, x1, y1 = source.box(key)
+    assert 0 <= x0 < x1 <= width
+    assert 0 <= y0 < y1 <= height
+    assert min(x1 - x0, y1 - y0) >= 8
+
+
+def test_the_demo_box_holds_the_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image and the same with an invisible digit differ inside the box, up to its edges, nowhere else."""
+    source, glyph = DemoSource(2), demo._glyph
+
+    def pixels(key: str) -> np.ndarray:
+        return np.asarray(decode(source.read(key))[0], dtype=float)
+
+    for record in source.records[:6]:
+        with_digit = pixels(record.key)
+        with monkeypatch.context() as patch:
+            patch.setattr(demo, "_glyph", lambda *a: Image.new("L", glyph(*a).size, 0))
+            without = pixels(record.key)
+        rows, columns = np.nonzero(np.abs(with_digit - without).max(2) > 60)  # more than JPEG's ringing
+        found = (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+        assert found == pytest.approx(source.box(record.key), abs=10)
+
+
+def test_demo_splits_and_seeds_differ() -> None:
+    key = "3-three/00000.jpg"
+    sources = [DemoSource(4), DemoSource(4, "val"), DemoSource(4, seed=1)]
+    assert len({source.read(key) for source in sources}) == 3
+    assert len({source.fingerprint for source in [*sources, DemoSource(5)]}) == 4
+    assert len({DemoSource(4).read(record.key) for record in DemoSource(4).records}) == 40
+
+
+@pytest.mark.parametrize("name", ["demo:0", "demo:x", "demo:-1", "demo:1.5", "demo:100000", "demo: 3"])
+def test_odd_demo_sizes_are_refused(name: str) -> None:
+    with pytest.raises(FocusError, match="1 to 99999") as caught:
+        open_source(name)
+    assert repr(name) in str(caught.value)
+
+
+def test_a_folder_named_demo_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path / "demo" / "a" / "1.jpg", tmp_path / "demo" / "b" / "1.jpg")
+    monkeypatch.chdir(tmp_path)
+    assert isinstance(open_source("demo"), FolderSource)
