@@ -18,8 +18,9 @@ from focusdd.errors import FocusError
 from focusdd.images import decode
 from focusdd.index import schema, write_part
 from focusdd.pipeline import distill
-from focusdd.reports.collect import collect, rows
+from focusdd.reports.collect import collect
 from focusdd.reports.page import report
+from focusdd.reports.results import rows
 from focusdd.run import Clock, open_stage, read_json, write_json
 from focusdd.settings import DistillSettings, ExtractSettings
 from focusdd.sources import Source, open_source

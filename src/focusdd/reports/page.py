@@ -17,8 +17,10 @@ from focusdd.errors import FocusError
 from focusdd.images import decode
 from focusdd.index import Index
 from focusdd.plan import Tile
-from focusdd.reports.collect import Found, FoundDistilled, Row, as_written, collect, rows
-from focusdd.reports.figures import PATCH_COLOUR, TRUE_COLOUR, accuracy_figure, deviation, looks, photo
+from focusdd.reports.collect import Found, FoundDistilled, as_written, collect
+from focusdd.reports.figures import accuracy_figure, deviation
+from focusdd.reports.looks import PATCH_COLOUR, TRUE_COLOUR, looks, photo
+from focusdd.reports.results import Row, rows
 from focusdd.run import write_whole
 
 NAME = "report.html"

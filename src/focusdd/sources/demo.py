@@ -81,7 +81,7 @@ class DemoSource:
 
 
 def _ink(rng: np.random.Generator, label: int) -> tuple[int, int, int]:
-    """A bright colour whose hue leans to the class, as objects of a kind look alike; it does not decide it."""
+    """A bright colour whose hue leans to the class, as things of a kind look alike; it does not decide."""
     hue = (label / 10 + rng.uniform(-0.06, 0.06)) % 1
     red, green, blue = colorsys.hsv_to_rgb(hue, rng.uniform(0.6, 1), rng.uniform(0.7, 1))
     return round(red * 255), round(green * 255), round(blue * 255)

@@ -1,0 +1,126 @@
+"""The table of results: students joined over their seeds."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any, NamedTuple
+
+from focusdd.reports.collect import Found, FoundDistilled, Student, method_rank
+
+_APART = {"ipc", "seed", "distil seed", "method"}  # settings that make no variant of a method
+
+
+class Times(NamedTuple):
+    """Mean seconds and highest memory (MB) of the runs behind a row; None where no run.json tells."""
+
+    extract: float | None
+    distil: float | None
+    train: float | None
+    memory: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the results: students that differ in nothing but the seed."""
+
+    val: tuple[str, int]
+    """Name of the validation set and number of its images."""
+    method: str
+    ipc: int
+    student: str
+    labels: str
+    epochs: int
+    variant: str
+    """Settings that tell this row from others of the same method and student, in words."""
+    top1: list[float]
+    """One per seed."""
+    top5: list[float]
+    per_class: dict[str, float]
+    times: Times
+
+
+def rows(found: Found) -> list[Row]:
+    """The results: focus first, then rded, view, random and others; by ipc and student within a method."""
+    datasets = {data.stage.key: data for data in found.distilled}
+    groups: dict[str, list[Student]] = defaultdict(list)
+    for student in {student.stage.key: student for student in found.students}.values():
+        dataset = datasets.get(student.distilled["key"])
+        read = [student.stage.inputs.get("teacher"), dataset.stage.inputs if dataset else None]
+        what = [_line(student), student.distilled["ipc"], sorted(_settings(student, datasets).items()), read]
+        groups[repr(what)].append(student)
+    lines: dict[tuple[str, ...], list[dict[str, str]]] = defaultdict(list)
+    for group in groups.values():
+        lines[_line(group[0])].append(_settings(group[0], datasets))
+    made = [
+        _row(group, datasets, _variant(group[0], datasets, lines[_line(group[0])]))
+        for group in groups.values()
+    ]
+    return sorted(
+        made,
+        key=lambda row: (row.val, *method_rank(row.method), row.ipc, row.student, row.variant, row.epochs),
+    )
+
+
+def _line(student: Student) -> tuple[str, ...]:
+    """What rows have in common that a variant must tell apart."""
+    return student.stage.inputs.get("val", ""), student.distilled["method"], student.architecture
+
+
+def _settings(student: Student, datasets: dict[str, FoundDistilled]) -> dict[str, str]:
+    """All settings behind a student but ipc and seeds, as text; those of distilling and extracting first."""
+    dataset = datasets.get(student.distilled["key"])
+    made: dict[str, Any] = {name: student.distilled.get(name) for name in ("size", "grid")}
+    if dataset is not None:
+        judge = dataset.data.info["judge"]
+        made |= dataset.stage.settings | ({"judge": judge["name"]} if judge else {})
+        if dataset.index is not None:
+            info = dataset.index.index.info
+            made = {**info["settings"], "extractor": info["extractor"]["name"], **made}
+    made = {f"distil {name}" if name in student.settings else name: value for name, value in made.items()}
+    made |= student.settings | ({"teacher": student.teacher[0]} if student.teacher else {})
+    return {name: str(value) for name, value in made.items() if name not in _APART}
+
+
+def _variant(student: Student, datasets: dict[str, FoundDistilled], others: list[dict[str, str]]) -> str:
+    """Settings that others have otherwise; what is not known of a dataset elsewhere is no difference."""
+    own = _settings(student, datasets)
+    shown = [name for name in own if name not in ("labels", "epochs")]  # those have a column of their own
+    odd = [name for name in shown if any(name in other and other[name] != own[name] for other in others)]
+    return ", ".join(f"{name} {own[name]}" for name in odd)
+
+
+def _row(group: list[Student], datasets: dict[str, FoundDistilled], variant: str) -> Row:
+    first = group[0]
+    group = sorted(group, key=lambda student: student.stage.shown)
+    names = list(dict.fromkeys(name for student in group for name in student.per_class))
+    per_class = {name: mean(student.per_class.get(name, float("nan")) for student in group) for name in names}
+    return Row(
+        val=(first.val_name, first.val_images),
+        method=first.distilled["method"],
+        ipc=first.distilled["ipc"],
+        student=first.architecture,
+        labels=str(first.settings["labels"]),
+        epochs=first.settings["epochs"],
+        variant=variant,
+        top1=[student.top1 for student in group],
+        top5=[student.top5 for student in group],
+        per_class=per_class,
+        times=_times(group, [datasets[key] for s in group if (key := s.distilled["key"]) in datasets]),
+    )
+
+
+def _times(students: list[Student], datasets: list[FoundDistilled]) -> Times:
+    extracts = [data.index.stage.run for data in datasets if data.index and data.index.stage.run]
+    distils = [data.stage.run for data in datasets if data.stage.run]
+    trains = [student.stage.run for student in students if student.stage.run]
+    memory = [run.peak_memory_mb for run in (*extracts, *distils, *trains) if run.peak_memory_mb is not None]
+    return Times(
+        mean(run.total for run in extracts) if extracts else None,
+        mean(sum(run.seconds.values()) for run in distils)
+        if distils
+        else None,  # an extraction inside is not in it
+        mean(run.seconds.get("train", run.total) for run in trains) if trains else None,
+        max(memory) if memory else None,
+    )
