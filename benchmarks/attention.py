@@ -14,8 +14,7 @@ from collections.abc import Callable
 
 import timm
 import torch
-from rich.console import Console
-from rich.table import Table
+from tables import publish
 
 from focusdd.focus.attention import AttentionOptions, as_vit, class_attention
 from focusdd.models import autocast, pick_device
@@ -72,11 +71,12 @@ def main() -> None:
                 if turn >= 2:
                     seconds[name].append(time.perf_counter() - start)
     plain = seconds["plain forward"]
-    table = Table("way", "ms per batch", "of the plain forward", title=f"{options.model}, {options.size} px")
+    rows = []
     for name, times in seconds.items():
         ratio = statistics.median(mine / base for mine, base in zip(times, plain, strict=True))
-        table.add_row(name, f"{statistics.median(times) * 1000:.1f}", f"{ratio:.3f}")
-    Console().print(table)
+        milliseconds = f"{statistics.median(times) * 1000:.1f}"
+        rows.append({"way": name, "ms per batch": milliseconds, "of the plain forward": f"{ratio:.3f}"})
+    publish(f"attention-{options.model}-{options.size}px", rows)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
+from tables import publish
 
 from focusdd import ExtractSettings, extract
 from focusdd.demo import WEIGHTS
@@ -42,19 +41,30 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000)
     options = parser.parse_args()
     source = DemoSource(options.images // 10)
-    table = Table("extraction", "key patch", "random window", "side", title=f"{options.images} demo images")
+    rows = []
     for way in WAYS:
         with tempfile.TemporaryDirectory() as folder:
             settings = ExtractSettings(extractor=options.extractor, tile=64, **way)
             index = extract(source, Path(folder) / "index", settings)
             found = object_coverage(index, source)
-            rows = index.table(["width", "height", "patches"]).to_pylist()
-            side = np.mean(
-                [(r["patches"][0]["x1"] - r["patches"][0]["x0"]) / min(r["width"], r["height"]) for r in rows]
-            )
+            windows = index.table(["width", "height", "patches"]).to_pylist()
+            side = np.mean([_side(row) for row in windows])
         name = ", ".join(f"{key} {value}" for key, value in way.items())
-        table.add_row(name, f"{found.patch:.1%}", f"{found.random:.1%}", f"{side:.2f}")
-    Console().print(table)
+        rows.append(
+            {
+                "extraction": name,
+                "key patch covers the object": f"{found.patch:.1%}",
+                "random window of its size": f"{found.random:.1%}",
+                "side over shorter side": f"{side:.2f}",
+                "images": str(found.images),
+            }
+        )
+    publish("coverage-demo", rows)
+
+
+def _side(row: dict) -> float:
+    patch = row["patches"][0]
+    return (patch["x1"] - patch["x0"]) / min(row["width"], row["height"])
 
 
 if __name__ == "__main__":

@@ -16,8 +16,7 @@ from typing import Any
 
 import timm
 import torch
-from rich.console import Console
-from rich.table import Table
+from tables import publish
 
 from focusdd.models import autocast, pick_device
 
@@ -54,12 +53,19 @@ def main() -> None:
             seconds[precision, layout].append(step(nets[layout], batch, cast))
     base = seconds["float32", "NCHW"]
     ours = ("float32" if isinstance(autocast(device), nullcontext) else "bfloat16", "channels last")
-    table = Table("way", "ms per step", "times as fast as float32 NCHW")
+    rows = []
     for way, times in seconds.items():
         ratio = statistics.median(first / mine for first, mine in zip(base, times, strict=True))
         mark = " (used here)" if way == ours else ""
-        table.add_row(", ".join(way) + mark, f"{statistics.median(times) * 1000:.0f}", f"{ratio:.2f}")
-    Console().print(table)
+        milliseconds = f"{statistics.median(times) * 1000:.0f}"
+        rows.append(
+            {
+                "way": ", ".join(way) + mark,
+                "ms per step": milliseconds,
+                "speed against float32 NCHW": f"{ratio:.2f}",
+            }
+        )
+    publish("precision-resnet18", rows)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def test_a_tile_is_the_box_of_the_full_image(
 
 
 @pytest.mark.parametrize("size", [(1001, 1001), (1000, 1007), (1993, 1001), (1003, 1600)])
-@pytest.mark.parametrize("reach", [900, 460, 230])
+@pytest.mark.parametrize("reach", [1000, 900, 460])
 @pytest.mark.parametrize("corner", ["first", "last"])
 def test_a_reduced_jpeg_shows_the_same_place(
     encoded: Callable[..., bytes], size: tuple[int, int], reach: int, corner: str
@@ -91,7 +91,7 @@ def test_a_reduced_jpeg_shows_the_same_place(
     picture = Image.fromarray(np.repeat(waves[..., None], 3, axis=2).astype(np.uint8))
     box = (0, 0, reach, reach) if corner == "first" else (width - reach, height - reach, width, height)
     file = encoded(picture, "JPEG", quality=98)
-    assert min(decode(file, 112 * min(size) // reach + 1)[0].size) < min(size), "it is reduced"
+    assert min(decode(file, 2 * 112 * min(size) // reach + 1)[0].size) < min(size), "it is reduced"
     found = cut(Memory(a=file), tile("a", box, size), 112, 112)
     wanted = picture.resize((112, 112), Image.Resampling.BICUBIC, box=box)
     error = np.abs(np.asarray(found, dtype=float) - np.asarray(wanted))
@@ -99,7 +99,7 @@ def test_a_reduced_jpeg_shows_the_same_place(
     assert error.max() < 25
 
 
-@pytest.mark.parametrize("reach", [460, 230])
+@pytest.mark.parametrize("reach", [900, 460])
 def test_a_reduced_jpeg_keeps_the_detail_that_a_tile_can_show(
     encoded: Callable[..., bytes], reach: int
 ) -> None:
@@ -108,10 +108,12 @@ def test_a_reduced_jpeg_keeps_the_detail_that_a_tile_can_show(
     noise = np.random.default_rng(0).integers(0, 256, (grains, grains, 3), dtype=np.uint8)
     picture = Image.fromarray(noise).resize((1001, 1001), Image.Resampling.BICUBIC)
     box = (1001 - reach, 1001 - reach, 1001, 1001)
-    found = cut(Memory(a=encoded(picture, "JPEG", quality=98)), tile("a", box, (1001, 1001)), 112, 112)
+    found = cut(
+        Memory(a=encoded(picture, "JPEG", quality=98, subsampling=0)), tile("a", box, (1001, 1001)), 112, 112
+    )
     wanted = picture.resize((112, 112), Image.Resampling.BICUBIC, box=box)
     error = np.abs(np.asarray(found, dtype=float) - np.asarray(wanted)).mean()
-    assert error < 0.25 * np.asarray(wanted).std()
+    assert error < 0.1 * np.asarray(wanted).std()
 
 
 @settings(max_examples=100, deadline=None)

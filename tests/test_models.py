@@ -79,12 +79,12 @@ def test_a_damaged_checkpoint_is_one_sentence(checkpoint, spoil, words):
 def test_a_pickle_is_not_executed(checkpoint, tmp_path):
     folder, _ = checkpoint
     shutil.move(folder / "model.safetensors", folder / "pytorch_model.bin")
-    with pytest.raises(FocusError, match="model.safetensors"):
+    with pytest.raises(FocusError, match=r"model\.safetensors"):
         load_model(str(folder), CPU)
 
 
 def test_unknown_names_are_met_with_near_ones():
-    with pytest.raises(FocusError, match="did you mean .*resnet"):
+    with pytest.raises(FocusError, match=r"did you mean .*resnet"):
         load_model("resnet_18", CPU)
     with pytest.raises(FocusError, match="does not take the arguments"):
         new_net("resnet18", 10, 32, CPU, seed=0, model_args={"depht": 3})

@@ -373,7 +373,7 @@ def test_status_lists_stages_below(tmp_path: Path) -> None:
     found = {line.path.name: (line.stage, line.state, line.detail) for line in status(tmp_path)}
     assert found == {
         "distilled": ("distill", "done", "images 3"),
-        "index": ("extract", "unfinished", "2 parts so far"),
+        "index": ("extract", "unfinished", "3 files so far"),
     }
     assert [line.stage for line in status(tmp_path / "index")] == ["extract"]
 

@@ -75,7 +75,8 @@ def cell_box(row: int, column: int, grid: int, size: int) -> tuple[int, int, int
 def cut(source: Source, tile: Tile, width: int, height: int) -> Image.Image:
     """The tile's box of its source image, at width x height pixels.
 
-    A JPEG is decoded at a reduced scale where that still gives every pixel of the tile one of its own.
+    A JPEG is decoded at a reduced scale where that still leaves two pixels for each of the tile: with one,
+    the finest detail would be lost.
 
     Raises:
         FocusError: the image cannot be read, or is not the one that the plan was made for.
@@ -83,7 +84,7 @@ def cut(source: Source, tile: Tile, width: int, height: int) -> Image.Image:
     x0, y0, x1, y1 = tile.box
     scale = max(width / (x1 - x0), height / (y1 - y0))
     try:
-        image, *found = decode(source.read(tile.key), math.ceil(min(tile.width, tile.height) * scale))
+        image, *found = decode(source.read(tile.key), math.ceil(2 * min(tile.width, tile.height) * scale))
     except UnreadableImage as error:
         raise FocusError(f"{tile.key} of {source.name} cannot be read any more: {error}") from error
     if found != [tile.width, tile.height]:

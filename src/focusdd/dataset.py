@@ -94,6 +94,7 @@ with the method `{info["method"]}`. {by}
 
 - `train/<class>/`: the images. `torchvision.datasets.ImageFolder("train")`, timm and
   `datasets.load_dataset("imagefolder", data_dir=...)` read them as they are.
+  Labels are the class folders in plain sorted order; timm sorts numbers naturally ("2" before "10").
 - `train/metadata.jsonl`, `plan.parquet`: for every tile the source image it comes from and the box in that
   image's pixels (x0, y0, x1, y1; half-open).
 - `distilled.json`: what made it, with which settings and seed.

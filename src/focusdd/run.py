@@ -284,8 +284,8 @@ def status(folder: Path | str) -> list[StageStatus]:
             detail = ", ".join(f"{name} {value}" for name, value in counts.items())
             found.append(StageStatus(out, stage, "done", detail))
         else:
-            parts = len([path for path in out.rglob("part-*") if path.is_file()])
-            found.append(StageStatus(out, stage, "unfinished", f"{parts} parts so far"))
+            files = len([path for path in out.rglob("*") if path.is_file() and path.name[0] != "."])
+            found.append(StageStatus(out, stage, "unfinished", f"{files} files so far"))
     if not found:
         raise FocusError(f"{folder} holds no output of focusdd")
     return found

@@ -96,6 +96,8 @@ class _Watch(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             query, key = args[0], args[1]
             bias = kwargs.get("attn_mask", args[3] if len(args) > 3 else None)
+            if bias is not None and bias.dtype == torch.bool:
+                bias = torch.zeros(bias.shape, device=bias.device).masked_fill(~bias, -torch.inf)
             scale = kwargs.get("scale") or query.shape[-1] ** -0.5
             with torch.autocast(query.device.type, enabled=False):
                 self._see(query, key, bias, scale)

@@ -191,6 +191,10 @@ def _rows(
         feature = model.net.forward_head(tokens, pre_logits=True).float()  # type: ignore[operator]
         logits = model.net.forward_head(tokens).float() if outputs is not None else None  # type: ignore[operator]
     grids = attention.double().cpu().numpy()
+    if not np.isfinite(grids).all():
+        raise FocusError(
+            f"the attention of {model.name!r} is not a number for {views[0].record.key} or near it"
+        )
     if settings.fit == "letterbox":
         shown = (View.of(view.width, view.height, "letterbox") for view in views)
         grids = np.stack([without_padding(grid, view) for grid, view in zip(grids, shown, strict=True)])

@@ -78,23 +78,22 @@ def fit(
         with clock.measure("read"):
             pixels = load_source(source, round(settings.size * 1.25), "read")
         average = copy.deepcopy(net) if settings.ema else None
-        with clock.measure("train"):
-            run_epochs(
-                net,
-                _loss(net, pixels, teacher, outputs, settings, device),
-                len(pixels),
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                lr=settings.lr,
-                weight_decay=settings.weight_decay,
-                rate=warm_cosine,
-                seed=settings.seed,
-                device=device,
-                checkpoint=stage.out / "resume.pt",
-                what="fit",
-                average=average,
-                decay=settings.ema,
-            )
+        clock.seconds["train"] = run_epochs(
+            net,
+            _loss(net, pixels, teacher, outputs, settings, device),
+            len(pixels),
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            rate=warm_cosine,
+            seed=settings.seed,
+            device=device,
+            checkpoint=stage.out / "resume.pt",
+            what="fit",
+            average=average,
+            decay=settings.ema,
+        )
         kept = average if average is not None else net
         facts = {"made_by": "focusdd fit", "source": source.name, "images": len(pixels), "val_top1": None}
         if val is not None:

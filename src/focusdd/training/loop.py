@@ -59,20 +59,26 @@ def run_epochs(
     what: str,
     average: nn.Module | None = None,
     decay: float = 0.0,
-) -> None:
-    """Trains `net` in place with AdamW; resumes from `checkpoint` and removes it at the end.
+) -> float:
+    """Trains `net` in place with AdamW; resumes from `checkpoint`.
 
     A last batch of one image is dropped: batch norm needs two.
 
     Args:
         rate: learning rate over its peak, per step.
         average: a copy of `net` that follows it as an exponential average with `decay`.
+
+    Returns:
+        Seconds of training, those before the checkpoint included.
+
+    Raises:
+        FocusError: the loss is no longer a number.
     """
     optimizer = torch.optim.AdamW(_groups(net, weight_decay), lr=lr, fused=device.type in ("cpu", "cuda"))
     models = {"net": net} | ({"average": average} if average is not None else {})
-    done = _restore(checkpoint, models, optimizer, device)
+    done, before = _restore(checkpoint, models, optimizer, device)
     batches = len(list(_batches(torch.arange(num_images), batch_size)))
-    saved = time.monotonic()
+    start = saved = time.monotonic()
     with progress(what, epochs, "epochs", done) as advance:
         for epoch in range(done, epochs):
             generator = torch.Generator().manual_seed(hash_seed(seed, epoch))
@@ -96,8 +102,9 @@ def run_epochs(
                     f"the loss is no longer a number after epoch {epoch + 1}: use a smaller --lr"
                 )
             if time.monotonic() - saved > _SAVE_SECONDS and epoch + 1 < epochs:
-                _save(checkpoint, models, optimizer, epoch + 1)
                 saved = time.monotonic()
+                _save(checkpoint, models, optimizer, epoch + 1, before + saved - start)
+    return before + time.monotonic() - start
 
 
 def hash_seed(seed: int, epoch: int) -> int:
@@ -127,21 +134,25 @@ def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
             mine.copy_(new)
 
 
-def _save(path: Path, models: dict[str, nn.Module], optimizer: torch.optim.Optimizer, done: int) -> None:
+def _save(
+    path: Path, models: dict[str, nn.Module], optimizer: torch.optim.Optimizer, done: int, seconds: float
+) -> None:
     buffer = io.BytesIO()
     state = {name: model.state_dict() for name, model in models.items()}
-    torch.save({"models": state, "optimizer": optimizer.state_dict(), "done": done}, buffer)
+    torch.save(
+        {"models": state, "optimizer": optimizer.state_dict(), "done": done, "seconds": seconds}, buffer
+    )
     write_whole(path, buffer.getvalue())
 
 
 def _restore(
     path: Path, models: dict[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device
-) -> int:
-    """Epochs that the checkpoint holds; 0 without one."""
+) -> tuple[int, float]:
+    """Epochs that the checkpoint holds and their seconds; 0 without one."""
     if not path.exists():
-        return 0
+        return 0, 0.0
     state = torch.load(path, map_location=device, weights_only=True)
     for name, model in models.items():
         model.load_state_dict(state["models"][name])
     optimizer.load_state_dict(state["optimizer"])
-    return int(state["done"])
+    return int(state["done"]), float(state["seconds"])

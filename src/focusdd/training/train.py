@@ -77,21 +77,20 @@ def train(
             settings.student, len(distilled.classes), settings.size, device, settings.seed
         )
         loss = _loss(net, pixels, distilled.info["grid"], teacher, outputs, settings, device)
-        with clock.measure("train"):
-            run_epochs(
-                net,
-                loss,
-                len(pixels),
-                epochs=settings.epochs,
-                batch_size=settings.batch_size,
-                lr=settings.lr,
-                weight_decay=settings.weight_decay,
-                rate=cosine if settings.schedule == "cosine" else half_cosine,
-                seed=settings.seed,
-                device=device,
-                checkpoint=stage.out / "resume.pt",
-                what="train",
-            )
+        clock.seconds["train"] = run_epochs(
+            net,
+            loss,
+            len(pixels),
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            rate=cosine if settings.schedule == "cosine" else half_cosine,
+            seed=settings.seed,
+            device=device,
+            checkpoint=stage.out / "resume.pt",
+            what="train",
+        )
         with clock.measure("evaluate"):
             held_out = load_source(val, settings.size, "evaluate")
             mean, std = normalisation(net)

@@ -1,0 +1,56 @@
+"""Tables of measurements: printed, and kept as CSV with what made them."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def publish(name: str, rows: list[dict[str, str]]) -> None:
+    """Prints rows and writes them to results/<name>.csv, each with command, commit, machine and date."""
+    table = Table(*rows[0], title=name)
+    for row in rows:
+        table.add_row(*row.values())
+    Console().print(table)
+    RESULTS.mkdir(exist_ok=True)
+    facts = {
+        "command": " ".join(["python", *sys.argv]),
+        "commit": commit(),
+        "torch": torch.__version__,
+        "machine": machine(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+    with (RESULTS / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, [*rows[0], *facts], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row | facts for row in rows)
+
+
+def machine() -> str:
+    """Processor, cores and the instructions PyTorch uses; the GPU where there is one."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    names = [line for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
+    name = names[0].partition(":")[2].strip() if names else platform.machine()
+    return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def commit() -> str:
+    """The commit measured, marked when the tree held more than that."""
+    words = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []

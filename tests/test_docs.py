@@ -1,0 +1,57 @@
+"""Documents say what is true: figures come from results, every command and setting is described."""
+
+import csv
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+from focusdd import settings
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_benchmarks_page_is_made_of_the_results():
+    spec = importlib.util.spec_from_file_location("page", ROOT / "tools" / "benchmarks_page.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.PAGE.read_text() == module.page(), "run: python tools/benchmarks_page.py"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.csv")), ids=lambda path: path.name)
+def test_every_result_says_where_it_comes_from(path):
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert rows
+    assert all(row["commit"] and row["machine"] and row["date"] for row in rows)
+
+
+@pytest.mark.parametrize("command", ["extract", "distill", "fit", "train", "report", "status", "demo"])
+def test_every_command_is_in_the_readme(command):
+    assert command in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["ExtractSettings", "DistillSettings", "FitSettings", "TrainSettings"])
+def test_every_setting_has_a_text(name):
+    for field, info in getattr(settings, name).model_fields.items():
+        assert info.description, field
+
+
+def test_texts_name_settings_that_exist():
+    """A flag in a document is a flag of a command."""
+    import re
+
+    from focusdd import cli
+
+    known = {"--help", "--out", "--index", "--val", "--overwrite", "--quick"}
+    for group in (
+        settings.ExtractSettings,
+        settings.DistillSettings,
+        settings.FitSettings,
+        settings.TrainSettings,
+    ):
+        known |= {f"--{field.replace('_', '-')}" for field in group.model_fields}
+    assert cli.app is not None
+    for path in [ROOT / "README.md", *(ROOT / "docs").glob("how*.md")]:
+        flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*(?![\w>-])", path.read_text()))
+        assert flags - known == set(), path.name
