@@ -12,8 +12,8 @@ ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-Generated from `results/*.csv` by `python tools/benchmarks_page.py`. Every row names the commit, the machine and
-the date, and the script in `benchmarks/` that made it stands above its table. Accuracies are fractions.
+Generated from `results/*.csv` by `python tools/benchmarks_page.py`. Every row names the commit, the machine
+and the date; the script in `benchmarks/` that made it stands above its table. Accuracies are fractions.
 
 """
 ABOUT = {

@@ -48,8 +48,6 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
         area,
         (settings.confidence_power, settings.mass_power, settings.area_power),
     )
-    num_patches = cells - settings.views
-    num_views = settings.views if settings.view_source == "other" else 0
     keys = rows.column("key")
     sizes = np.stack([rows.column(name).to_numpy() for name in ("width", "height")], axis=1)
     tiles: list[Tile] = []
@@ -58,45 +56,65 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
         mine = np.flatnonzero(labels == label)
         if not len(mine):
             raise FocusError(f"class {folder} has no readable image")
-        order = _order(mine, score, settings, label)
-        need_patches, need_views = settings.ipc * num_patches, settings.ipc * num_views
-        candidates = [
-            (int(image), number)
-            for image in order
-            for number in range(boxes.shape[1])
-            if number == 0 or box_mass[image, number] > 0
-        ]
-        # views come from images that give no patch; where there are too few for both, each gets its part
-        spare = len(order) - need_views
-        if len({image for image, _ in candidates[:need_patches]}) > spare:
-            part = round(len(order) * num_patches / (num_patches + num_views))
-            spare = max(1, min(part, len(order) - 1))
-        givers = set(order[:spare].tolist())
-        candidates = [candidate for candidate in candidates if candidate[0] in givers]
-        dealt = _deal(candidates, settings.ipc, num_patches)
-        used = {image for drawn in dealt for image, _ in drawn}
-        rest = [image for image in order.tolist() if image not in used] or order.tolist()
-        if len(candidates) < need_patches or len(rest) < need_views:
+        hands, enough = _share_out(_order(mine, score, settings, label).tolist(), box_mass, settings)
+        if not enough:
             short.append(folder)
-        for number, drawn in enumerate(dealt):
+        for number, (patches, views) in enumerate(hands):
             parts: list[tuple[Kind, int, Sequence[float]]] = [
-                ("patch", image, boxes[image, which]) for image, which in drawn
+                *(("patch", image, boxes[image, which]) for image, which in patches),
+                *(("view", image, (0, 0, *sizes[image])) for image in views),
             ]
-            seen = [rest[(number * num_views + n) % len(rest)] for n in range(num_views)]
-            if settings.view_source == "same":
-                seen = [image for image, _ in drawn][: settings.views]
-            parts += [("view", image, (0, 0, *sizes[image])) for image in seen]
-            name = image_name(folder, number)
             for cell, (kind, image, box) in enumerate(parts):
                 row, column = divmod(cell, settings.grid)
                 x0, y0, x1, y1 = (float(value) for value in box)
                 tiles.append(
                     Tile(
-                        name, label, row, column, kind, keys[int(image)].as_py(), (x0, y0, x1, y1),
-                        int(sizes[image, 0]), int(sizes[image, 1]), float(score[image]),
+                        image_name(folder, number), label, row, column, kind, keys[image].as_py(),
+                        (x0, y0, x1, y1), int(sizes[image, 0]), int(sizes[image, 1]), float(score[image]),
                     )
                 )  # fmt: skip
     return Plan(settings.grid, tuple(tiles), tuple(short))
+
+
+def _share_out(
+    order: list[int], box_mass: np.ndarray, settings: SelectSettings
+) -> tuple[list[tuple[list[tuple[int, int]], list[int]]], bool]:
+    """What each distilled image of one class shows, and whether there were images enough without repeating.
+
+    Args:
+        order: rows of the class as they are to be used.
+        box_mass: (n, K) attention mass of the key patches of every row.
+
+    Returns:
+        Per distilled image its patches (row, number of the patch) and its views (rows).
+    """
+    num_patches = settings.grid**2 - settings.views
+    num_views = settings.views if settings.view_source == "other" else 0
+    need_patches, need_views = settings.ipc * num_patches, settings.ipc * num_views
+    candidates = [
+        (image, number)
+        for image in order
+        for number in range(box_mass.shape[1])
+        if number == 0 or box_mass[image, number] > 0
+    ]
+    # views come from images that give no patch; where there are too few for both, each gets its part
+    spare = len(order) - need_views
+    if len({image for image, _ in candidates[:need_patches]}) > spare:
+        part = round(len(order) * num_patches / (num_patches + num_views))
+        spare = max(1, min(part, len(order) - 1))
+    givers = set(order[:spare])
+    candidates = [candidate for candidate in candidates if candidate[0] in givers]
+    dealt = _deal(candidates, settings.ipc, num_patches)
+    used = {image for patches in dealt for image, _ in patches}
+    rest = [image for image in order if image not in used] or order
+    enough = len(candidates) >= need_patches and len(rest) >= need_views
+    if settings.view_source == "same":
+        return [(patches, [image for image, _ in patches][: settings.views]) for patches in dealt], enough
+    views = [rest[number % len(rest)] for number in range(need_views)]
+    return [
+        (patches, views[number * num_views : (number + 1) * num_views])
+        for number, patches in enumerate(dealt)
+    ], enough
 
 
 def _deal(candidates: list[tuple[int, int]], hands: int, each: int) -> list[list[tuple[int, int]]]:

@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageEnhance, ImageFilter
 
 from focusdd.errors import FocusError
 from focusdd.images import Box
@@ -88,7 +88,7 @@ def _ink(rng: np.random.Generator, label: int) -> tuple[int, int, int]:
 
 
 def _background(rng: np.random.Generator, split: str) -> Image.Image:
-    """A crop of a sample photograph; train and val use different halves of the photographs."""
+    """A pale crop of a sample photograph; train and val use different halves of the photographs."""
     photo = _photographs()[int(rng.integers(2))]
     half = photo.width // 2
     left, right = (0, half) if split == "train" else (half, photo.width)
@@ -100,18 +100,18 @@ def _background(rng: np.random.Generator, split: str) -> Image.Image:
     crop = photo.resize((width, height), box=(x, y, x + crop_width, y + crop_height))
     if rng.random() < 0.5:
         crop = crop.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return crop
+    return ImageEnhance.Color(crop).enhance(0.25)
 
 
 def _glyph(rng: np.random.Generator, label: int, split: str, side: int) -> Image.Image:
-    """The opacity of a turned digit, cut to its ink: mode L, the longer side 40 to 70 % of `side`."""
+    """The opacity of a turned digit, cut to its ink: mode L, the longer side 25 to 42 % of `side`."""
     images = _handwriting(split)[label]
     digit = Image.fromarray(images[int(rng.integers(len(images)))])
     digit = digit.resize((128, 128), Image.Resampling.BICUBIC)
     digit = digit.rotate(rng.uniform(-20, 20), Image.Resampling.BICUBIC, expand=True)
     digit = digit.point([min(255, max(0, (value - 70) * 3)) for value in range(256)])
     digit = digit.crop(digit.point([255 * (value > 80) for value in range(256)]).getbbox())
-    scale = rng.uniform(0.4, 0.7) * side / max(digit.size)
+    scale = rng.uniform(0.25, 0.42) * side / max(digit.size)
     return digit.resize((max(1, round(digit.width * scale)), max(1, round(digit.height * scale))))
 
 
