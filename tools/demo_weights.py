@@ -17,16 +17,16 @@ from safetensors.torch import load_file, save_file
 from focusdd import FitSettings, fit, open_source
 
 KEPT = Path(__file__).parents[1] / "src" / "focusdd" / "demo_weights"
-COMMON = {"size": 64, "crop": 0.4, "flip": False}
+COMMON = {"size": 64, "crop": 0.6, "flip": False}
 
 
 def main(work: Path) -> None:
-    source, val = open_source("demo:1000"), open_source("demo", "val")
-    teacher = FitSettings(model="test_resnet", epochs=3, lr=4e-3, batch_size=16, **COMMON)
+    source, val = open_source("demo:400"), open_source("demo", "val")
+    teacher = FitSettings(model="test_resnet", epochs=6, lr=4e-3, batch_size=16, **COMMON)
     fit(source, work / "teacher", teacher, val=val)
-    shape = {"patch_size": 8, "embed_dim": 96, "depth": 4, "num_heads": 3}
+    shape = {"patch_size": 8, "embed_dim": 96, "depth": 3, "num_heads": 3}
     vit = FitSettings(
-        model="vit_tiny_patch16_224", model_args=shape, epochs=16, lr=1.5e-3, batch_size=32, mixup=0.3,
+        model="vit_tiny_patch16_224", model_args=shape, epochs=14, lr=1e-3, batch_size=16,
         teacher=str(work / "teacher"), **COMMON,
     )  # fmt: skip
     fit(source, work / "vit", vit, val=val)

@@ -24,6 +24,7 @@ app = App(
     help="Distil a large image dataset into a tiny one on which any architecture trains fast and well. "
     "Settings may also stand in a file focusdd.toml in the current folder, one table per command.",
     config=Toml("focusdd.toml", must_exist=False),
+    suppress_keyboard_interrupt=False,  # main() says how to go on
 )
 Flat = Parameter(name="*")
 

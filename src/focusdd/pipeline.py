@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ def distill(
             warn(f"{len(plan.short)} classes have fewer images than tiles, theirs are used again: {few}")
         with clock.measure("compose"):
             images = compose(source, plan, out, settings)
-        description = _description(source, settings, plan, index, teacher, stage.key)
+        description = _description(source, settings, plan, index, teacher, stage.key, out)
         write_json(out / "distilled.json", description)
         write_whole(out / CARD, card(description))
         stage.finish({"images": images, "classes": len(source.classes), "ipc": settings.ipc})
@@ -143,7 +144,7 @@ def _plan(source: Source, settings: DistillSettings, index: Any, teacher: Any) -
 
 
 def _description(
-    source: Source, settings: DistillSettings, plan: Plan, index: Any, teacher: Any, key: str
+    source: Source, settings: DistillSettings, plan: Plan, index: Any, teacher: Any, key: str, out: Path
 ) -> dict[str, Any]:
     return {
         "key": key,
@@ -156,7 +157,7 @@ def _description(
         "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
         "source_images": len(source.records),
         "extractor": index.info["extractor"] if settings.method == "focus" else None,
-        "index": str(index.folder) if settings.method == "focus" else None,
+        "index": os.path.relpath(index.folder, out) if settings.method == "focus" else None,
         "judge": {"name": teacher.name, "weights": teacher.weights} if teacher is not None else None,
         "classes": list(source.classes),
         "class_names": list(source.class_names),

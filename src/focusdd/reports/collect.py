@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,7 +211,8 @@ def _distilled(
     with as_written(stage.folder / "distilled.json"):
         data = open_distilled(stage.folder)
         _check(data.info, _DISTILLED)
-        key, named = stage.inputs.get("index", ""), Path(data.info["index"] or "")
+        key = stage.inputs.get("index", "")
+        named = Path(os.path.normpath(stage.folder / (data.info["index"] or "")))
         if key and key not in indexes and (named / "done.json").exists():
             index = _index(_stage(named, root))
             if index.stage.key == key:
