@@ -25,6 +25,7 @@ WAYS: list[dict] = [
     {"attention": "mean", "layers": 2},
     {"attention": "mean"},
     {"attention": "mean", "heads": "max"},
+    {"attention": "mean", "heads": "max", "share": 0.75},
     {"attention": "ema"},
     {"attention": "rollout"},
     {"window": "tile"},

@@ -297,7 +297,13 @@ def test_odd_demo_sizes_are_refused(name: str) -> None:
     assert repr(name) in str(caught.value)
 
 
-def test_a_folder_named_demo_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_is_the_generated_images_whatever_lies_about(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`focusdd demo` writes to demo/: the name must mean the same before and after."""
     touch(tmp_path / "demo" / "a" / "1.jpg", tmp_path / "demo" / "b" / "1.jpg")
     monkeypatch.chdir(tmp_path)
-    assert isinstance(open_source("demo"), FolderSource)
+    assert isinstance(open_source("demo"), DemoSource)
+    for folder in (open_source("./demo"), open_source(Path("demo"))):
+        assert isinstance(folder, FolderSource)
+        assert isinstance(open_source(folder.name), FolderSource)

@@ -12,7 +12,7 @@ __all__ = ["BoxedSource", "DemoSource", "FolderSource", "Record", "Source", "ope
 
 
 def open_source(name: str | Path, split: str = "train") -> Source:
-    """Opens a source: an image folder, or "demo" for the built-in generated images.
+    """Opens a source: an image folder, or "demo" for the built-in generated images ("./demo" is a folder).
 
     Args:
         name: a folder of class folders, or one with `train/` and `val/` (or `validation/`, `test/`) inside.
@@ -21,6 +21,6 @@ def open_source(name: str | Path, split: str = "train") -> Source:
     Raises:
         FocusError: the folder is missing, or holds no two classes with images.
     """
-    if str(name).partition(":")[0] == "demo" and not Path(name).exists():
-        return DemoSource.parse(str(name), split)
+    if isinstance(name, str) and name.partition(":")[0] == "demo":
+        return DemoSource.parse(name, split)
     return FolderSource(Path(name), split)

@@ -44,7 +44,8 @@ class FolderSource:
             raise FocusError(f"there is no folder {root}: check the path")
         if not root.is_dir():
             raise FocusError(f"{root} is a file: a source is a folder with one sub-folder per class")
-        self.name = str(root)
+        # "demo" alone means the generated images
+        self.name = f"./{root}" if str(root).partition(":")[0] == "demo" else str(root)
         self.split = split
         self.root = _split_folder(root, split)
         try:
