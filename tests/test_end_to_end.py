@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -175,6 +174,11 @@ def test_a_kill_loses_nothing(stage, demo, tmp_path):
     assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
 
 
+def _heed_interrupts() -> None:
+    """A test run in the background passes on that interrupts are to be ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_interrupt_says_how_to_go_on(tmp_path):
     command = [
         sys.executable,
@@ -188,7 +192,11 @@ def test_interrupt_says_how_to_go_on(tmp_path):
         str(tmp_path),
     ]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=_heed_interrupts,
     )
     while not (tmp_path / "parts").exists():
         time.sleep(0.1)
