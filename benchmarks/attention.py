@@ -1,6 +1,6 @@
 """Cost of class attention: a plain forward, the same with class attention, and with the full matrix.
 
-    python benchmarks/attention.py [--model vit_small_patch16_224] [--size 224] [--batch 64]
+    python benchmarks/attention.py [--model vit_small_patch16_224] [--size 224] [--batch 16]
 
 The three take turns in every round; the ratios are medians over the rounds.
 """

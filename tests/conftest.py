@@ -83,8 +83,7 @@ def make_index(tmp_path: Path) -> Callable[..., Any]:
     # imported late: the variables above have to be set before torch is there
     import pyarrow as pa
 
-    from focusdd.focus.extract import patch_options
-    from focusdd.focus.patches import attention_area, key_patches
+    from focusdd.focus.patches import attention_area, key_patches, patch_options
     from focusdd.index import Index, from_bytes, open_index, schema, to_bytes, write_part
     from focusdd.run import open_stage, write_json
     from focusdd.settings import ExtractSettings
@@ -107,7 +106,7 @@ def make_index(tmp_path: Path) -> Callable[..., Any]:
         peak = rng.uniform(0, side, (n, 1, 1, 2))
         places = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1) + 0.5
         stored = to_bytes(np.exp(-((places - peak) ** 2).sum(-1) / rng.uniform(1, 6, (n, 1, 1))) + 0.02)
-        boxes, mass = key_patches(from_bytes(stored), wide, patch_options(settings))
+        boxes, mass = key_patches(from_bytes(stored), wide, patch_options(settings, settings.tile))
         names = ("x0", "y0", "x1", "y1", "mass")
         patches = np.concatenate([boxes, mass[..., None]], axis=2).tolist()
         columns = {

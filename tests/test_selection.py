@@ -12,8 +12,7 @@ import pytest
 from PIL import Image
 
 from focusdd.errors import FocusError
-from focusdd.focus.extract import patch_options
-from focusdd.focus.patches import attention_area, key_patches
+from focusdd.focus.patches import attention_area, key_patches, patch_options
 from focusdd.index import Index, from_bytes, open_index, read_skipped, to_bytes, write_part
 from focusdd.plan import Plan, Tile
 from focusdd.selection import select
@@ -134,7 +133,7 @@ def test_stored_patches_equal_those_found_again(make_index: MakeIndex, options: 
     stored = select(index, settings, 64)
     table = index.table(["key", "width", "height", "attention"])
     sizes = np.stack([table.column(name).to_numpy() for name in ("width", "height")], axis=1)
-    boxes, _ = key_patches(index.attention(table), sizes, patch_options(ExtractSettings(tile=64, **options)))
+    boxes, _ = key_patches(index.attention(table), sizes, patch_options(ExtractSettings(**options), 64))
     found = dict(zip(table.column("key").to_pylist(), boxes, strict=True))
     for tile in stored.tiles:
         if tile.kind == "patch":

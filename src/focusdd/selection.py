@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 
 from focusdd.errors import FocusError
-from focusdd.focus.patches import PatchOptions, attention_area, key_patches
+from focusdd.focus.patches import PatchOptions, attention_area, key_patches, patch_options
 from focusdd.focus.realism import realism
 from focusdd.index import Index
 from focusdd.plan import Kind, Plan, Tile, image_name
@@ -148,17 +149,14 @@ def _patches(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Boxes (n, K, 4), mass per box (n, K), mass (n,) and area (n,); from the index when it has them so."""
     stored = index.info["settings"]
-    wanted = PatchSettings(
-        **{name: getattr(settings, name) for name in PatchSettings.model_fields}
-    ).model_dump()
-    if stored["tile"] == tile and all(stored[name] == value for name, value in wanted.items()):
+    options = patch_options(settings, tile)
+    if all(stored[name] == value for name, value in asdict(options).items()):
         table = index.table(["patches", "mass", "area"])
         flat = table.column("patches").combine_chunks().flatten()
         values = np.stack([flat.field(name).to_numpy() for name in ("x0", "y0", "x1", "y1", "mass")], axis=1)
         values = values.reshape(len(table), settings.patches, 5).astype(np.float64)
         mass, area = (table.column(name).to_numpy() for name in ("mass", "area"))
         return values[..., :4], values[..., 4], mass, area
-    options = PatchOptions(tile=tile, **wanted)
     table = index.table(["width", "height", "attention"])
     found = [_find(index, table.slice(start, _CHUNK), options) for start in range(0, len(table), _CHUNK)]
     boxes, box_mass, area = (np.concatenate(parts) for parts in zip(*found, strict=True))

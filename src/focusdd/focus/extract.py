@@ -21,7 +21,7 @@ from focusdd.console import progress, say, warn
 from focusdd.errors import FocusError
 from focusdd.focus.attention import AttentionOptions, ViT, as_vit, class_attention
 from focusdd.focus.geometry import View, without_padding
-from focusdd.focus.patches import PatchOptions, attention_area, key_patches
+from focusdd.focus.patches import attention_area, key_patches, patch_options
 from focusdd.focus.probe import cross_fitted_probabilities
 from focusdd.images import UnreadableImage, decode, letterbox, square
 from focusdd.index import Index, from_bytes, open_index, read_skipped, schema, to_bytes, write_part
@@ -81,18 +81,6 @@ def extract(
             _finish(stage, source, model, vit, outputs, settings)
         clock.write(stage.out, images=images, device=str(model.device))
     return open_index(out)
-
-
-def patch_options(settings: ExtractSettings) -> PatchOptions:
-    """The part of the settings that decides which windows are key patches."""
-    return PatchOptions(
-        settings.window,
-        settings.share,
-        settings.tile,
-        settings.max_upsample,
-        settings.patches,
-        settings.max_iou,
-    )
 
 
 def _head_outputs(model: Model, source: Source, settings: ExtractSettings) -> np.ndarray | None:
@@ -207,7 +195,7 @@ def _rows(
         confidence = probabilities[np.arange(len(views)), labels]
         predicted = probabilities.argmax(1).astype(np.int32)
     sizes = np.array([(view.width, view.height) for view in views])
-    boxes, mass = key_patches(from_bytes(stored), sizes, patch_options(settings))
+    boxes, mass = key_patches(from_bytes(stored), sizes, patch_options(settings, settings.tile))
     return {
         "key": [view.record.key for view in views],
         "label": labels,

@@ -13,6 +13,7 @@ from typing import Literal
 import numpy as np
 
 from focusdd.focus.geometry import cumulative
+from focusdd.settings import PatchSettings
 
 _BISECTIONS = 7  # of the window's side: to 1/128 of the range between the smallest and the whole image
 _TIE = 0.01  # windows within this share of the best are equal
@@ -29,6 +30,11 @@ class PatchOptions:
     max_upsample: float
     patches: int
     max_iou: float
+
+
+def patch_options(settings: PatchSettings, tile: int) -> PatchOptions:
+    """The options that settings stand for, with tiles of this side in pixels."""
+    return PatchOptions(tile=tile, **{name: getattr(settings, name) for name in PatchSettings.model_fields})
 
 
 def key_patches(
