@@ -23,14 +23,17 @@ from focusdd.sources import DemoSource
 WAYS: list[dict] = [
     {"attention": "last"},
     {"attention": "mean", "layers": 2},
-    {"attention": "mean"},
-    {"attention": "mean", "heads": "max"},
-    {"attention": "mean", "heads": "max", "share": 0.75},
-    {"attention": "ema"},
+    {"attention": "mean", "layers": 4},
+    {"attention": "ema", "layers": 4},
     {"attention": "rollout"},
+    {"attention": "last", "heads": "max"},
+    {"attention": "mean", "layers": 2, "heads": "max"},
+    {"attention": "mean", "layers": 4, "heads": "max"},
+    {"attention": "mean", "layers": 2, "heads": "max", "share": 0.75},
+    {"attention": "mean", "layers": 4, "heads": "max", "share": 0.75},
+    {"attention": "rollout", "share": 0.5},
+    {"attention": "rollout", "heads": "max"},
     {"window": "tile"},
-    {"share": 0.5},
-    {"share": 0.8},
 ]
 
 

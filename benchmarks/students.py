@@ -71,7 +71,7 @@ def main() -> None:
                 "peak_memory_mb": cost["peak_memory_mb"], "commit": commit(),
                 "torch": cost["versions"]["torch"],
                 "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
-            })  # fmt: skip
+            }, COLUMNS)  # fmt: skip
             print(f"{name}: {result['top1']:.1%}", flush=True)
 
 
@@ -84,11 +84,11 @@ def done(path: Path, run: dict[str, object]) -> bool:
         )
 
 
-def append(path: Path, row: dict[str, object]) -> None:
+def append(path: Path, row: dict[str, object], columns: list[str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         if new:
             writer.writeheader()
         writer.writerow(row)

@@ -57,7 +57,8 @@ def test_key_patches_find_the_objects(tmp_path):
     index = extract(source, tmp_path / "index", ExtractSettings(extractor=VIT, tile=64))
     coverage = object_coverage(index, source)
     assert coverage.images == 300
-    assert coverage.patch > 1.5 * coverage.random
+    assert coverage.patch >= 0.9
+    assert coverage.random < 0.6
 
 
 def test_every_part_of_the_demo_comes_out_the_same_twice(demo, tmp_path):

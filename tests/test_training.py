@@ -12,6 +12,7 @@ from focusdd.errors import FocusError
 from focusdd.training.augment import (
     augment,
     crop_boxes,
+    crop_regions,
     cutmix,
     mixed_cross_entropy,
     resized_crops,
@@ -39,7 +40,7 @@ def test_shuffle_leaves_what_the_grid_does_not_divide():
 
 
 def test_crop_boxes_lie_inside_and_have_their_area():
-    boxes = crop_boxes(4000, 50, 80, 0.4, generator())
+    boxes = crop_boxes(crop_regions(4000, 50, 80, 1, 0.0, generator()), 0.4, generator())
     assert (boxes[:, :2] >= 0).all()
     assert (boxes[:, 2] <= 80 + 1e-4).all()
     assert (boxes[:, 3] <= 50 + 1e-4).all()
@@ -52,14 +53,23 @@ def test_crop_boxes_lie_inside_and_have_their_area():
     assert (width / height)[unclipped].max() < 1.34
 
 
-def test_resized_crops_agree_with_an_antialiased_resize():
-    """A smooth picture, halved: the batched crop and torchvision's resize of the cut agree."""
-    y, x = torch.meshgrid(torch.linspace(0, 3, 64), torch.linspace(0, 2, 64), indexing="ij")
-    image = (torch.stack([y.sin(), x.cos(), (x + y).sin()]) * 100 + 128)[None]
-    boxes = torch.tensor([[8.0, 16.0, 56.0, 64.0]])
-    ours = resized_crops(image, boxes, 24)[0]
-    reference = resize(image[0, :, 16:64, 8:56], [24, 24], antialias=True)
-    assert (ours - reference)[:, 1:-1, 1:-1].abs().max() < 1.0  # at the border the resize sees less
+def test_a_share_of_the_crops_lies_within_one_tile():
+    regions = crop_regions(2000, 70, 100, 3, 0.25, generator())
+    whole = (regions == torch.tensor([0.0, 0.0, 100.0, 70.0])).all(1)
+    assert whole.float().mean() == pytest.approx(0.75, abs=0.05)
+    tiles = {tuple(box) for box in regions[~whole].tolist()}
+    columns, rows = [(0, 33), (33, 67), (67, 100)], [(0, 23), (23, 47), (47, 70)]
+    assert tiles == {(x0, y0, x1, y1) for x0, x1 in columns for y0, y1 in rows}
+
+
+@pytest.mark.parametrize("box", [(8, 16, 56, 64), (20, 4, 28, 12), (0, 0, 64, 64), (3, 5, 43, 64)])
+def test_resized_crops_agree_with_an_antialiased_resize(box: tuple[int, int, int, int]):
+    """The batched crop and torchvision's resize of the cut agree, shrinking and enlarging."""
+    image = torch.rand(1, 3, 64, 64, generator=generator()) * 255
+    x0, y0, x1, y1 = box
+    ours = resized_crops(image, torch.tensor([box], dtype=torch.float32), 24)[0]
+    reference = resize(image[0, :, y0:y1, x0:x1], [24, 24], antialias=True)
+    assert (ours - reference).abs().max() < 0.01
 
 
 def test_cutmix_share_is_the_share_of_own_pixels():

@@ -25,7 +25,6 @@ WEIGHTS = Path(__file__).parent / "demo_weights"
 METHODS: tuple[Method, ...] = ("random", "rded", "focus")
 _SIZE = 128  # of a distilled image; the originals are about 270 px
 _INPUT = 64  # of the models
-_SHARE = 0.75  # of the attention in a key patch
 
 
 def run_demo(out: Path, quick: bool = False) -> Path:
@@ -37,10 +36,7 @@ def run_demo(out: Path, quick: bool = False) -> Path:
     teacher, vit = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")
     per_class, ipc, epochs = (16, 1, 2) if quick else (200, 10, 100)
     source, val = DemoSource(per_class), DemoSource(per_class, "val")
-    # of the windows in benchmarks/coverage.py, those that find more objects than random ones by the most
-    index = extract(
-        source, out / "index", ExtractSettings(extractor=vit, tile=_SIZE // 2, heads="max", share=_SHARE)
-    )
+    index = extract(source, out / "index", ExtractSettings(extractor=vit, tile=_SIZE // 2))
     coverage = object_coverage(index, source)
     say(
         f"the key patch covers 80 % of the true object in {coverage.patch:.1%} of {coverage.images} images, "
@@ -49,9 +45,7 @@ def run_demo(out: Path, quick: bool = False) -> Path:
     table = Table("method", "top-1", "seconds to distil", "seconds to train", title="demo")
     for method in METHODS:
         say(f"method {method}")
-        settings = DistillSettings(
-            method=method, ipc=ipc, size=_SIZE, share=_SHARE, teacher=teacher, rded_images=100
-        )
+        settings = DistillSettings(method=method, ipc=ipc, size=_SIZE, teacher=teacher, rded_images=100)
         made = distill(source, out / method, settings, index=index if method == "focus" else None)
         recipe = TrainSettings(
             student="test_resnet",

@@ -17,7 +17,7 @@ from focusdd.selection import select
 from focusdd.settings import DistillSettings, ExtractSettings, PatchSettings, ViewSettings
 from focusdd.sources.base import Source
 
-VERSION = 1
+VERSION = 2
 _OF_RDED = {"teacher", "rded_images", "rded_crops"}
 _OF_FOCUS = {*PatchSettings.model_fields, "views", "view_source", "keep"} | {
     "confidence_power",

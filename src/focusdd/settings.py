@@ -34,9 +34,9 @@ class ViewSettings(Settings):
     attention: Literal["last", "mean", "ema", "rollout"] = "mean"
     """Layers that make up the class attention: the last, the mean of the last --layers, an exponential
     average over the last --layers as in LF-ViT, or attention rollout over all."""
-    layers: Count = 4
+    layers: Count = 2
     """Layers, counted from the last, that 'mean' and 'ema' use."""
-    heads: Literal["mean", "max"] = "mean"
+    heads: Literal["mean", "max"] = "max"
     """How the heads of a layer are combined."""
     confidence: Literal["auto", "head", "probe"] = "auto"
     """Where the confidence comes from: the model's head, a probe fitted on its class-token features, or the
@@ -52,7 +52,7 @@ class PatchSettings(Settings):
 
     window: Literal["object", "tile"] = "object"
     """Key patch: the smallest window that holds --share of the attention, or one of the tile's size."""
-    share: Share = 0.65
+    share: Share = 0.75
     """Share of the class attention that an object-sized key patch holds."""
     max_upsample: Annotated[float, Field(ge=1, le=8)] = 1.5
     """A key patch is never so small that its tile enlarges it by more than this factor."""
@@ -177,6 +177,8 @@ class TrainSettings(Settings):
     """Temperature of the teacher's and the student's distribution."""
     crop: Share = 0.5
     """Smallest share of a distilled image that a random resized crop shows."""
+    tile_crops: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the crops that are taken within one tile, which then fills the student's view."""
     flip: bool = True
     """Mirror half of the images; not for digits, letters or anything else with a left and a right."""
     shuffle_tiles: bool = True

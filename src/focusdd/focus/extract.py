@@ -30,7 +30,7 @@ from focusdd.run import Clock, Stage, open_stage, write_json
 from focusdd.settings import ExtractSettings
 from focusdd.sources.base import Record, Source
 
-VERSION = 1
+VERSION = 2
 SHARD = 512  # images; fixed, so that parts do not depend on how they are run
 _LOOKAHEAD = 256  # decoded images waiting for the model, at most
 _NOT_IN_KEY = {"device", "extractor"}  # the weights' hash stands for the extractor

@@ -1,8 +1,10 @@
-"""Key patches: the windows of an image that hold the most class attention.
+"""Key patches: the windows of an image that its class attention points at.
 
-Attention is taken as a density that is constant within a token. The share of it inside a window is then
-piecewise linear in the window's position, with bends where an edge crosses a token's border, so its maximum
-is found exactly by trying those positions alone. Of the windows that are as good, the best centred is taken.
+Attention is taken as a density that is constant within a token. How large a window must be to hold a share of
+it is found exactly: the mass inside is piecewise linear in the window's position, with bends where an edge
+crosses a token's border, so trying those positions alone finds the most. Where it lies is another matter:
+stray attention far from the object pulls the window with the most mass to its side, with the object at its
+edge. So attention counts by how near it is to the window's middle.
 """
 
 from __future__ import annotations
@@ -16,7 +18,8 @@ from focusdd.focus.geometry import cumulative
 from focusdd.settings import PatchSettings
 
 _BISECTIONS = 7  # of the window's side: to 1/128 of the range between the smallest and the whole image
-_TIE = 0.01  # windows within this share of the best are equal
+_PLACES_PER_TOKEN = 4  # tried along each axis
+_TIE = 1e-6  # windows within this share of the best are equal
 _NOTHING = 1e-12  # less attention than this is rounding
 
 
@@ -48,9 +51,10 @@ def key_patches(
 
     Returns:
         Boxes (B, patches, 4) float64 in original pixels, and the attention mass (B, patches) inside each.
-        The n-th patch avoids the earlier ones: it is the window with the most of the attention that they
-        left, among those overlapping each by at most `max_iou`. Where no such window or no attention is
-        left its mass is 0 and its box equals the first.
+        Of the windows of its size a patch is the one with the most attention, counted fully at its middle
+        and less towards its edges, down to nothing there. The n-th patch avoids the earlier ones: it counts
+        the attention that they left, among windows overlapping each by at most `max_iou`. Where no such
+        window or no attention is left its mass is 0 and its box equals the first.
     """
     attention = np.asarray(attention, dtype=np.float64)
     sizes = np.asarray(sizes, dtype=np.float64)
@@ -58,14 +62,13 @@ def key_patches(
     total = cumulative(attention)
     side = most if options.window == "tile" else _smallest_side(total, sizes, least, most, options.share)
     extent = side[:, None] / sizes
-    share = options.share if options.window == "object" else 0.0
     boxes = np.empty((len(attention), options.patches, 4))
     mass = np.empty((len(attention), options.patches))
     left = attention
     for number in range(options.patches):
-        found = _best_window(cumulative(left), extent, boxes[:, :number], options.max_iou, share)
+        found = _best_window(left, extent, boxes[:, :number], options.max_iou)
         boxes[:, number] = found
-        mass[:, number] = _mass(total, found[:, None, None, :])[:, 0, 0]
+        mass[:, number] = _mass(total, found[:, :1], found[:, 1:2], extent)[:, 0, 0]
         if number:
             none = np.isnan(found[:, 0])
             boxes[none, number], mass[none, number] = boxes[none, 0], 0.0
@@ -88,7 +91,7 @@ def _smallest_side(
     """Smallest side (B,) whose best window holds `share` of the attention; the largest when none does."""
 
     def enough(side: np.ndarray) -> np.ndarray:
-        return _windows(total, side[:, None] / sizes)[1].max((1, 2)) >= share
+        return _most(total, side[:, None] / sizes) >= share
 
     low, high = least, most
     fits = enough(least)
@@ -99,8 +102,8 @@ def _smallest_side(
     return np.where(fits, least, high)
 
 
-def _windows(total: np.ndarray, extent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The windows one of which is the best: boxes (B, R, C, 4) in shares of the image, and the mass in each.
+def _most(total: np.ndarray, extent: np.ndarray) -> np.ndarray:
+    """The most attention (B,) in any window of a size.
 
     Args:
         total: cumulative attention (B, h + 1, w + 1).
@@ -108,52 +111,78 @@ def _windows(total: np.ndarray, extent: np.ndarray) -> tuple[np.ndarray, np.ndar
     """
     x0 = _starts(total.shape[2] - 1, extent[:, 0])
     y0 = _starts(total.shape[1] - 1, extent[:, 1])
-    boxes = np.empty((len(total), y0.shape[1], x0.shape[1], 4))
-    boxes[..., 0], boxes[..., 1] = x0[:, None, :], y0[:, :, None]
-    boxes[..., 2] = boxes[..., 0] + extent[:, 0, None, None]
-    boxes[..., 3] = boxes[..., 1] + extent[:, 1, None, None]
-    return boxes, _mass(total, boxes)
+    return _mass(total, x0, y0, extent).max((1, 2))
 
 
-def _best_window(
-    total: np.ndarray, extent: np.ndarray, taken: np.ndarray, max_iou: float, share: float
-) -> np.ndarray:
+def _best_window(attention: np.ndarray, extent: np.ndarray, taken: np.ndarray, max_iou: float) -> np.ndarray:
     """Boxes (B, 4) in shares of the image; NaN where no window with any attention is left.
 
     Args:
-        total, extent: see `_windows`.
+        attention: (B, h, w).
+        extent: (B, 2) width and height of the window in shares of the image.
         taken: (B, K, 4) boxes that may be overlapped by an intersection over union of at most `max_iou`.
-        share: mass that is not given up for a better centred window.
     """
-
-    def allowed(boxes: np.ndarray) -> np.ndarray:
-        near = [_iou(boxes, box[:, None, None]) > max_iou + 1e-9 for box in np.moveaxis(taken, 1, 0)]
-        return ~np.any(near, axis=0) if near else np.ones(boxes.shape[:3], bool)
-
-    boxes, mass = _windows(total, extent)
-    mass[~allowed(boxes)] = -1.0
-    boxes, mass = boxes.reshape(len(mass), -1, 4), mass.reshape(len(mass), -1)
-    middle = (boxes[..., :2] + boxes[..., 2:]) / 2
-    best = mass.max(1)
-    least = best - np.abs(best) * _TIE
-    least = np.where(best >= share, np.maximum(least, share), least)
-    tied = mass >= least[:, None]
-
-    def around(point: np.ndarray) -> np.ndarray:
-        """The window with its middle there when it is one of the equals, else the nearest that is."""
-        start = np.clip(point - extent / 2, 0.0, np.maximum(1 - extent, 0.0))
-        exact = np.concatenate([start, start + extent], axis=1)
-        grid = exact[:, None, None]
-        good = (_mass(total, grid) >= least[:, None, None]) & allowed(grid)
-        far = np.where(tied, ((middle - point[:, None]) ** 2).sum(-1), np.inf)
-        return np.where(good[:, 0], exact, boxes[np.arange(len(mass)), far.argmin(1)])
-
-    # amid the equals first, for windows smaller than what they show; then on the attention in that window
-    first = np.where(tied[..., None], middle, np.inf).min(1)
-    last = np.where(tied[..., None], middle, -np.inf).max(1)
-    found = around(_centroid(total, around((first + last) / 2)))
+    h, w = attention.shape[1:]
+    x0, y0 = _places(w, extent[:, 0]), _places(h, extent[:, 1])
+    score = _nearness(y0, extent[:, 1], h) @ attention @ np.swapaxes(_nearness(x0, extent[:, 0], w), 1, 2)
+    for box in np.moveaxis(taken, 1, 0):
+        score[_overlap(x0, y0, extent, box) > max_iou + 1e-9] = -1.0
+    best = score.max((1, 2))
+    tied = score >= (best - np.abs(best) * _TIE)[:, None, None]
+    row, column = _amid(tied)
+    image = np.arange(len(score))
+    start = np.stack([x0[image, column], y0[image, row]], axis=1)
+    found = np.concatenate([start, start + extent], axis=1)
     found[best <= _NOTHING] = np.nan
     return found
+
+
+def _places(tokens: int, extent: np.ndarray) -> np.ndarray:
+    """Where windows begin (B, P) along an axis, evenly from one end to the other."""
+    return np.linspace(0, 1, _PLACES_PER_TOKEN * tokens + 1) * np.maximum(1 - extent, 0)[:, None]
+
+
+def _amid(tied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row and column (B,) of the true entry nearest to the middle of the box around all that are true.
+
+    Windows smaller than the token they show are all as good; the one amid them is wanted.
+    """
+
+    def distance(along: np.ndarray) -> np.ndarray:
+        """From the middle (B, P), of an axis where some are true."""
+        first, last = along.argmax(1), along.shape[1] - 1 - along[:, ::-1].argmax(1)
+        return np.abs(np.arange(along.shape[1]) - (first + last)[:, None] / 2)
+
+    down, across = distance(tied.any(2)), distance(tied.any(1))
+    far = down[:, :, None] ** 2 + across[:, None] ** 2
+    nearest = np.where(tied, far, np.inf).reshape(len(tied), -1).argmin(1)
+    return nearest // tied.shape[2], nearest % tied.shape[2]
+
+
+def _overlap(x0: np.ndarray, y0: np.ndarray, extent: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """Intersection over union (B, R, C) of windows of one size with one box (B, 4) of the same size."""
+
+    def shared(start: np.ndarray, axis: int) -> np.ndarray:
+        end = np.minimum(start + extent[:, axis, None], box[:, 2 + axis, None])
+        return np.maximum(end - np.maximum(start, box[:, axis, None]), 0)
+
+    both = shared(y0, 1)[:, :, None] * shared(x0, 0)[:, None]
+    return both / (2 * extent.prod(1)[:, None, None] - both)
+
+
+def _nearness(start: np.ndarray, extent: np.ndarray, tokens: int) -> np.ndarray:
+    """Weight (B, P, tokens) of every token in windows along one axis, the mean over the token of a tent.
+
+    The tent is 1 at the middle of the window and falls to 0 at its edges.
+
+    Args:
+        start: (B, P) where the windows begin, extent: (B,) their length, both in shares of the axis.
+    """
+    half = extent[:, None, None] / 2
+    edges = np.arange(tokens + 1) / tokens
+    u = np.clip((edges - start[..., None] - half) / half, -1, 1)
+    integral = half * np.where(u < 0, (1 + u) ** 2 / 2, 1 - (1 - u) ** 2 / 2)
+    return np.diff(integral, axis=-1) * tokens
 
 
 def _starts(count: int, extent: np.ndarray) -> np.ndarray:
@@ -165,14 +194,12 @@ def _starts(count: int, extent: np.ndarray) -> np.ndarray:
     return np.clip(starts, 0.0, np.maximum(1 - extent, 0.0)[:, None])
 
 
-def _mass(total: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Attention inside boxes (B, R, C, 4) that form a grid: x depends on C alone, y on R alone."""
+def _mass(total: np.ndarray, x0: np.ndarray, y0: np.ndarray, extent: np.ndarray) -> np.ndarray:
+    """Attention (B, R, C) inside windows with left edges at x0 (B, C) and top edges at y0 (B, R)."""
     h, w = total.shape[1] - 1, total.shape[2] - 1
-    right = _integral(total, boxes[:, :, 0, 3] * h, boxes[:, 0, :, 2] * w)
-    right -= _integral(total, boxes[:, :, 0, 1] * h, boxes[:, 0, :, 2] * w)
-    left = _integral(total, boxes[:, :, 0, 3] * h, boxes[:, 0, :, 0] * w)
-    left -= _integral(total, boxes[:, :, 0, 1] * h, boxes[:, 0, :, 0] * w)
-    return right - left
+    x1, y1 = x0 + extent[:, 0, None], y0 + extent[:, 1, None]
+    right = _integral(total, y1 * h, x1 * w) - _integral(total, y0 * h, x1 * w)
+    return right - (_integral(total, y1 * h, x0 * w) - _integral(total, y0 * h, x0 * w))
 
 
 def _integral(total: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -191,26 +218,6 @@ def _interpolate(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     return low * (1 - share) + high * share
 
 
-def _centroid(total: np.ndarray, boxes: np.ndarray) -> np.ndarray:
-    """Centre of mass (B, 2), x before y, of the attention inside boxes (B, 4), in shares of the image."""
-    h, w = total.shape[1] - 1, total.shape[2] - 1
-    inside = np.diff(np.diff(total, axis=1), axis=2) * _token_cover(boxes, (h, w))
-    mass = np.maximum(inside.sum((1, 2)), _NOTHING)
-
-    def middles(start: np.ndarray, end: np.ndarray, count: int) -> np.ndarray:
-        """Of the part of every token that is inside."""
-        edges = np.arange(count)
-        return (
-            (np.maximum(start[:, None] * count, edges) + np.minimum(end[:, None] * count, edges + 1))
-            / 2
-            / count
-        )
-
-    x = (inside.sum(1) * middles(boxes[:, 0], boxes[:, 2], w)).sum(1) / mass
-    y = (inside.sum(2) * middles(boxes[:, 1], boxes[:, 3], h)).sum(1) / mass
-    return np.stack([x, y], axis=1)
-
-
 def _token_cover(boxes: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
     """Share (B, h, w) of every token that lies inside boxes (B, 4) given in shares of the image."""
 
@@ -225,12 +232,6 @@ def _token_cover(boxes: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
         along(boxes[:, 1], boxes[:, 3], grid[0])[:, :, None]
         * along(boxes[:, 0], boxes[:, 2], grid[1])[:, None]
     )
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    size = np.maximum(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0)
-    shared = size.prod(-1)
-    return shared / ((a[..., 2:] - a[..., :2]).prod(-1) + (b[..., 2:] - b[..., :2]).prod(-1) - shared)
 
 
 def attention_area(attention: np.ndarray, share: float) -> np.ndarray:

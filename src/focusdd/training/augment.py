@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torchvision.ops import roi_align
 
 
 class Mixed(NamedTuple):
@@ -24,11 +23,22 @@ class Mixed(NamedTuple):
 
 
 def augment(
-    images: torch.Tensor, size: int, smallest: float, flipped: bool, mixed: float, generator: torch.Generator
+    images: torch.Tensor,
+    size: int,
+    smallest: float,
+    flipped: bool,
+    mixed: float,
+    generator: torch.Generator,
+    grid: int = 1,
+    tile_crops: float = 0.0,
 ) -> Mixed:
-    """Random resized crops (B, 3, size, size), mirrored at random, and mixed with probability `mixed`."""
-    height, width = images.shape[-2:]
-    images = resized_crops(images, crop_boxes(len(images), height, width, smallest, generator), size)
+    """Random resized crops (B, 3, size, size), mirrored at random, and mixed with probability `mixed`.
+
+    Args:
+        grid, tile_crops: a share `tile_crops` of the crops is taken within one of the grid x grid tiles.
+    """
+    regions = crop_regions(len(images), *images.shape[-2:], grid, tile_crops, generator)
+    images = resized_crops(images, crop_boxes(regions, smallest, generator), size)
     if flipped:
         images = flip(images, generator)
     if torch.rand((), generator=generator) < mixed:
@@ -63,27 +73,59 @@ def shuffle_tiles(images: torch.Tensor, grid: int, generator: torch.Generator) -
     return tiles.reshape(batch, channels, height, width)
 
 
-def crop_boxes(
-    batch: int, height: int, width: int, smallest: float, generator: torch.Generator
+def crop_regions(
+    batch: int, height: int, width: int, grid: int, tile_crops: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Boxes (B, 4) of random resized crops: area from `smallest` to 1 of the image, aspect 3/4 to 4/3.
+    """Boxes (B, 4) that crops are taken in: a random tile with probability `tile_crops`, else all."""
+    draws = torch.rand((batch, 3), generator=generator)
+    whole = torch.tensor([0.0, 0.0, width, height]).expand(batch, 4)
+    if grid == 1:
+        return whole
+    edges = [
+        torch.tensor([round(side * step / grid) for step in range(grid + 1)]) for side in (width, height)
+    ]
+    column, row = ((draws[:, axis] * grid).long().clamp(max=grid - 1) for axis in (0, 1))
+    tile = torch.stack([edges[0][column], edges[1][row], edges[0][column + 1], edges[1][row + 1]], dim=1)
+    return torch.where(draws[:, 2:] < tile_crops, tile.float(), whole)
+
+
+def crop_boxes(regions: torch.Tensor, smallest: float, generator: torch.Generator) -> torch.Tensor:
+    """Boxes (B, 4) of random resized crops: area from `smallest` to 1 of the region, aspect 3/4 to 4/3.
 
     As torchvision's RandomResizedCrop, except that a crop that does not fit is shrunk, not drawn again.
     """
-    draws = torch.rand((batch, 4), generator=generator)
+    draws = torch.rand((len(regions), 4), generator=generator)
+    width, height = (regions[:, 2:] - regions[:, :2]).unbind(1)
     area = (smallest + (1 - smallest) * draws[:, 0]) * height * width
     aspect = torch.exp((2 * draws[:, 1] - 1) * math.log(4 / 3))
-    w = torch.clamp((area * aspect).sqrt(), max=width)
-    h = torch.clamp((area / aspect).sqrt(), max=height)
-    x, y = draws[:, 2] * (width - w), draws[:, 3] * (height - h)
+    w = torch.minimum((area * aspect).sqrt(), width)
+    h = torch.minimum((area / aspect).sqrt(), height)
+    x = regions[:, 0] + draws[:, 2] * (width - w)
+    y = regions[:, 1] + draws[:, 3] * (height - h)
     return torch.stack([x, y, x + w, y + h], dim=1)
 
 
 def resized_crops(images: torch.Tensor, boxes: torch.Tensor, size: int) -> torch.Tensor:
-    """Cuts one box (B, 4) per image and resizes it to size x size, averaging 2 x 2 samples per pixel."""
-    index = torch.arange(len(images), device=images.device, dtype=torch.float32)[:, None]
-    rois = torch.cat([index, boxes.to(images.device)], dim=1)
-    return roi_align(images.float(), rois, (size, size), sampling_ratio=2, aligned=True)
+    """Cuts one box (B, 4) per image and resizes it to size x size.
+
+    The filter is Pillow's bilinear with antialiasing, which is separable: two matrix products do a batch.
+    Pixels outside the box do not count.
+    """
+    boxes = boxes.to(images.device)
+    down = _resampling(boxes[:, 1], boxes[:, 3], size, images.shape[-2])
+    across = _resampling(boxes[:, 0], boxes[:, 2], size, images.shape[-1])
+    return down[:, None] @ images.float() @ across[:, None].mT
+
+
+def _resampling(start: torch.Tensor, end: torch.Tensor, size: int, length: int) -> torch.Tensor:
+    """Weights (B, size, length) of the pixels of one axis in those of a crop from start to end (B,)."""
+    start, end = start[:, None, None], end[:, None, None]
+    scale = (end - start) / size
+    middle = start + (torch.arange(size, device=start.device)[:, None] + 0.5) * scale
+    pixel = torch.arange(length, device=start.device)
+    weight = (1 - (pixel + 0.5 - middle).abs() / scale.clamp(min=1)).clamp(min=0)
+    weight = weight * ((pixel + 1 > start) & (pixel < end))
+    return weight / weight.sum(-1, keepdim=True)
 
 
 def flip(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

@@ -21,7 +21,7 @@ from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, run_epochs, warm_cosine
 from focusdd.training.pixels import Pixels, load_source
 
-VERSION = 1
+VERSION = 2
 _TEMPERATURE = 2.0
 _NOT_IN_KEY = {"device", "teacher"}
 

@@ -23,7 +23,7 @@ from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, half_cosine, run_epochs
 from focusdd.training.pixels import Pixels, load_files, load_source
 
-VERSION = 1
+VERSION = 2
 _NOT_IN_KEY = {"device", "teacher"}  # the weights' hash stands for the teacher
 
 
@@ -161,7 +161,16 @@ def _loss(
         batch = images[rows]
         if settings.shuffle_tiles:
             batch = shuffle_tiles(batch, grid, generator)
-        mixed = augment(batch, settings.size, settings.crop, settings.flip, settings.mixup, generator)
+        mixed = augment(
+            batch,
+            settings.size,
+            settings.crop,
+            settings.flip,
+            settings.mixup,
+            generator,
+            grid,
+            settings.tile_crops,
+        )
         with autocast(device):
             predicted = net(normalise(mixed.images, mean, std)).float()
         if teacher is not None and outputs is not None:
