@@ -26,10 +26,28 @@ TABLES: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
         "view, tile crops 1": {"distill": {"method": "view"}, "train": {"tile_crops": 1.0}},
         "rded, tile crops 1": {"distill": {"method": "rded"}, "train": {"tile_crops": 1.0}},
     },
+    "batch": {
+        f"{method}, batch {batch}": {
+            "distill": {"method": method},
+            "train": {"batch_size": batch, "tile_crops": 1.0},
+        }
+        for batch in (50, 20)
+        for method in ("random", "focus")
+    },
     "selection": {
-        "most realistic": {},
-        "drawn from the better half": {"distill": {"keep": 0.5}},
-        "drawn from all": {"distill": {"keep": 1.0}},
+        f"{name}, {views} views": {
+            "distill": {"keep": keep, "views": views},
+            "train": {"batch_size": 20, "tile_crops": 1.0},
+        }
+        for name, keep in (("most realistic", 0.0), ("better half", 0.5), ("all", 1.0))
+        for views in (1, 2)
+    },
+    "layout": {
+        f"grid {grid}, {views} views": {
+            "distill": {"keep": 1.0, "grid": grid, "views": views},
+            "train": {"batch_size": 20, "tile_crops": 1.0},
+        }
+        for grid, views in ((1, 0), (2, 0), (2, 1), (2, 4), (3, 2), (4, 4))
     },
 }
 COLUMNS = ["row", "ipc", "seed", "student", "size", "epochs", "top1", "top5", "seconds_train", "commit",

@@ -17,6 +17,8 @@ and the date; the script in `benchmarks/` that made it stands above its table. A
 
 """
 ABOUT = {
+    "ablation": "One setting at a time, students on distilled imagenette, whole validation set, last weights "
+    "(`benchmarks/ablations.py`).",
     "attention": "Cost of class attention against a plain forward of the same model, in turns within one run "
     "(`benchmarks/attention.py`).",
     "coverage": "Share of generated images whose first key patch covers at least 80 % of the true object's "

@@ -84,7 +84,7 @@ class SelectSettings(PatchSettings):
     """Tiles of a distilled image that show a whole image, downsampled; the others show key patches."""
     view_source: Literal["other", "same"] = "other"
     """Views show other images than the patches, or the same."""
-    keep: Annotated[float, Field(ge=0, le=1)] = 0.0
+    keep: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of each class, most realistic first, among which images are drawn at random; 0 takes the most
     realistic in order, 1 draws from all."""
     confidence_power: Exponent = 1.0
@@ -167,7 +167,7 @@ class TrainSettings(Settings):
     """Passes over the distilled dataset."""
     size: Annotated[int, Field(ge=16, le=1024)] = 224
     """Side in pixels of the student's input, in training and validation."""
-    batch_size: Annotated[int, Field(ge=2)] = 50
+    batch_size: Annotated[int, Field(ge=2)] = 20
     """Images per step."""
     lr: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate (AdamW)."""
@@ -177,7 +177,7 @@ class TrainSettings(Settings):
     """Temperature of the teacher's and the student's distribution."""
     crop: Share = 0.5
     """Smallest share of a distilled image that a random resized crop shows."""
-    tile_crops: Annotated[float, Field(ge=0, le=1)] = 0.0
+    tile_crops: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the crops that are taken within one tile, which then fills the student's view."""
     flip: bool = True
     """Mirror half of the images; not for digits, letters or anything else with a left and a right."""
