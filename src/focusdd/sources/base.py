@@ -1,10 +1,47 @@
-"""What a source of images is."""
+"""What a source of images is, and which names mean images, splits and paths in all of them."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from focusdd.images import Box
+
+_SUFFIXES = frozenset(
+    [
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".avif",
+    ]
+)
+SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "test")}
+"""What the splits are called in folders, files and datasets, the first that is there counts."""
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether a file is an image by its name."""
+    return os.path.splitext(name)[1].lower() in _SUFFIXES  # noqa: PTH122 - much faster than a path
+
+
+def path_name(path: Path | str) -> str:
+    """A path as `open_source` takes it: "demo" and "hf:..." alone mean no folder."""
+    return (
+        f"./{path}" if str(path).partition(":")[0] in ("demo", "hf") and "://" not in str(path) else str(path)
+    )
 
 
 class Record(NamedTuple):
@@ -14,6 +51,17 @@ class Record(NamedTuple):
     """Name of the image, unique in the source: a relative path with forward slashes."""
     label: int
     """Index into the source's classes."""
+
+
+class Classes(Protocol):
+    """What has classes and a name: a source, or a distilled dataset."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
 
 
 class Source(Protocol):

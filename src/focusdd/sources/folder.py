@@ -9,31 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
 
+from focusdd.console import counting
 from focusdd.errors import FocusError
-from focusdd.sources.base import Record
+from focusdd.sources.base import SPLITS, Record, has_image_suffix, path_name
 from focusdd.sources.imagenet import class_name
-
-SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".avif",
-    ]
-)
-_SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "test")}
 
 
 class FolderSource:
@@ -44,8 +23,7 @@ class FolderSource:
             raise FocusError(f"there is no folder {root}: check the path")
         if not root.is_dir():
             raise FocusError(f"{root} is a file: a source is a folder with one sub-folder per class")
-        # "demo" alone means the generated images
-        self.name = f"./{root}" if str(root).partition(":")[0] == "demo" else str(root)
+        self.name = path_name(root)
         self.split = split
         self.root = _split_folder(root, split)
         try:
@@ -68,15 +46,17 @@ class FolderSource:
         skipped: list[tuple[str, str]] = []
         records: list[Record] = []
         sizes = hashlib.sha256()
-        for label, folder in enumerate(folders):
-            before = len(records)
-            for key, stat in _walk(self.root, folder, skipped):
-                records.append(Record(key, label))
-                sizes.update(f"{key}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-            if len(records) == before:
-                raise FocusError(
-                    f"class folder {self.root / folder} holds no images: remove it or put images there"
-                )
+        with counting(f"list {self.root}", "images") as advance:
+            for label, folder in enumerate(folders):
+                before = len(records)
+                for key, stat in _walk(self.root, folder, skipped):
+                    records.append(Record(key, label))
+                    sizes.update(f"{key}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+                    advance(1)
+                if len(records) == before:
+                    raise FocusError(
+                        f"class folder {self.root / folder} holds no images: remove it or put images there"
+                    )
         self.records = tuple(records)
         self.skipped = tuple(skipped)
         self._digest = sizes.hexdigest()
@@ -92,7 +72,7 @@ class FolderSource:
             raise FocusError(f"{self.root / key} cannot be read ({error.strerror})") from error
 
 
-def _visible(folder: Path) -> list[os.DirEntry[str]]:
+def _visible(folder: Path | str) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         return [entry for entry in entries if entry.name[0] != "."]
 
@@ -106,10 +86,10 @@ def _is_unicode(name: str) -> bool:
 
 
 def _split_folder(root: Path, split: str) -> Path:
-    for name in _SPLITS[split]:
+    for name in SPLITS[split]:
         if _is_split(root / name):
             return root / name
-    others = [name for names in _SPLITS.values() for name in names if _is_split(root / name)]
+    others = [name for names in SPLITS.values() for name in names if _is_split(root / name)]
     if others:
         images = "training" if split == "train" else "validation"
         raise FocusError(f"{root} has {others[0]}/ but no {split}/: give the folder of {images} images")
@@ -122,7 +102,7 @@ def _is_split(folder: Path) -> bool:
         return False
     entries = _visible(folder)
     return any(entry.is_dir() for entry in entries) or not any(
-        Path(entry.name).suffix.lower() in SUFFIXES for entry in entries
+        has_image_suffix(entry.name) for entry in entries
     )
 
 
@@ -134,31 +114,31 @@ def _walk(root: Path, folder: str, skipped: list[tuple[str, str]]) -> Iterator[t
     above = root.resolve()
     seen = {(stat.st_dev, stat.st_ino) for stat in (path.stat() for path in (above, *above.parents))}
 
-    def visit(path: Path) -> Iterator[tuple[str, os.stat_result]]:
-        stat = path.stat()
+    def visit(path: str, inside: str) -> Iterator[tuple[str, os.stat_result]]:
+        stat = os.stat(path)  # noqa: PTH116
         if (stat.st_dev, stat.st_ino) in seen:
-            skipped.append((path.relative_to(root).as_posix(), "a link back to a folder already read"))
+            skipped.append((inside, "a link back to a folder already read"))
             return
         seen.add((stat.st_dev, stat.st_ino))
-        for name in sorted(entry.name for entry in _visible(path)):
-            if not _is_unicode(name):
-                skipped.append((ascii(name), "its name is not valid unicode"))
+        # plain strings and the entries' own stat: path objects took most of the time
+        for entry in sorted(_visible(path), key=lambda entry: entry.name):
+            if not _is_unicode(entry.name):
+                skipped.append((ascii(entry.name), "its name is not valid unicode"))
                 continue
-            child = path / name
-            key = child.relative_to(root).as_posix()
+            key = f"{inside}/{entry.name}"
             try:
-                if child.is_dir():
-                    yield from visit(child)
+                if entry.is_dir():
+                    yield from visit(entry.path, key)
                     continue
-                stat = child.stat()
+                stat = entry.stat()
             except OSError as error:
                 skipped.append((key, error.strerror or "cannot be read"))
                 continue
             if not S_ISREG(stat.st_mode):
                 skipped.append((key, "not a file"))
-            elif child.suffix.lower() in SUFFIXES:
+            elif has_image_suffix(entry.name):
                 yield key, stat
             else:
-                skipped.append((key, f"not an image by its suffix {child.suffix!r}"))
+                skipped.append((key, f"not an image by its suffix {Path(entry.name).suffix!r}"))
 
-    yield from visit(root / folder)
+    yield from visit(str(root / folder), folder)

@@ -1,0 +1,91 @@
+"""From the labels of a table to classes: folder-safe names in plain sorted order, whatever the labels are."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from focusdd.errors import FocusError
+from focusdd.run import hash_of
+from focusdd.sources.imagenet import class_name
+
+_LONGEST = 100  # bytes: a file name holds the class's name and a number, and 255 bytes in all
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|~]')
+# names with a meaning of their own: to Windows, and in a distilled dataset
+_TAKEN = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|metadata\.jsonl", re.IGNORECASE)
+
+
+class Classes(NamedTuple):
+    """What the labels of a table mean."""
+
+    classes: tuple[str, ...]
+    """Folder-safe names in plain sorted order, so that image-folder loaders number them the same."""
+    class_names: tuple[str, ...]
+    labels: list[int | None]
+    """For every row the index of its class; None where it has none."""
+
+
+def classes_of(values: Sequence[int | str | None], names: Sequence[str] | None, where: str) -> Classes:
+    """Turns labels into classes. Classes without a row are left out.
+
+    Args:
+        values: a label per row, whole numbers or names; None, empty texts and numbers below zero are none.
+        names: the names that numbers stand for, where they are known.
+        where: what the labels are of, for the errors.
+
+    Raises:
+        FocusError: fewer than two classes, or a number without a name.
+    """
+    known = sorted({value for value in values if isinstance(value, int) and value >= 0})
+    if names is not None and known and known[-1] >= len(names):
+        raise FocusError(
+            f"{where} has a label {known[-1]}, but its list of classes has {len(names)} names only"
+        )
+    width = len(str(known[-1])) if known else 0  # zeros in front keep numbers in order
+    words: dict[int | str, str] = {
+        number: f"{number:0{width}d}" if names is None else names[number] for number in known
+    }
+    words |= {value: value for value in sorted({v for v in values if isinstance(v, str) and v.strip()})}
+    if len(words) < 2:
+        only = f"one class only, {next(iter(words.values()))!r}" if words else "no labels"
+        raise FocusError(f"{where} has {only}: telling classes apart needs two")
+    folders = folder_names(list(words.values()))
+    order = sorted(zip(folders, words, strict=True))
+    place = {value: index for index, (_, value) in enumerate(order)}
+    return Classes(
+        tuple(folder for folder, _ in order),
+        # halves of surrogate pairs are no text
+        tuple(class_name(words[value].encode(errors="replace").decode()) for _, value in order),
+        [None if value is None else place.get(value) for value in values],
+    )
+
+
+def folder_names(names: Sequence[str]) -> tuple[str, ...]:
+    """A folder's name for each of the names: safe on every file system, no two the same even without case.
+
+    A harmless name stays as it is. Names that would meet in one folder get a part of their hash.
+    """
+    cleaned = [_clean(name) for name in names]
+    folded = [_fold(name) for name in cleaned]
+    count, seen = Counter(folded), Counter[str]()
+    folders = []
+    for name, safe, same in zip(names, cleaned, folded, strict=True):
+        if count[same] > 1 or _TAKEN.fullmatch(safe):
+            # no cleaned name holds a "~", so none can be the same as this one
+            safe = f"{safe}~{hash_of([name, seen[name]])}"
+            seen[name] += 1
+        folders.append(safe)
+    return tuple(folders)
+
+
+def _clean(name: str) -> str:
+    name = _UNSAFE.sub("_", unicodedata.normalize("NFC", name)).lstrip(". ")
+    name = name.encode(errors="replace")[:_LONGEST].decode(errors="ignore")
+    return name.rstrip(". ") or "class"
+
+
+def _fold(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())

@@ -1,0 +1,85 @@
+"""Which columns of a table hold images and labels."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from focusdd.errors import FocusError
+from focusdd.images import UnreadableImage
+
+_IMAGES = ("image", "img", "picture", "photo", "jpg", "png")
+_LABELS = ("label", "labels", "fine_label", "class", "cls", "class_name", "target", "category")
+
+
+class Columns(NamedTuple):
+    """The columns that count."""
+
+    image: str
+    label: str
+    names: list[str] | None
+    """What the numbers in the label column stand for."""
+
+
+def find_columns(schema: pa.Schema, where: str) -> Columns:
+    """The image and the label column: by the features that Hugging Face writes, else by name and type.
+
+    Raises:
+        FocusError: there is no such column; the sentence names those there are.
+    """
+    features = _features(schema)
+    images = [field.name for field in schema if _is_image(field.type)]
+    marked = [name for name in images if features.get(name, {}).get("_type") == "Image"]
+    image = _first(_IMAGES, marked) or _first(_IMAGES, images)
+    labels = [field.name for field in schema if _is_label(field.type)]
+    classed = [name for name in labels if features.get(name, {}).get("_type") == "ClassLabel"]
+    label = _first(_LABELS, classed) or next((name for name in _LABELS if name in labels), None)
+    if image is None or label is None:
+        missing = "images (bytes)" if image is None else "labels (whole numbers or text)"
+        there = ", ".join(f"{field.name} ({field.type})" for field in schema)
+        expected = _IMAGES[:2] if image is None else _LABELS[:4]
+        raise FocusError(
+            f"{where} has no column of {missing}, e.g. {' or '.join(expected)}; it has {there[:500]}"
+        )
+    return Columns(image, label, features.get(label, {}).get("names") if label in classed else None)
+
+
+def _first(preferred: tuple[str, ...], names: list[str]) -> str | None:
+    return next((name for name in preferred if name in names), names[0] if names else None)
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: value for name, value in features.items() if isinstance(value, dict)}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+def _is_image(kind: pa.DataType) -> bool:
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 and _is_bytes(kind.field("bytes").type)
+    return _is_bytes(kind)
+
+
+def _is_label(kind: pa.DataType) -> bool:
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def image_bytes(cell: Any) -> bytes:
+    """The encoded image in a cell: bytes, or a struct of bytes and path.
+
+    Raises:
+        UnreadableImage: there are no bytes in it.
+    """
+    data = cell.get("bytes") if isinstance(cell, dict) else cell
+    if data is None:
+        raise UnreadableImage("the table holds no bytes of it")
+    return bytes(data)

@@ -1,0 +1,84 @@
+"""Hugging Face datasets, by their name on the hub or from where `save_to_disk` put them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from focusdd.errors import FocusError
+from focusdd.run import hash_of
+from focusdd.sources.base import SPLITS, Record
+from focusdd.sources.classes import classes_of
+from focusdd.sources.columns import find_columns, image_bytes
+
+
+class HubSource:
+    """`hf:<name>` or `hf:<name>:<config>`: a dataset with an image and a label column.
+
+    It is downloaded and unpacked once into the cache of `datasets`, which then maps it into memory.
+    """
+
+    def __init__(self, name: str, split: str = "train") -> None:
+        self.name = name
+        self.split = split
+        rows = _split(_load(name), split, name)
+        columns = find_columns(rows.features.arrow_schema, name)
+        values = rows.select_columns([columns.label]).with_format("arrow")[:].column(0).to_pylist()
+        self.classes, self.class_names, labels = classes_of(values, columns.names, name)
+        keys = [f"{row:07d}" for row in range(len(rows))]
+        pairs = list(zip(keys, labels, strict=True))
+        self.records = tuple(Record(key, label) for key, label in pairs if label is not None)
+        self.skipped = tuple((key, "no label") for key, label in pairs if label is None)
+        self._fingerprint = hash_of(["hub", rows._fingerprint, labels, self.class_names])
+        # bytes as they are in the table: nothing is decoded
+        self._images = rows.select_columns([columns.image]).with_format("arrow")
+
+    @property
+    def fingerprint(self) -> str:
+        return self._fingerprint
+
+    def read(self, key: str) -> bytes:
+        if not key.isdecimal() or int(key) >= len(self._images):
+            raise FocusError(f"{self.name} has no image {key}")
+        cell = self._images[int(key)].column(0)[0].as_py()
+        if isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path"):
+            try:
+                return Path(cell["path"]).read_bytes()
+            except OSError as error:
+                raise FocusError(f"{cell['path']} cannot be read ({error.strerror})") from error
+        return image_bytes(cell)
+
+
+def is_saved(folder: Path) -> bool:
+    """Whether `save_to_disk` wrote a folder."""
+    return (folder / "dataset_dict.json").is_file() or all(
+        (folder / name).is_file() for name in ("dataset_info.json", "state.json")
+    )
+
+
+def _load(name: str) -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise FocusError(f'{name} needs the extra hub: pip install "focusdd[hub]"') from error
+    where = name.removeprefix("hf:")
+    if not where:
+        raise FocusError("after hf: comes the name of a dataset, e.g. hf:uoft-cs/cifar10")
+    try:
+        if is_saved(Path(where)):
+            return datasets.load_from_disk(where)
+        path, _, config = where.partition(":")
+        return datasets.load_dataset(path, config or None)
+    except Exception as error:  # builders raise whatever their data makes them
+        reason = str(error).partition("\n")[0][:200]
+        raise FocusError(f"{name} cannot be opened ({type(error).__name__}: {reason})") from error
+
+
+def _split(loaded: Any, split: str, name: str) -> Any:
+    """The rows of a split; a dataset without splits is taken as whichever is asked for."""
+    if not isinstance(loaded, dict):
+        return loaded
+    for word in SPLITS[split]:
+        if word in loaded:
+            return loaded[word]
+    raise FocusError(f"{name} has no split for {split}: it has {', '.join(loaded)}")

@@ -1,0 +1,102 @@
+"""Parquet image tables, as Hugging Face writes them: one row per image, its bytes in a column."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from focusdd.console import counting
+from focusdd.errors import FocusError
+from focusdd.run import hash_of
+from focusdd.sources.base import Record, path_name
+from focusdd.sources.classes import classes_of
+from focusdd.sources.columns import find_columns, image_bytes
+from focusdd.sources.files import File, find_files, read_names, said
+
+_VERSION = 1
+_KEPT = 256 << 20  # bytes of row groups kept in memory; always the last one, however large
+
+
+class ParquetSource:
+    """Tables of images: `photos/`, `photos/train-*.parquet`, `hf://datasets/<user>/<name>`."""
+
+    def __init__(self, name: str, split: str = "train") -> None:
+        self.name = path_name(name)
+        self.split = split
+        found = find_files(name, ".parquet", split)
+        self._fs, self._files = found.fs, {file.key: file for file in found.files}
+        self._starts: dict[str, np.ndarray] = {}  # first row of each row group, and the number of rows
+        self._groups: OrderedDict[tuple[str, int], pa.ChunkedArray] = OrderedDict()
+        self._lock = threading.Lock()
+        keys: list[str] = []
+        values: list[int | str | None] = []
+        names: list[str] | None = None
+        with counting(f"list {self.name}", "rows") as advance:
+            for number, file in enumerate(found.files):
+                with (
+                    said(file.path),
+                    self._fs.open(file.path, "rb") as opened,
+                    _parquet(opened, file) as table,
+                ):
+                    columns = find_columns(table.schema_arrow, file.path)
+                    if number == 0:
+                        self._column, names = columns.image, columns.names
+                    elif (columns.image, columns.names) != (self._column, names):
+                        raise FocusError(
+                            f"{file.path} has other columns or classes than {found.files[0].path}"
+                        )
+                    rows = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
+                    self._starts[file.key] = np.cumsum([0, *rows])
+                    values += table.read([columns.label]).column(0).to_pylist()
+                keys += [f"{file.key}/{row:07d}" for row in range(sum(rows))]
+                advance(sum(rows))
+        names = names if names is not None else read_names(found)
+        self.classes, self.class_names, labels = classes_of(values, names, self.name)
+        pairs = list(zip(keys, labels, strict=True))
+        self.records = tuple(Record(key, label) for key, label in pairs if label is not None)
+        self.skipped = tuple((key, "no label") for key, label in pairs if label is None)
+
+    @property
+    def fingerprint(self) -> str:
+        tables = [[file.key, file.size, file.stamp] for file in self._files.values()]
+        return hash_of(["parquet", _VERSION, tables, self.class_names])
+
+    def read(self, key: str) -> bytes:
+        name, _, row = key.rpartition("/")
+        if name not in self._files or not row.isdecimal() or int(row) >= self._starts[name][-1]:
+            raise FocusError(f"{self.name} has no image {key}")
+        group = int(np.searchsorted(self._starts[name], int(row), side="right")) - 1
+        place = int(row) - int(self._starts[name][group])
+        with self._lock:  # threads mostly want the same row group: the first reads it
+            cells = self._group(name, group)
+        if place >= len(cells):
+            raise FocusError(f"{self._files[name].path} has changed since it was listed")
+        return image_bytes(cells[place].as_py())
+
+    def _group(self, name: str, group: int) -> Any:
+        """The images of a row group; the ones used last stay in memory."""
+        if (name, group) in self._groups:
+            self._groups.move_to_end((name, group))
+            return self._groups[name, group]
+        file = self._files[name]
+        with said(file.path), self._fs.open(file.path, "rb") as opened, _parquet(opened, file) as table:
+            cells = table.read_row_group(group, columns=[self._column]).column(0)
+        while self._groups and sum(kept.nbytes for kept in self._groups.values()) + cells.nbytes > _KEPT:
+            self._groups.popitem(last=False)
+        self._groups[name, group] = cells
+        return cells
+
+
+def _parquet(opened: Any, file: File) -> pq.ParquetFile:
+    """Raises FocusError when it is none."""
+    try:
+        return pq.ParquetFile(opened)
+    except pa.ArrowException as error:
+        raise FocusError(
+            f"{file.path} is no whole Parquet file ({str(error)[:120]}): copy it again"
+        ) from error

@@ -1,0 +1,178 @@
+"""WebDataset tars: images and labels side by side in tars, listed once, then read by their place."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tarfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+
+from focusdd.console import counting
+from focusdd.errors import FocusError
+from focusdd.run import hash_of, read_json, write_whole
+from focusdd.sources.base import Record, has_image_suffix, path_name
+from focusdd.sources.classes import classes_of
+from focusdd.sources.files import File, find_files, read_names, read_range, said
+
+_VERSION = 1  # of the listing: part of its name in the cache
+_NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL)  # a sample's name ends at the first dot
+_LABELS = ("label", "class", "cls")  # in a .json
+_LONGEST = 1 << 20  # bytes of a label file
+_LOOKED_FOR = "a .cls, or a .json with " + ", ".join(f'"{name}"' for name in _LABELS)
+
+Sample = tuple[str, int, int, "int | str | None"]  # image's name in the tar, offset, size, label
+Listing = tuple[list[Sample], list[tuple[str, str]]]
+
+
+class TarSource:
+    """Tars of images with labels: `tars/`, `tars/train-*.tar`, `s3://bucket/train-{000..146}.tar`."""
+
+    def __init__(self, name: str, split: str = "train") -> None:
+        self.name = path_name(name)
+        self.split = split
+        found = find_files(name, ".tar", split)
+        self._fs, self._files = found.fs, found.files
+        places: list[tuple[int, int, int]] = []
+        keys: list[str] = []
+        values: list[int | str | None] = []
+        skipped: list[tuple[str, str]] = []
+        with counting(f"list {self.name}", "files") as advance:
+            for number, file in enumerate(self._files):
+                samples, left_out = _listing(self._fs, file, advance)
+                skipped += [(f"{file.key}/{key}", reason) for key, reason in left_out]
+                for key, offset, size, value in samples:
+                    keys.append(f"{file.key}/{key}")
+                    places.append((number, offset, size))
+                    values.append(value)
+        if not keys:
+            raise FocusError(
+                f"the tars of {self.name} hold no images: expected e.g. 0001.jpg beside 0001.cls"
+            )
+        if all(value is None for value in values):
+            raise FocusError(
+                f"the images in {self.name} have no labels: looked for {_LOOKED_FOR} beside each"
+            )
+        self.classes, self.class_names, labels = classes_of(values, read_names(found), self.name)
+        skipped += [
+            (key, f"no label: looked for {_LOOKED_FOR}")
+            for key, label in zip(keys, labels, strict=True)
+            if label is None
+        ]
+        pairs = list(zip(keys, labels, strict=True))
+        self.records = tuple(Record(key, label) for key, label in pairs if label is not None)
+        self.skipped = tuple(skipped)
+        self._places = np.array(places, np.int64)[[label is not None for label in labels]]
+        self._rows = {record.key: row for row, record in enumerate(self.records)}
+
+    @property
+    def fingerprint(self) -> str:
+        tars = [[file.key, file.size, file.stamp] for file in self._files]
+        return hash_of(["webdataset", _VERSION, tars, self.class_names])
+
+    def read(self, key: str) -> bytes:
+        if key not in self._rows:
+            raise FocusError(f"{self.name} has no image {key}")
+        number, offset, size = (int(value) for value in self._places[self._rows[key]])
+        return read_range(self._fs, self._files[number].path, offset, size)
+
+
+def cache_folder() -> Path:
+    """Where listings are kept: $XDG_CACHE_HOME/focusdd or ~/.cache/focusdd."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "focusdd"
+
+
+def _listing(fs: Any, file: File, advance: Callable[[int], None]) -> Listing:
+    """A tar's samples, from the cache where they are known for exactly this size and stamp."""
+    state = hash_of([_VERSION, fs.unstrip_protocol(file.path), file.size, file.stamp])
+    kept = cache_folder() / "tars" / f"{state}.json"
+    with suppress(FocusError, ValueError, TypeError):  # none there, or not of this form
+        samples, skipped = read_json(kept)
+        advance(len(samples))
+        return [tuple(sample) for sample in samples], [tuple(item) for item in skipped]
+    listing = list_tar(fs, file.path, advance)
+    if file.stamp:
+        with suppress(FocusError, OSError):  # a cache that cannot be written costs time, nothing else
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(kept, json.dumps(listing))
+    return listing
+
+
+def list_tar(fs: Any, path: str, advance: Callable[[int], None]) -> Listing:
+    """The samples of a tar in its order, and what was left out, from headers and label files alone.
+
+    Raises:
+        FocusError: the tar cannot be read, is damaged or cut short.
+    """
+    samples: dict[str, tuple[str, int, int]] = {}
+    labels: dict[str, int | str | None] = {}
+    skipped: list[tuple[str, str]] = []
+    seen: set[str] = set()
+    try:
+        with said(path), fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
+            while (member := tar.next()) is not None:
+                cast(Any, tar).members.clear()  # it keeps them all otherwise
+                advance(1)
+                name = member.name.removeprefix("./")
+                match = _NAME.fullmatch(name)
+                if member.isdir() or match is None:
+                    continue
+                problem = _problem(member, name in seen)
+                seen.add(name)
+                if problem:
+                    skipped.append((name.encode(errors="backslashreplace").decode(), problem))
+                    continue
+                sample, ending = match[1], match[2].lower()
+                if has_image_suffix(name):
+                    if sample in samples:
+                        skipped.append((name, f"a second image of the sample {sample}"))
+                    else:
+                        samples[sample] = (name, member.offset_data, member.size)
+                elif ending in ("cls", "json") and labels.get(sample) is None and member.size <= _LONGEST:
+                    data = tar.extractfile(member)
+                    assert data is not None
+                    labels[sample] = _label(data.read(), ending)
+            file.seek(tar.offset)
+            if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+                raise tarfile.ReadError("no end mark")
+    except FocusError as error:
+        if isinstance(error.__cause__, tarfile.TarError):
+            raise FocusError(
+                f"{path} is no whole tar, it is damaged or cut short ({error.__cause__}): copy it again"
+            ) from error
+        raise
+    return [(*place, labels.get(sample)) for sample, place in samples.items()], skipped
+
+
+def _problem(member: tarfile.TarInfo, seen: bool) -> str:
+    """Why a member is left out; empty where it is not."""
+    try:
+        member.name.encode()
+    except UnicodeEncodeError:
+        return "its name is not valid unicode"
+    if member.name.startswith("/") or ".." in member.name.split("/"):
+        return "its name leads out of the tar"
+    if not member.isreg() or member.issparse():
+        return "not a plain file"
+    return "a second file of this name" if seen else ""
+
+
+def _label(data: bytes, ending: str) -> int | str | None:
+    """The label that a .cls or .json file holds; None without."""
+    try:
+        text = data.decode().strip()
+        value = json.loads(text) if ending == "json" else text
+    except ValueError:
+        return None
+    if isinstance(value, dict):
+        value = next((value[name] for name in _LABELS if value.get(name) is not None), None)
+    elif ending == "json":
+        return None
+    if isinstance(value, str):
+        return int(value) if re.fullmatch(r"-?\d{1,9}", value) else value or None
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
