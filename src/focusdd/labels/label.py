@@ -1,0 +1,220 @@
+"""The stage that attaches soft labels: asks the teacher once, writes `labels/` beside the images."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from focusdd.checks import SAMPLE, matched_outputs, refuse_near_chance, stratified
+from focusdd.console import progress, say
+from focusdd.dataset import CARD, Distilled, card, open_distilled
+from focusdd.labels.packed import pack
+from focusdd.labels.store import (
+    Kind,
+    Store,
+    digest_of,
+    folder_of,
+    image_digests,
+    open_store,
+    stored_kinds,
+)
+from focusdd.labels.tiles import tile_boxes
+from focusdd.labels.views import Views, draw_views, show
+from focusdd.models import Model, load_model, pick_device
+from focusdd.run import Clock, open_stage, read_json, write_json, write_whole
+from focusdd.settings import AugmentSettings, LabelSettings
+from focusdd.sources.base import Record
+from focusdd.training.augment import resized_crops
+from focusdd.training.pixels import load_files
+
+VERSION = 1
+_BATCH = 64  # images per forward pass; fixed, because the last digits of a logit depend on it
+
+
+class Teacher(NamedTuple):
+    """A model with its outputs in the order of the dataset's classes."""
+
+    model: Model
+    outputs: torch.Tensor
+
+    def logits(self, pixels: torch.Tensor) -> np.ndarray:
+        """[0, 255] images (B, 3, S, S) -> float32 logits (B, C)."""
+        batches = [self.model.logits(batch)[:, self.outputs] for batch in pixels.split(_BATCH)]
+        return torch.cat(batches).cpu().numpy()
+
+
+def label(
+    distilled: Distilled | Path | str, settings: LabelSettings, *, overwrite: bool = False
+) -> tuple[Store, ...]:
+    """Writes soft labels into a distilled dataset, in `labels/tiles`, `labels/views` or both.
+
+    Returns:
+        What was written, opened.
+
+    Raises:
+        FocusError: the teacher does not know the classes or is near chance on the tiles, an image is damaged,
+            or there are other labels already.
+    """
+    distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
+    device = pick_device(settings.device)
+    model = load_model(settings.teacher, device, settings.size)
+    outputs = torch.as_tensor(matched_outputs(model, distilled, "teacher"), device=device)
+    teacher = Teacher(model, outputs)
+    files = distilled.files()
+    pixels = load_files(files, distilled.info["size"])
+    images = pixels.images.to(device)
+    # before anything is written: a wrong teacher leaves no trace
+    facts = _teacher_facts(teacher, images, pixels.labels.numpy(), distilled, settings)
+    say(f"teacher {model.name}: {facts['accuracy']:.1%} top-1 on {facts['tiles']} tiles")
+    kinds: tuple[Kind, ...] = ("tiles", "views") if settings.labels == "both" else (settings.labels,)
+    for kind in kinds:
+        _label(kind, distilled, [path for path, _ in files], images, teacher, facts, settings, overwrite)
+    there = [read_json(folder_of(distilled, kind) / "labels.json") for kind in stored_kinds(distilled)]
+    write_whole(distilled.folder / CARD, card(distilled.info, there))
+    return tuple(open_store(distilled, kind) for kind in kinds)
+
+
+def _teacher_facts(
+    teacher: Teacher, images: torch.Tensor, labels: np.ndarray, distilled: Distilled, settings: LabelSettings
+) -> dict[str, Any]:
+    """Who the teacher is, and its top-1 on the tiles of a stratified sample of the images."""
+    grid = distilled.info["grid"]
+    records = [Record(str(row), int(own)) for row, own in enumerate(labels)]
+    rows = [int(record.key) for record in stratified(records, max(1, SAMPLE // grid**2))]
+    logits = tile_logits(teacher, images[rows], grid, settings.size)[:, -(grid**2) :]
+    predicted, own = logits.argmax(-1).ravel(), labels[rows].repeat(grid**2)
+    who, where = f"teacher {teacher.model.name!r}", f"the tiles of {distilled.folder}"
+    refuse_near_chance(predicted, own, len(distilled.classes), who, where)
+    return {
+        "name": teacher.model.name,
+        "weights": teacher.model.weights,
+        "accuracy": round(float((predicted == own).mean()), 5),
+        "tiles": len(own),
+    }
+
+
+def tile_logits(teacher: Teacher, images: torch.Tensor, grid: int, size: int) -> np.ndarray:
+    """Logits (n, labels of `tile_boxes`, C) of images, each part filling the teacher's size x size view."""
+    boxes = torch.tensor(tile_boxes(grid, images.shape[-1]), dtype=torch.float32)
+    parts = [
+        np.stack([teacher.logits(resized_crops(part, box.expand(len(part), 4), size)) for box in boxes], 1)
+        for part in images.split(_BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def view_logits(teacher: Teacher, images: torch.Tensor, view: np.ndarray, size: int) -> np.ndarray:
+    """Logits (n, C) of all images in one view, given by its record."""
+    one = Views.of(view[None], images.device)
+    batches = torch.arange(len(images), device=images.device).split(_BATCH)
+    made = (show(images, rows, one.take(torch.zeros_like(rows)), size) for rows in batches)
+    return np.concatenate([teacher.logits(batch) for batch in made])
+
+
+def _label(
+    kind: Kind,
+    distilled: Distilled,
+    files: list[Path],
+    images: torch.Tensor,
+    teacher: Teacher,
+    facts: dict[str, Any],
+    settings: LabelSettings,
+    overwrite: bool,
+) -> None:
+    """One kind of labels: a stage of its own, so that the other can be added later."""
+    classes, grid, side = len(distilled.classes), distilled.info["grid"], images.shape[-1]
+    used: dict[str, Any] = {
+        "kind": kind,
+        "size": settings.size,
+        "top": min(settings.top, classes),
+        "bits": settings.bits,
+        "temperature": settings.temperature if settings.top < classes else None,  # else exact at all
+    }
+    recipe = {name: getattr(settings, name) for name in AugmentSettings.model_fields}
+    if kind == "views":
+        used |= {"views": settings.views, "seed": settings.seed, **recipe}
+    inputs = {"distilled": distilled.info["key"], "teacher": teacher.model.weights}
+    folder = folder_of(distilled, kind)
+    clock = Clock()
+    with open_stage(folder, "label", VERSION, used, inputs, overwrite) as stage:
+        if stage.complete:
+            say(f"{folder} is complete already: nothing to do")
+            return
+        drawn = draw_views(settings.views, len(images), side, grid, settings, settings.seed)
+        if kind == "tiles":
+            rows = np.array_split(np.arange(len(images)), -(-len(images) // _BATCH))
+
+            def part(number: int) -> np.ndarray:
+                return tile_logits(teacher, images[rows[number]], grid, settings.size)
+
+            parts = len(rows)
+        else:
+
+            def part(number: int) -> np.ndarray:
+                return view_logits(teacher, images, drawn[number], settings.size)[None]
+
+            parts = settings.views
+            write_array(folder / "views.npy", drawn)
+        write_array(folder / "images.npy", image_digests(files))
+
+        def make(number: int) -> np.ndarray:
+            return pack(part(number), settings.top, settings.bits, settings.temperature)
+
+        with clock.measure("label"):
+            write_parts(folder, parts, make, f"label {kind}")
+        shutil.rmtree(folder / "parts")
+        names = ("images.npy", "labels.npy", *(["views.npy"] if kind == "views" else []))
+        info = {
+            "kind": kind,
+            "key": stage.key,
+            "distilled": distilled.info["key"],
+            "teacher": facts,
+            **{name: used[name] for name in ("size", "top", "bits", "temperature")},
+            "recipe": recipe if kind == "views" else None,
+            "images": len(images),
+            "grid": grid,
+            "classes": list(distilled.classes),
+            "files": {name: digest_of(folder / name) for name in names},
+        }
+        write_json(folder / "labels.json", info)
+        stage.finish({"images": len(images), **({"views": settings.views} if kind == "views" else {})})
+        clock.write(folder, device=str(images.device), images=len(images))
+
+
+def write_parts(folder: Path, parts: int, make: Callable[[int], np.ndarray], what: str) -> None:
+    """Writes labels.npy: what `make` gives for each part in turn, joined along the first axis.
+
+    Each part is a file until all are there; those of an interrupted run are kept.
+    """
+    (folder / "parts").mkdir(exist_ok=True)
+    paths = [folder / "parts" / f"part-{number:05d}.npy" for number in range(parts)]
+    done = sum(path.exists() for path in paths)
+    with progress(what, parts, "parts", done) as advance:
+        for number, path in enumerate(paths):
+            if not path.exists():
+                write_array(path, make(number))
+                advance(1, "")
+    # part by part: all labels together may be larger than memory
+    loaded = [np.load(path, mmap_mode="r") for path in paths]
+    shape = (sum(len(part) for part in loaded), *loaded[0].shape[1:])
+    temporary = folder / ".labels.npy.tmp"
+    joined = np.lib.format.open_memmap(temporary, "w+", loaded[0].dtype, shape)
+    start = 0
+    for part in loaded:
+        joined[start : start + len(part)] = part
+        start += len(part)
+    joined.flush()
+    temporary.replace(folder / "labels.npy")
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Writes a .npy file whole."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_whole(path, buffer.getvalue())

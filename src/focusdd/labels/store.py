@@ -1,0 +1,104 @@
+"""Stored labels on disk: `labels/tiles` and `labels/views` in a distilled dataset, plain files for anyone.
+
+labels.json says what they are, labels.npy holds them (`packed`), views.npy the views they are for, and
+images.npy the first 8 bytes of the SHA-256 of every image, in sorted order of the files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from focusdd.dataset import Distilled
+from focusdd.errors import FocusError
+from focusdd.labels.packed import unpack
+from focusdd.run import read_json
+
+Kind = Literal["tiles", "views"]
+
+
+@dataclass(frozen=True)
+class Store:
+    """Labels of one kind, memory-mapped."""
+
+    folder: Path
+    info: dict[str, Any]
+    """The content of labels.json."""
+    records: np.ndarray
+    """tiles: (images, labels of `tile_boxes`); views: (views, images)."""
+    views: np.ndarray | None
+    """Records of the views (views,), of kind "views" alone."""
+
+    @property
+    def kind(self) -> Kind:
+        return self.info["kind"]
+
+    @property
+    def key(self) -> str:
+        """What the labels depend on, in 16 hex digits."""
+        return str(self.info["key"])
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files of the labels."""
+        return sum((self.folder / name).stat().st_size for name in ("labels.json", *self.info["files"]))
+
+    def logits(self, *index: Any) -> np.ndarray:
+        """Logits (..., C), float32, up to a constant each, of the records at a numpy index."""
+        info = self.info
+        return unpack(self.records[index], len(info["classes"]), info["top"], info["bits"])
+
+
+def folder_of(distilled: Distilled, kind: Kind) -> Path:
+    """Where the labels of a kind are."""
+    return distilled.folder / "labels" / kind
+
+
+def stored_kinds(distilled: Distilled) -> list[Kind]:
+    """The kinds of labels that are there, finished; views first."""
+    kinds: tuple[Kind, ...] = ("views", "tiles")
+    return [kind for kind in kinds if (folder_of(distilled, kind) / "done.json").exists()]
+
+
+def open_store(distilled: Distilled, kind: Kind) -> Store:
+    """Opens labels and checks that they are whole and belong to these images and classes.
+
+    Raises:
+        FocusError: they are missing, unfinished, damaged, or of other images or classes.
+    """
+    folder = folder_of(distilled, kind)
+    again = f"run `focusdd label {distilled.folder} --labels {kind} --teacher ... --overwrite` again"
+    if not (folder / "done.json").exists():
+        state = "unfinished" if (folder / "stage.json").exists() else "missing"
+        make = again.replace(" --overwrite", "").removesuffix(" again")
+        raise FocusError(f"the labels {folder} are {state}: {make}")
+    info = read_json(folder / "labels.json")
+    if info["distilled"] != distilled.info["key"]:
+        raise FocusError(f"the labels {folder} are of another distilled dataset: {again}")
+    if info["classes"] != list(distilled.classes):
+        raise FocusError(f"the labels {folder} are for other classes, or for these in another order: {again}")
+    for name, digest in info["files"].items():
+        if not (folder / name).exists() or digest_of(folder / name) != digest:
+            raise FocusError(f"{folder / name} is cut short, changed or missing: {again}")
+    images = [path for path, _ in distilled.files()]
+    for path, known in zip(images, np.load(folder / "images.npy"), strict=True):
+        if (image_digests([path]) != known).any():
+            raise FocusError(f"{path} has changed since it was labelled: {again}")
+    views = np.load(folder / "views.npy") if kind == "views" else None
+    return Store(folder, info, np.load(folder / "labels.npy", mmap_mode="r"), views)
+
+
+def image_digests(paths: list[Path]) -> np.ndarray:
+    """The first 8 bytes of the SHA-256 of every file: uint8 (n, 8)."""
+    digests = (hashlib.sha256(path.read_bytes()).digest()[:8] for path in paths)
+    return np.frombuffer(b"".join(digests), np.uint8).reshape(len(paths), 8)
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
