@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-COMMANDS = ["extract", "distill", "fit", "train", "report", "status", "demo"]
+COMMANDS = ["extract", "distill", "label", "publish", "fit", "train", "compare", "report", "status", "demo"]
 
 
 def focusdd(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -42,6 +42,7 @@ def test_flags_that_scripts_rely_on():
         "distill": ["--ipc", "--out", "--index", "--method", "--extractor", "--grid", "--views", "--quality"],
         "fit": ["--model", "--out", "--teacher", "--pretrained"],
         "train": ["--val", "--teacher", "--student", "--out", "--epochs", "--temperature", "--labels"],
+        "compare": ["--methods", "--ipc", "--students", "--seeds", "--labels", "--train.epochs", "--out"],
     }
     for command, names in flags.items():
         text = focusdd(command, "--help").stdout

@@ -26,12 +26,25 @@ def test_every_result_says_where_it_comes_from(path):
     assert all(row["commit"] and row["machine"] and row["date"] for row in rows)
 
 
-@pytest.mark.parametrize("command", ["extract", "distill", "fit", "train", "report", "status", "demo"])
+@pytest.mark.parametrize(
+    "command",
+    ["extract", "distill", "label", "publish", "fit", "train", "compare", "report", "status", "demo"],
+)
 def test_every_command_is_in_the_readme(command):
     assert command in (ROOT / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["ExtractSettings", "DistillSettings", "FitSettings", "TrainSettings"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ExtractSettings",
+        "DistillSettings",
+        "LabelSettings",
+        "FitSettings",
+        "TrainSettings",
+        "CompareSettings",
+    ],
+)
 def test_every_setting_has_a_text(name):
     for field, info in getattr(settings, name).model_fields.items():
         assert info.description, field
@@ -43,11 +56,12 @@ def test_texts_name_settings_that_exist():
 
     from focusdd import cli
 
-    known = {"--help", "--out", "--index", "--val", "--overwrite", "--quick"}
+    known = {"--to", "--help", "--out", "--index", "--val", "--overwrite", "--quick"}
     for group in (
         settings.ExtractSettings,
         settings.DistillSettings,
         settings.FitSettings,
+        settings.LabelSettings,
         settings.TrainSettings,
     ):
         known |= {f"--{field.replace('_', '-')}" for field in group.model_fields}

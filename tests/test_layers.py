@@ -14,14 +14,15 @@ LAYERS = [
     {"cli"},
     {"demo"},
     {"reports"},
-    {"pipeline", "training"},
-    {"compose", "selection", "baselines", "dataset"},
+    {"comparison"},
+    {"labels", "pipeline", "publishing", "training"},
+    {"compose", "selection", "baselines", "coresets", "dataset"},
     {"focus"},
     {"checks"},
-    {"index", "models", "plan"},
+    {"convnet", "index", "models", "plan"},
     {"sources"},
     {"run", "console"},
-    {"images", "settings", "errors"},
+    {"images", "scores", "settings", "errors"},
 ]
 RANK = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 # geometry and patches are what everything below the screen may share

@@ -20,8 +20,9 @@ from focusdd.index import schema, write_part
 from focusdd.pipeline import distill
 from focusdd.reports.collect import collect
 from focusdd.reports.page import report
-from focusdd.reports.results import rows
+from focusdd.reports.results import rows, scores
 from focusdd.run import Clock, open_stage, read_json, write_json
+from focusdd.scores import augmentation_robust_score, label_robust_score
 from focusdd.settings import DistillSettings, ExtractSettings
 from focusdd.sources import Source, open_source
 
@@ -96,10 +97,12 @@ def make_index(source: Source, out: Path, skipped: list[tuple[str, str]] = []) -
     return out
 
 
-def make_student(dataset: Path, out: Path, top1: float, student: str = "resnet18", seed: int = 0) -> Path:
+def make_student(
+    dataset: Path, out: Path, top1: float, student: str = "resnet18", seed: int = 0, **changes: Any
+) -> Path:
     """A student's result as `train` writes it."""
     info = read_json(dataset / "distilled.json")
-    settings = {"student": student, "labels": "soft", "epochs": 300, "size": 32, "seed": seed}
+    settings = {"student": student, "labels": "soft", "epochs": 300, "size": 32, "seed": seed, **changes}
     with open_stage(out, "train", 1, settings, {"distilled": info["key"], "val": "v"}, False) as stage:
         result = {
             "student": student,
@@ -113,7 +116,9 @@ def make_student(dataset: Path, out: Path, top1: float, student: str = "resnet18
         }
         write_json(out / "result.json", result)
         stage.finish({"top1": top1})
-        Clock().write(out, device="cpu")
+        clock = Clock()
+        clock.seconds["train"] = 12.5
+        clock.write(out, device="cpu")
     return out
 
 
@@ -164,7 +169,7 @@ def test_page_shows_results_and_pictures(work: Path) -> None:
     assert "true box of the object" in words
     assert "0-zero/0000" in words and "Tiles of 0-zero/0-zero_00000" in words
     pictures = [value for name, value in page.attributes if name == "src"]
-    assert len(pictures) == 1 + 2 * 8 + 2 * 10  # bars, pairs, two galleries
+    assert len(pictures) == 2 + 2 * 8 + 2 * 10  # bars, cost, pairs, two galleries
     alts = [value for name, value in page.attributes if name == "alt"]
     assert len(alts) == len(pictures) and all(alts)
 
@@ -322,3 +327,44 @@ def test_damaged_plan_and_missing_images(work: Path) -> None:
     (work / "random-1" / "plan.parquet").write_bytes(json.dumps({}).encode())
     with pytest.raises(FocusError, match=r"plan\.parquet"):
         report(work)
+
+
+def test_full_data_is_a_line_and_methods_are_compared_seed_by_seed(work: Path) -> None:
+    random, focus = work / "random-1", work / "focus-1"
+    two = make(open_source("demo:4"), work, "random", 2)
+    make_student(two, work / "two", 0.5)
+    for seed in (0, 1):
+        for name, dataset, top1 in (("random", random, 0.2), ("focus", focus, 0.3)):
+            make_student(dataset, work / f"{name}-hard-{seed}", top1, seed=seed, labels="hard")
+            make_student(dataset, work / f"{name}-plain-{seed}", top1 - 0.1, seed=seed, augment=False)
+        full = make_student(focus, work / f"full-{seed}", 0.8, seed=seed, labels="hard", epochs=9)
+        result = read_json(full / "result.json")
+        edit(full / "result.json", distilled=result["distilled"] | {"method": "full", "ipc": 4})
+    table = rows(collect(work))
+    assert [row.method for row in table].count("full") == 1
+    [(_, [found])] = scores(table)
+    assert (found.method, found.ipc) == ("focus", 1)
+    assert found.ior_soft == pytest.approx([0.15, 0.15]) and found.ior_hard == pytest.approx([0.1, 0.1])
+    assert found.hlr == pytest.approx([0.5, 0.5])
+    assert found.lrs == pytest.approx([label_robust_score(0.5, 0.15)] * 2)
+    assert found.ars == pytest.approx([augmentation_robust_score(0.15, 0.1)] * 2)
+    page = Page(report(work))
+    page.check()
+    words = page.words()
+    assert "+15.0 ± 0.0" in words and "+50.0 ± 0.0" in words and "not augmented" in words
+    assert "full 80.0%" in words
+    alts = [value for name, value in page.attributes if name == "alt"]
+    assert any("random: 31.0% in 12.5" in alt or "random: 31.0% in" in alt for alt in alts)
+
+
+def test_students_outside_the_distribution(work: Path) -> None:
+    student = work / "focus-student-0"
+    out = work / "robustness"
+    with open_stage(
+        out, "robustness", 1, {}, {"student": read_json(student / "done.json")["key"]}, False
+    ) as s:
+        other = {"name": EVIL[0], "top1": 0.125}
+        write_json(out / "robustness.json", {"corrupted_top1": 0.25, "corruptions": None, "other": other})
+        s.finish({})
+    words = Page(report(work)).words()
+    assert "Top-1, corrupted" in words and "25.0%" in words and "12.5%" in words

@@ -92,7 +92,7 @@ def test_the_layout_is_as_asked(
 
 def test_the_most_realistic_come_first(make_index: MakeIndex) -> None:
     index = make_index(COUNTS)
-    settings = SelectSettings(ipc=4, confidence_power=2.0, mass_power=0.5, area_power=1.0)
+    settings = SelectSettings(ipc=4, keep=0, confidence_power=2.0, mass_power=0.5, area_power=1.0)
     plan = select(index, settings, 112)
     scores: dict[str, float] = {}
     for row in index.table(["key", "confidence", "mass", "area"]).to_pylist():
@@ -116,11 +116,13 @@ def test_keep_draws_from_the_best_by_seed(make_index: MakeIndex) -> None:
     assert keys(keep=1, seed=1) == keys(keep=1, seed=1)
     assert set(keys(keep=1, seed=1)) != set(keys(keep=1, seed=2))
     assert keys(keep=1, seed=1) != keys(keep=0)
-    half = set(patch_keys(select(index, SelectSettings(ipc=5, views=0), 112), "bee"))  # the best 20 of 40
+    half = set(
+        patch_keys(select(index, SelectSettings(ipc=5, views=0, keep=0), 112), "bee")
+    )  # the best 20 of 40
     for seed in range(5):
         assert set(keys(keep=0.5, seed=seed)) <= half
     # a share smaller than what is needed takes what is needed, in another order
-    assert set(keys(keep=0.01, seed=3)) == set(keys())
+    assert set(keys(keep=0.01, seed=3)) == set(keys(keep=0))
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,11 @@ ABOUT = {
     "imagenette": "Students trained on distilled imagenette, whole validation set, last weights "
     "(`benchmarks/students.py`). Seconds are wall time on a machine that did other work too; "
     "empty where a run was stopped and resumed before they were kept.",
+    "labels": "Stored labels: how far a composed label is from the teacher's, as a share of a uniform label's "
+    "distance (weight), bytes and speed (`benchmarks/labels.py`, `benchmarks/labels_cost.py`).",
     "precision": "Training steps by precision and memory layout, in turns within one run "
     "(`benchmarks/precision.py`).",
+    "scale": "Select on an index of random numbers as large as ImageNet-1K's (`benchmarks/scale.py`).",
     "stages": "Time and peak memory of the stages on imagenette (`benchmarks/stages.py`).",
 }
 

@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from focusdd.comparison import compare as compare
     from focusdd.errors import FocusError as FocusError
     from focusdd.focus.extract import extract as extract
+    from focusdd.labels.dataset import LabelledViews as LabelledViews
+    from focusdd.labels.label import label as label
     from focusdd.pipeline import distill as distill
+    from focusdd.publishing import publish as publish
     from focusdd.reports.page import report as report
     from focusdd.run import status as status
+    from focusdd.settings import CompareSettings as CompareSettings
     from focusdd.settings import DistillSettings as DistillSettings
     from focusdd.settings import ExtractSettings as ExtractSettings
     from focusdd.settings import FitSettings as FitSettings
+    from focusdd.settings import LabelSettings as LabelSettings
     from focusdd.settings import TrainSettings as TrainSettings
     from focusdd.sources import open_source as open_source
     from focusdd.training.fit import fit as fit
@@ -23,15 +29,21 @@ if TYPE_CHECKING:
 
 # Loaded on first use: importing torch costs seconds, `import focusdd` must not.
 _PUBLIC = {
+    "CompareSettings": "focusdd.settings",
     "DistillSettings": "focusdd.settings",
     "ExtractSettings": "focusdd.settings",
     "FitSettings": "focusdd.settings",
     "FocusError": "focusdd.errors",
+    "LabelSettings": "focusdd.settings",
+    "LabelledViews": "focusdd.labels.dataset",
     "TrainSettings": "focusdd.settings",
+    "compare": "focusdd.comparison",
     "distill": "focusdd.pipeline",
     "extract": "focusdd.focus.extract",
     "fit": "focusdd.training.fit",
+    "label": "focusdd.labels.label",
     "open_source": "focusdd.sources",
+    "publish": "focusdd.publishing",
     "report": "focusdd.reports.page",
     "status": "focusdd.run",
     "train": "focusdd.training.train",

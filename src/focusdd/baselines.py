@@ -20,7 +20,9 @@ from focusdd.settings import DistillSettings
 from focusdd.sources.base import Source
 
 
-class _Piece(NamedTuple):
+class Piece(NamedTuple):
+    """A part of a source image that will fill a tile."""
+
     key: str
     box: Box
     width: int
@@ -39,17 +41,17 @@ def random_plan(source: Source, settings: DistillSettings, kind: Kind) -> Plan:
     pieces = []
     for label, keys in enumerate(_keys_by_class(source)):
         rng = np.random.default_rng([settings.seed, 12, label])
-        found: list[_Piece] = []
+        found: list[Piece] = []
         for number in rng.permutation(len(keys)):
             try:
                 _, width, height = decode(source.read(keys[number]), least_side=8)
             except UnreadableImage:
                 continue
-            found.append(_Piece(keys[number], (0.0, 0.0, float(width), float(height)), width, height, 0.0))
+            found.append(Piece(keys[number], (0.0, 0.0, float(width), float(height)), width, height, 0.0))
             if len(found) == need:
                 break
         pieces.append(found)
-    return _lay_out(source, pieces, settings.ipc, grid, kind)
+    return lay_out(source, pieces, settings.ipc, grid, kind)
 
 
 def rded_plan(source: Source, settings: DistillSettings, teacher: Model) -> Plan:
@@ -88,9 +90,9 @@ def rded_plan(source: Source, settings: DistillSettings, teacher: Model) -> Plan
                 losses = F.cross_entropy(logits, target, reduction="none").view(len(crops), -1).cpu().numpy()
                 for (boxes, _, key, width, height), loss in zip(crops, losses, strict=True):
                     best = int(loss.argmin())
-                    found.append(_Piece(key, boxes[best], width, height, -float(loss[best])))
+                    found.append(Piece(key, boxes[best], width, height, -float(loss[best])))
             pieces.append(sorted(found, key=lambda piece: -piece.score))
-    return _lay_out(source, pieces, settings.ipc, settings.grid, "crop")
+    return lay_out(source, pieces, settings.ipc, settings.grid, "crop")
 
 
 def _crops(
@@ -116,7 +118,7 @@ def _keys_by_class(source: Source) -> list[list[str]]:
     return keys
 
 
-def _lay_out(source: Source, pieces: list[list[_Piece]], ipc: int, grid: int, kind: Kind) -> Plan:
+def lay_out(source: Source, pieces: list[list[Piece]], ipc: int, grid: int, kind: Kind) -> Plan:
     """Fills the cells of every class's images in order, starting again where there are too few pieces."""
     tiles, short = [], []
     for label, (folder, found) in enumerate(zip(source.classes, pieces, strict=True)):

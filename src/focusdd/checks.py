@@ -11,7 +11,7 @@ import torch
 from focusdd.errors import FocusError
 from focusdd.images import UnreadableImage, decode, square
 from focusdd.models import Model, map_classes
-from focusdd.sources.base import Record, Source
+from focusdd.sources.base import Classes, Record, Source
 
 SAMPLE = 256  # images
 
@@ -29,7 +29,7 @@ def stratified(records: Sequence[Record], count: int, seed: int = 0) -> list[Rec
     return [records[index] for index in chosen]
 
 
-def matched_outputs(model: Model, source: Source, role: str) -> np.ndarray:
+def matched_outputs(model: Model, source: Classes, role: str) -> np.ndarray:
     """The model's outputs in the order of the source's classes.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
@@ -16,7 +17,15 @@ from rich.table import Table
 from focusdd import __version__
 from focusdd.console import console, say
 from focusdd.errors import FocusError, plain_settings_error
-from focusdd.settings import DistillSettings, ExtractSettings, FitSettings, TrainSettings, ViewSettings
+from focusdd.settings import (
+    CompareSettings,
+    DistillSettings,
+    ExtractSettings,
+    FitSettings,
+    LabelSettings,
+    TrainSettings,
+    ViewSettings,
+)
 
 app = App(
     name="focusdd",
@@ -45,7 +54,8 @@ def extract(
     Parameters
     ----------
     source
-        Folder with `train/<class>/` or `<class>/` inside, or "demo".
+        Folder of class folders, tars or Parquet files; a pattern of such files, also in a store (s3://...);
+        `hf:NAME`, a Hugging Face dataset; or "demo".
     out
         Folder for the index.
     overwrite
@@ -55,7 +65,7 @@ def extract(
 
     index = extract(open_source(source), out, settings, overwrite=overwrite)
     images = index.info["counts"]["images"]
-    say(f"wrote {out}: {images} images. Next: focusdd distill {source} --index {out} --out ...")
+    say(f"wrote {out}: {images} images. Next: focusdd distill {quote(source)} --index {out} --out ...")
 
 
 @app.command
@@ -76,7 +86,8 @@ def distill(
     Parameters
     ----------
     source
-        Folder with `train/<class>/` or `<class>/` inside, or "demo".
+        Folder of class folders, tars or Parquet files; a pattern of such files, also in a store (s3://...);
+        `hf:NAME`, a Hugging Face dataset; or "demo".
     out
         Folder for the distilled dataset.
     index
@@ -88,7 +99,8 @@ def distill(
 
     made = distill(open_source(source), out, settings, index=index, views=views, overwrite=overwrite)
     images = made.info["ipc"] * len(made.classes)
-    say(f"wrote {out}: {images} images. Next: focusdd train {out} --val {source} --teacher ... --out ...")
+    following = f"focusdd train {out} --val {quote(source)} --teacher ... --out ..."
+    say(f"wrote {out}: {images} images. Next: {following}")
 
 
 @app.command
@@ -108,7 +120,8 @@ def fit(
     Parameters
     ----------
     source
-        Folder with `train/<class>/` or `<class>/` inside, or "demo".
+        Folder of class folders, tars or Parquet files; a pattern of such files, also in a store (s3://...);
+        `hf:NAME`, a Hugging Face dataset; or "demo".
     out
         Folder for the checkpoint (config.json + model.safetensors).
     val
@@ -121,6 +134,55 @@ def fit(
     held_out = open_source(val, "val") if val is not None else None
     fit(open_source(source), out, settings, val=held_out, overwrite=overwrite)
     say(f"wrote {out}. Use it as --teacher {out}, or as --extractor {out} if it is a ViT")
+
+
+@app.command
+def label(
+    distilled: Path,
+    /,
+    *,
+    settings: Annotated[LabelSettings, Flat],
+    overwrite: bool = False,
+) -> None:
+    """Write a teacher's soft labels beside the distilled images: training then needs no teacher.
+
+    Example: `focusdd label tiny/ --teacher teacher/ --labels views --views 100 --size 128`
+
+    Parameters
+    ----------
+    distilled
+        What `focusdd distill` made.
+    overwrite
+        Replace labels of the same kind that were made with other settings.
+    """
+    from focusdd import label
+
+    for store in label(distilled, settings, overwrite=overwrite):
+        each = store.bytes / store.info["images"]
+        say(f"wrote {store.folder}: {each:,.0f} bytes per image")
+    say(f"Next: focusdd train {distilled} --labels stored --size {settings.size} --val ... --out ...")
+
+
+@app.command
+def publish(distilled: Path, /, *, to: str | None = None) -> None:
+    """Upload a distilled dataset with its labels to the Hugging Face Hub, or look at what would be uploaded.
+
+    Example: `focusdd publish tiny/ --to me/tiny-photos`
+
+    Parameters
+    ----------
+    distilled
+        What `focusdd distill` made, with or without labels.
+    to
+        Name on the Hub; without it, nothing is sent.
+    """
+    from focusdd import publish
+
+    made = publish(distilled, to)
+    if made.columns is not None:
+        say(f"load_dataset reads it, with the columns {', '.join(made.columns)}")
+    what = f"{made.files} files, {made.bytes / 2**20:.1f} MiB"
+    say(f"wrote {made.url}: {what}" if made.url else f"{what} would be uploaded. Next: add --to OWNER/NAME")
 
 
 @app.command
@@ -154,6 +216,47 @@ def train(
     score = f"{result['student']}: {result['top1']:.1%} top-1, {result['top5']:.1%} top-5"
     say(f"{score} on {result['val']['images']} images of {result['val']['name']}")
     say(f"wrote {out}. Next: focusdd report {out.parent}")
+
+
+@app.command
+def compare(
+    source: str,
+    /,
+    *,
+    out: Path,
+    val: str | None = None,
+    other: str | None = None,
+    settings: Annotated[
+        CompareSettings | None, Parameter(name="*", consume_multiple=True, negative_iterable=())
+    ] = None,
+    overwrite: bool = False,
+) -> None:
+    """Run methods x ipc x students x labels x seeds, and write one table and one page of it all.
+
+    Example: `focusdd compare photos/ --out runs/compare --teacher teacher/ --extractor vit/
+    --methods focus rded full --ipc 1 10 --labels soft hard --train.size 128`
+
+    Parameters
+    ----------
+    source
+        Folder of class folders, tars or Parquet files; a pattern of such files, also in a store (s3://...);
+        `hf:NAME`, a Hugging Face dataset; or "demo".
+    out
+        Folder for everything the comparison makes; an interrupted or extended one goes on in it.
+    val
+        Source whose validation images the students are scored on; default: SOURCE.
+    other
+        A second source with the same classes, whose validation images the students are scored on too.
+    overwrite
+        Replace outputs of focusdd that were made with other settings.
+    """
+    from focusdd import compare, open_source, report
+
+    second = open_source(other, "val") if other is not None else None
+    held_out = open_source(val if val is not None else source, "val")
+    table = compare(open_source(source), held_out, out, settings, other=second, overwrite=overwrite)
+    page = report(out)
+    say(f"wrote {out / 'results.csv'}: {len(table)} runs. Next: open {page} in a browser")
 
 
 @app.command

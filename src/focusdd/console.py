@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from rich.console import Console
 from rich.progress import (
@@ -62,6 +62,37 @@ def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Advanc
             say(f"{what}: {done + new}/{total}, {rate:.3g} {unit}/s, {left:.0f} s left {note}".rstrip())
 
     yield advance_plain
+
+
+@contextmanager
+def counting(what: str, unit: str) -> Iterator[Callable[[int], None]]:
+    """Shows how many items there are so far, where nobody knows the total, while the block runs.
+
+    Yields advance(items); it is cheap enough to be called for every one of a million items.
+    """
+    start = last = time.monotonic()
+    count = 0
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False))
+    bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
+    pause = _PLAIN_SECONDS if bar is None else 0.1
+
+    def advance(items: int) -> None:
+        nonlocal count, last
+        count += items
+        now = time.monotonic()
+        if now - last < pause:
+            return
+        last = now
+        line = f"{what}: {count:,} {unit}, {count / (now - start):.3g} {unit}/s"
+        if bar is None:
+            say(line)
+        else:
+            bar.update(task, description=line)
+
+    with bar or nullcontext():
+        if bar is not None:
+            task = bar.add_task(what, total=None)
+        yield advance
 
 
 def say(line: str) -> None:

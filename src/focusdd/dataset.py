@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,16 @@ class Distilled:
     """The content of distilled.json."""
 
     @property
+    def name(self) -> str:
+        return str(self.folder)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         return tuple(self.info["classes"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.info["class_names"])
 
     def plan(self) -> Plan:
         """Every tile's provenance."""
@@ -65,14 +74,22 @@ def open_distilled(folder: Path | str) -> Distilled:
     return Distilled(folder, read_json(folder / "distilled.json"))
 
 
-def card(info: dict[str, Any]) -> str:
-    """The dataset card (README.md) in the Hugging Face form."""
+def card(info: dict[str, Any], labels: Sequence[dict[str, Any]] = ()) -> str:
+    """The dataset card (README.md) in the Hugging Face form.
+
+    Args:
+        labels: the content of labels.json of each kind of stored labels.
+    """
     settings = json.dumps(info["settings"], indent=1)
     images = info["ipc"] * len(info["classes"])
     extractor = info["extractor"]
-    by = f"Key patches by `{extractor['name']}` ({extractor['accuracy']:.1%} top-1)." if extractor else ""
+    what = "Key patches" if info["method"] == "focus" else "Features"
+    by = f"{what} by `{extractor['name']}` ({extractor['accuracy']:.1%} top-1)." if extractor else ""
     size = "n<1K" if images < 1000 else "1K<n<10K" if images < 10_000 else "10K<n<100K"
+    stored = "".join(_of_labels(one) for one in labels)
     return f"""---
+license: other
+license_name: that-of-the-source-images
 task_categories:
 - image-classification
 tags:
@@ -98,10 +115,22 @@ with the method `{info["method"]}`. {by}
 - `train/metadata.jsonl`, `plan.parquet`: for every tile the source image it comes from and the box in that
   image's pixels (x0, y0, x1, y1; half-open).
 - `distilled.json`: what made it, with which settings and seed.
-
+{stored}
 The images are parts of the source's images: the source's licence and terms apply to them.
 
 ```json
 {settings}
 ```
+"""
+
+
+def _of_labels(info: dict[str, Any]) -> str:
+    """A line of the card about stored labels."""
+    kind, teacher, classes = info["kind"], info["teacher"], len(info["classes"])
+    what = "every tile and every whole image" if kind == "tiles" else "a number of views of every image"
+    kept = f"the {info['top']} largest logits of {classes}" if info["top"] < classes else "all logits"
+    told = f"for temperature {info['temperature']:g}" if info["temperature"] else "for any temperature"
+    return f"""- `labels/{kind}`: soft labels of {what}: {kept} at {info["bits"]} bits, {told}.
+  Teacher: `{teacher["name"]}` (weights {teacher["weights"]}), {teacher["accuracy"]:.1%} top-1 on
+  {teacher["tiles"]} tiles at {info["size"]} px; the terms of the teacher's weights may apply to them.
 """

@@ -16,8 +16,9 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
+import focusdd.convnet  # noqa: F401  registers "convnet5" with timm
 from focusdd.errors import FocusError
-from focusdd.sources.base import Source
+from focusdd.sources.base import Classes
 from focusdd.sources.imagenet import imagenet_classes
 
 
@@ -76,6 +77,15 @@ def pick_device(device: str) -> torch.device:
     if device == "mps" and not torch.backends.mps.is_available():
         raise FocusError("device mps was asked for, but this machine has none: use --device cpu")
     return torch.device(device)
+
+
+def peak_device_memory_mb(device: torch.device) -> int | None:
+    """Most memory of a GPU held by tensors since this was asked last; None on other devices."""
+    if device.type != "cuda":
+        return None
+    peak = torch.cuda.max_memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return round(peak / 2**20)
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
@@ -206,7 +216,7 @@ def _hash_weights(net: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
-def map_classes(model: Model, source: Source) -> np.ndarray | None:
+def map_classes(model: Model, source: Classes) -> np.ndarray | None:
     """For every class of the source, the model's output that means it; None when one has no counterpart.
 
     Classes match by folder name (WordNet ids included) or, failing that, by their name for people.

@@ -18,6 +18,7 @@ from focusdd.settings import DistillSettings, ExtractSettings, PatchSettings, Vi
 from focusdd.sources.base import Source
 
 VERSION = 2
+WITH_INDEX = ("focus", "herding", "k-center")  # methods that choose among what `extract` found
 _OF_RDED = {"teacher", "rded_images", "rded_crops"}
 _OF_FOCUS = {*PatchSettings.model_fields, "views", "view_source", "keep"} | {
     "confidence_power",
@@ -50,10 +51,12 @@ def distill(
     used = settings.model_dump(exclude=_unused(settings))
     inputs = {"source": source.fingerprint}
     teacher = None
-    if settings.method == "focus":
+    if settings.method in WITH_INDEX:
         index = _index(source, out, settings, index, views, overwrite)
         inputs["index"] = index.key
-    elif settings.method == "rded":
+    else:
+        index = None
+    if settings.method == "rded":
         teacher = _teacher(settings, views)
         inputs["teacher"] = teacher.weights
     clock = Clock()
@@ -84,6 +87,11 @@ def _check_layout(settings: DistillSettings) -> None:
         )
 
 
+def depends_on_seed(settings: DistillSettings) -> bool:
+    """Whether another seed makes another distilled dataset."""
+    return settings.method not in WITH_INDEX or (settings.method == "focus" and settings.keep > 0)
+
+
 def _unused(settings: DistillSettings) -> set[str]:
     """Settings that do not change the result of this method, and so are no part of its key."""
     unused = set() if settings.method == "rded" else set(_OF_RDED)
@@ -91,9 +99,9 @@ def _unused(settings: DistillSettings) -> set[str]:
         unused.add("teacher")  # its weights' hash stands for it
     if settings.method != "focus":
         unused |= _OF_FOCUS
-    elif settings.keep == 0:
+    if not depends_on_seed(settings):
         unused.add("seed")
-    if settings.method == "random":
+    if settings.method in ("random", "herding", "k-center"):
         unused.add("grid")
     if settings.format == "png":
         unused.add("quality")
@@ -111,8 +119,7 @@ def _index(
     if index is None:
         from focusdd.focus.extract import extract
 
-        patches = {name: getattr(settings, name) for name in PatchSettings.model_fields}
-        wanted = ExtractSettings(**views.model_dump(), **patches, tile=settings.size // settings.grid)
+        wanted = extract_settings(settings, views)
         index = extract(source, out.with_name(out.name + "-index"), wanted, overwrite=overwrite)
     elif not isinstance(index, Index):
         index = open_index(index)
@@ -123,6 +130,12 @@ def _index(
             f"not of {source.name} as it is now: run `focusdd extract` again"
         )
     return index
+
+
+def extract_settings(settings: DistillSettings, views: ViewSettings) -> ExtractSettings:
+    """How to extract so that the index holds the key patches that `settings` ask for."""
+    patches = {name: getattr(settings, name) for name in PatchSettings.model_fields}
+    return ExtractSettings(**views.model_dump(), **patches, tile=settings.size // settings.grid)
 
 
 def _teacher(settings: DistillSettings, views: ViewSettings) -> Any:
@@ -136,6 +149,10 @@ def _teacher(settings: DistillSettings, views: ViewSettings) -> Any:
 def _plan(source: Source, settings: DistillSettings, index: Any, teacher: Any) -> Plan:
     if settings.method == "focus":
         return select(index, settings, settings.size // settings.grid)
+    if index is not None:
+        from focusdd.coresets import coreset_plan
+
+        return coreset_plan(source, index, settings)
     from focusdd.baselines import random_plan, rded_plan
 
     if settings.method == "rded":
@@ -156,8 +173,8 @@ def _description(
         "settings": settings.model_dump(exclude=_unused(settings)),
         "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
         "source_images": len(source.records),
-        "extractor": index.info["extractor"] if settings.method == "focus" else None,
-        "index": os.path.relpath(index.folder, out) if settings.method == "focus" else None,
+        "extractor": index.info["extractor"] if index is not None else None,
+        "index": os.path.relpath(index.folder, out) if index is not None else None,
         "judge": {"name": teacher.name, "weights": teacher.weights} if teacher is not None else None,
         "classes": list(source.classes),
         "class_names": list(source.class_names),

@@ -14,10 +14,12 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -209,6 +211,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        _forget_peak_memory()
         self._start = time.perf_counter()
 
     @contextlib.contextmanager
@@ -226,6 +229,7 @@ class Clock:
         run = {
             "command": " ".join(["focusdd", *sys.argv[1:]]) if "focusdd" in sys.argv[0] else None,
             "focusdd": __version__,
+            "commit": _commit(),
             "python": platform.python_version(),
             "versions": versions,
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -238,8 +242,14 @@ class Clock:
         write_json(out / "run.json", run)
 
 
+def _forget_peak_memory() -> None:
+    """Lets the next figure of `_peak_memory_mb` begin here, where the system (Linux) can do that."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def _peak_memory_mb() -> int | None:
-    """Most memory this process has held so far; None where the system does not say."""
+    """Most memory this process has held since it was last forgotten; None where the system does not say."""
     if sys.platform == "win32":
         return None
     import resource
@@ -247,6 +257,22 @@ def _peak_memory_mb() -> int | None:
     return round(
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     )
+
+
+@cache
+def _commit() -> str | None:
+    """The commit of focusdd's own checkout, with "-dirty" after it when files differ; None without one."""
+    here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", "-C", str(here), *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # not merely installed inside another one
+        return git("describe", "--always", "--dirty", "--exclude", "*")
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _version(package: str) -> str:

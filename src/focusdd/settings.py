@@ -13,7 +13,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Exponent = Annotated[float, Field(ge=0, le=8)]
 Count = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
-Method = Literal["focus", "random", "view", "rded"]
+Method = Literal["focus", "random", "view", "rded", "herding", "k-center"]
 
 
 class Settings(BaseModel):
@@ -77,7 +77,8 @@ class SelectSettings(PatchSettings):
     """Distilled images per class."""
     method: Method = "focus"
     """focus: key patches and views of realistic images; random: whole images; view: downsampled views
-    only; rded: the best of random crops by the teacher's loss."""
+    only; rded: the best of random crops by the teacher's loss; herding, k-center: whole images that stand
+    for their class among the extractor's features."""
     grid: Annotated[int, Field(ge=1, le=8)] = 2
     """Tiles per side of a distilled image."""
     views: Annotated[int, Field(ge=0, le=64)] = 1
@@ -154,27 +155,9 @@ class FitSettings(Settings):
     """Seed of every random choice."""
 
 
-class TrainSettings(Settings):
-    """How a student learns from a distilled dataset. The defaults are the recipe every table here uses."""
+class AugmentSettings(Settings):
+    """How a student is shown distilled images. The defaults are the recipe every table here uses."""
 
-    student: str = "resnet18"
-    """Any timm model name."""
-    teacher: str = ""
-    """Checkpoint folder or timm name of the teacher; not needed with hard labels."""
-    labels: Literal["soft", "hard"] = "soft"
-    """Learn the teacher's distribution for every crop, or the class index."""
-    epochs: Count = 300
-    """Passes over the distilled dataset."""
-    size: Annotated[int, Field(ge=16, le=1024)] = 224
-    """Side in pixels of the student's input, in training and validation."""
-    batch_size: Annotated[int, Field(ge=2)] = 20
-    """Images per step."""
-    lr: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak learning rate (AdamW)."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Weight decay."""
-    temperature: Annotated[float, Field(gt=0)] = 20.0
-    """Temperature of the teacher's and the student's distribution."""
     crop: Share = 0.5
     """Smallest share of a distilled image that a random resized crop shows."""
     tile_crops: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -185,9 +168,92 @@ class TrainSettings(Settings):
     """Put the tiles of a distilled image in random order in every epoch."""
     mixup: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the batches that are mixed by CutMix."""
+
+
+class LabelSettings(AugmentSettings):
+    """Which soft labels are stored beside the images, and in how many bytes."""
+
+    teacher: str
+    """Checkpoint folder or timm name of the teacher."""
+    labels: Literal["tiles", "views", "both"] = "tiles"
+    """tiles: a label for every tile and the whole image, from which that of any crop is composed; views: a
+    label for each of --views crops of every image, reused over the epochs."""
+    size: Annotated[int, Field(ge=16, le=1024)] = 224
+    """Side in pixels of the teacher's and the student's input."""
+    views: Count = 100
+    """Views of every image that are labelled."""
+    top: Annotated[int, Field(ge=1, le=65535)] = 32
+    """Most probable classes that a label keeps apart; all others share one value."""
+    bits: Literal[4, 8, 16] = 8
+    """Bits per kept class."""
+    temperature: Annotated[float, Field(gt=0)] = 20.0
+    """Temperature of the later training, at which the classes beyond --top keep their joint probability."""
+    device: Device = "auto"
+    """Where the teacher runs."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the views."""
+
+
+class TrainSettings(AugmentSettings):
+    """How a student learns from a distilled dataset. The defaults are the recipe every table here uses."""
+
+    student: str = "resnet18"
+    """Any timm model name."""
+    teacher: str = ""
+    """Checkpoint folder or timm name of the teacher; needed with --labels soft alone."""
+    labels: Literal["soft", "hard", "stored", "tiles", "views"] = "soft"
+    """soft: the teacher's distribution for every crop, asked for as it is made; hard: the class index;
+    stored: what `focusdd label` has written, views where there are such, else tiles, or the one named."""
+    epochs: Count = 300
+    """Passes over the distilled dataset."""
+    size: Annotated[int, Field(ge=16, le=1024)] = 224
+    """Side in pixels of the student's input, in training and validation."""
+    batch_size: Annotated[int, Field(ge=2)] = 20
+    """Images per step."""
+    lr: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate (AdamW); default: by the student's family, 0.001 for a ResNet."""
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+    """Weight decay; default: by the student's family, 0.01 for a ResNet."""
+    temperature: Annotated[float, Field(gt=0)] = 20.0
+    """Temperature of the teacher's and the student's distribution."""
     schedule: Literal["cosine", "half-cosine"] = "cosine"
     """Learning rate over the epochs: down to zero, or to half of the peak as RDED's code does."""
+    augment: bool = True
+    """Crop, mirror, shuffle and mix; without it the student sees every distilled image as it is."""
     device: Device = "auto"
     """Where student and teacher run."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of every random choice."""
+
+
+class CompareSettings(Settings):
+    """Every combination of methods, ipc, students, labels and seeds; all else is the same for all of them."""
+
+    methods: tuple[Method | Literal["full"], ...] = ("focus", "random")
+    """As `distill --method`, and full: all images of the source. Random is always among them."""
+    ipc: tuple[Count, ...] = (10,)
+    """Distilled images per class."""
+    students: tuple[str, ...] = ("resnet18",)
+    """timm model names."""
+    labels: tuple[Literal["soft", "hard"], ...] = ("soft",)
+    """Learn the teacher's distribution for every crop, the class index, or each in turn."""
+    seeds: Count = 3
+    """Runs of every combination, with the seeds 0, 1, ... for selecting and training."""
+    teacher: str = ""
+    """Checkpoint folder or timm name: gives the soft labels, and judges the crops of method rded."""
+    extractor: str = ""
+    """ViT of the methods focus, herding and k-center: a checkpoint folder or a timm model name."""
+    full_epochs: Count | None = None
+    """Passes over the source for method full; default: as many steps as the largest ipc takes."""
+    plain: bool = False
+    """Train every student also without augmentation, for the augmentation-robust score."""
+    corruptions: bool = False
+    """Score every student also on corrupted validation images: 5 corruptions at 5 strengths."""
+    device: Device = "auto"
+    """Where the models run."""
+    views: ViewSettings = ViewSettings()
+    """How the extractor reads the images."""
+    distill: DistillSettings = DistillSettings()
+    """All that `distill` takes beside what is compared."""
+    train: TrainSettings = TrainSettings()
+    """All that `train` takes beside what is compared."""

@@ -153,7 +153,7 @@ def _amid(tied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         first, last = along.argmax(1), along.shape[1] - 1 - along[:, ::-1].argmax(1)
         return np.abs(np.arange(along.shape[1]) - (first + last)[:, None] / 2)
 
-    down, across = distance(tied.any(2)), distance(tied.any(1))
+    down, across = distance(np.any(tied, axis=2)), distance(np.any(tied, axis=1))
     far = down[:, :, None] ** 2 + across[:, None] ** 2
     nearest = np.where(tied, far, np.inf).reshape(len(tied), -1).argmin(1)
     return nearest // tied.shape[2], nearest % tied.shape[2]

@@ -18,7 +18,8 @@ from focusdd.plan import Plan
 from focusdd.run import read_json
 
 STAGES = ("extract", "fit", "distill", "train")  # in the order of the work
-METHODS = ("focus", "rded", "view", "random")  # the order of every table; others follow by name
+# the order of every table; others follow by name
+METHODS = ("focus", "rded", "view", "random", "herding", "k-center", "full")
 _SOURCE = {
     "source.name": str,
     "source.split": str,
@@ -116,6 +117,10 @@ class Student:
     teacher: tuple[str, float] | None
     """Name and accuracy on a sample."""
     settings: dict[str, Any]
+    corrupted: float | None
+    """Top-1 on corrupted validation images, the mean over corruptions and strengths."""
+    other: tuple[str, float] | None
+    """Name of a second source and top-1 on it."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,10 @@ def collect(folder: Path) -> Found:
     indexes = {stage.key: _index(stage) for stage in stages.values() if _has(stage, "index.json")}
     marked = [stage for stage in stages.values() if _has(stage, "distilled.json")]
     distilled = [_distilled(stage, indexes, stages, folder) for stage in marked]
-    students = [_student(stage) for stage in stages.values() if _has(stage, "result.json")]
+    outside = dict(_outside(stage) for stage in stages.values() if _has(stage, "robustness.json"))
+    students = [
+        _student(stage, outside.get(stage.key, {})) for stage in stages.values() if _has(stage, "result.json")
+    ]
     distilled.sort(key=lambda found: (*method_rank(found.data.info["method"]), found.data.info["ipc"]))
     ordered = sorted(stages.values(), key=lambda stage: (place(stage.name, STAGES), stage.shown))
     return Found(folder, ordered, list(indexes.values()), distilled, students)
@@ -237,7 +245,20 @@ def _check(info: dict[str, Any], fields: dict[str, type]) -> None:
         raise TypeError("there are not as many class names as classes")
 
 
-def _student(stage: Stage) -> Student:
+def _outside(stage: Stage) -> tuple[str, dict[str, Any]]:
+    """The key of a student, and how it did outside the distribution that it learned from."""
+    path = stage.folder / "robustness.json"
+    with as_written(path):
+        found: dict[str, Any] = {}
+        read = read_json(path)
+        if read["corrupted_top1"] is not None:
+            found["corrupted"] = float(read["corrupted_top1"])
+        if read["other"] is not None:
+            found["other"] = (str(read["other"]["name"]), float(read["other"]["top1"]))
+        return str(stage.inputs["student"]), found
+
+
+def _student(stage: Stage, outside: dict[str, Any]) -> Student:
     path = stage.folder / "result.json"
     with as_written(path):
         result = read_json(path)
@@ -254,6 +275,8 @@ def _student(stage: Stage) -> Student:
             distilled={**distilled, "method": str(distilled["method"]), "ipc": int(distilled["ipc"])},
             teacher=(str(teacher["name"]), float(teacher["sample_accuracy"])) if teacher else None,
             settings={**result["settings"], "epochs": int(result["settings"]["epochs"])},
+            corrupted=outside.get("corrupted"),
+            other=outside.get("other"),
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from statistics import mean, stdev
@@ -22,9 +23,15 @@ _FIXED: dict[Any, Any] = {
     "text.parse_math": False,
     "font.size": 12.0,
 }
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-_LIGHT = ("#0b62a4", "#c2500a", "#0a7d5b", "#6b7280", "#a13d87", "#8a6d00", "#3f3fb0", "#9b1c31")
-_DARK = ("#6cb8f0", "#f39a5b", "#4fcfa3", "#aab2bd", "#e08ac8", "#dcc04a", "#a5a5ff", "#f08a9b")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h")
+_LIGHT = (
+    *("#0b62a4", "#c2500a", "#0a7d5b", "#6b7280", "#a13d87", "#8a6d00", "#30363d"),
+    *("#3f3fb0", "#9b1c31", "#5a7d0a", "#0a7d8a"),
+)
+_DARK = (
+    *("#6cb8f0", "#f39a5b", "#4fcfa3", "#aab2bd", "#e08ac8", "#dcc04a", "#e6eaee"),
+    *("#a5a5ff", "#f08a9b", "#b4dc4a", "#6cdce6"),
+)
 
 
 class Figure(NamedTuple):
@@ -41,29 +48,48 @@ class Line(NamedTuple):
     label: str
     method: str
     points: dict[int, list[float]]
+    seconds: dict[int, float]
+    """Of distilling and training, where they are known."""
 
 
 def accuracy_figure(rows: Sequence[Row]) -> Figure:
-    """Top-1 of one student on one validation set: against ipc where there are several, else as bars."""
+    """Top-1 of one student with one kind of labels on one validation set: against ipc where there are
+    several, else as bars."""
     lines = _lines(rows)
     said = "; ".join(
         f"{line.label}: " + ", ".join(f"{mean(shares):.1%} at {ipc}" for ipc, shares in line.points.items())
         for line in lines
     )
-    draw = _curve if len({row.ipc for row in rows}) > 1 else _bars
+    draw = _curve if len({row.ipc for row in rows if row.method != "full"}) > 1 else _bars
     alt = f"Top-1 accuracy of {rows[0].student} by images per class. {said}."
     return Figure(_svg(draw, lines, False), _svg(draw, lines, True), alt)
 
 
+def cost_figure(rows: Sequence[Row]) -> Figure | None:
+    """The same against the seconds of distilling and training; None where they are not known."""
+    lines = [line for line in _lines(rows) if line.seconds]
+    if len([place for line in lines for place in line.seconds]) < 2:
+        return None
+    said = "; ".join(
+        f"{line.label}: "
+        + ", ".join(f"{mean(line.points[ipc]):.1%} in {spent:.3g} s" for ipc, spent in line.seconds.items())
+        for line in lines
+    )
+    alt = f"Top-1 accuracy of {rows[0].student} by seconds of distilling and training. {said}."
+    return Figure(_svg(_costs, lines, False), _svg(_costs, lines, True), alt)
+
+
 def _lines(rows: Sequence[Row]) -> list[Line]:
     """Rows of one method and recipe joined over ipc; a label says no more than tells the lines apart."""
-    labels = len({row.labels for row in rows}) > 1
-    epochs = len({row.epochs for row in rows}) > 1
+    epochs = len({row.epochs for row in rows if row.method != "full"}) > 1
     lines: dict[str, Line] = {}
     for row in rows:
-        parts = [row.labels] * labels + [f"{row.epochs} epochs"] * epochs + [row.variant] * bool(row.variant)
+        parts = [f"{row.epochs} epochs"] * epochs + [row.variant] * bool(row.variant)
         label = _printable(f"{row.method} ({', '.join(parts)})" if parts else row.method)
-        lines.setdefault(label, Line(label, row.method, {})).points.setdefault(row.ipc, []).extend(row.top1)
+        line = lines.setdefault(label, Line(label, row.method, {}, {}))
+        line.points.setdefault(row.ipc, []).extend(row.top1)
+        if row.times.train:  # a time that rounds to nothing has no place on a logarithmic axis
+            line.seconds[row.ipc] = row.times.train + (row.times.distil or 0.0)
     return list(lines.values())
 
 
@@ -102,7 +128,7 @@ def _canvas(height: float, dark: bool) -> Iterator[tuple[Any, Any]]:
 
 
 def _svg(draw: Any, lines: list[Line], dark: bool) -> str:
-    height = 3.6 if draw is _curve else 0.9 + 0.38 * len(lines)
+    height = 0.9 + 0.38 * len(lines) if draw is _bars else 3.2 + 0.25 * math.ceil(len(lines) / 2)
     with _canvas(height, dark) as (canvas, axes):
         draw(axes, lines, _DARK if dark else _LIGHT)
         buffer = io.BytesIO()
@@ -112,26 +138,57 @@ def _svg(draw: Any, lines: list[Line], dark: bool) -> str:
 
 def _curve(axes: Any, lines: list[Line], colours: Sequence[str]) -> None:
     for line, style in zip(lines, _styles(lines), strict=True):
-        shares = list(line.points.values())
-        axes.errorbar(
-            list(line.points),
-            [100 * mean(values) for values in shares],
-            yerr=[100 * _whisker(values) for values in shares],
-            label=line.label,
-            color=colours[style],
-            marker=_MARKERS[style],
-            capsize=3,
-            linewidth=2.2 if line.method == "focus" else 1.5,
-        )
-    ticks = sorted({ipc for line in lines for ipc in line.points})
+        if line.method == "full":
+            shares = [share for values in line.points.values() for share in values]
+            top, width = 100 * mean(shares), 100 * deviation(shares)
+            axes.axhline(top, color=colours[style], linestyle="--", label=f"{line.label} data")
+            axes.axhspan(top - width, top + width, color=colours[style], alpha=0.12, linewidth=0)
+        else:
+            _points(axes, line, {ipc: float(ipc) for ipc in line.points}, style, colours)
+    ticks = sorted({ipc for line in lines for ipc in line.points if line.method != "full"})
     axes.set_xscale("log")
     axes.set_xticks(ticks, [str(ipc) for ipc in ticks])
     axes.minorticks_off()
     axes.set_xlabel("distilled images per class")
+    _finish(axes)
+
+
+def _costs(axes: Any, lines: list[Line], colours: Sequence[str]) -> None:
+    from matplotlib.ticker import LogLocator
+
+    for line, style in zip(lines, _styles(lines), strict=True):
+        _points(axes, line, line.seconds, style, colours)
+        for ipc, spent in line.seconds.items():
+            place = (spent, 100 * mean(line.points[ipc]))
+            axes.annotate(str(ipc), place, xytext=(5, 4), textcoords="offset points", fontsize=9)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
+    axes.minorticks_off()
+    axes.set_xlabel("seconds to distil and train")
+    _finish(axes)
+
+
+def _points(axes: Any, line: Line, where: dict[int, float], style: int, colours: Sequence[str]) -> None:
+    """One line through the means at the places of its ipc, with deviation bars."""
+    shares = [line.points[ipc] for ipc in where]
+    axes.errorbar(
+        list(where.values()),
+        [100 * mean(values) for values in shares],
+        yerr=[100 * _whisker(values) for values in shares],
+        label=line.label,
+        color=colours[style],
+        marker=_MARKERS[style],
+        capsize=3,
+        linewidth=2.2 if line.method == "focus" else 1.5,
+    )
+
+
+def _finish(axes: Any) -> None:
     axes.set_ylabel("top-1, %")
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", alpha=0.25)
-    axes.legend(frameon=False, fontsize=11)
+    axes.figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=11)
 
 
 def _bars(axes: Any, lines: list[Line], colours: Sequence[str]) -> None:

@@ -18,12 +18,13 @@ from focusdd.images import decode
 from focusdd.index import Index
 from focusdd.plan import Tile
 from focusdd.reports.collect import Found, FoundDistilled, as_written, collect
-from focusdd.reports.figures import accuracy_figure, deviation
+from focusdd.reports.figures import accuracy_figure, cost_figure, deviation
 from focusdd.reports.looks import PATCH_COLOUR, TRUE_COLOUR, looks, photo
-from focusdd.reports.results import Row, rows
+from focusdd.reports.results import Row, rows, scores
 from focusdd.run import write_whole
 
 NAME = "report.html"
+_GALLERIES = 16
 _GALLERY_CLASSES = 10
 _GALLERY_BYTES = 2_200_000  # of all galleries together
 _CLASS_ROWS = 100
@@ -62,7 +63,15 @@ def report(folder: Path | str) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    pages.filters.update(percent=_percent, accuracy=_accuracy, duration=_duration, memory=_memory, json=_json)
+    pages.filters.update(
+        percent=_percent,
+        accuracy=_accuracy,
+        points=_points,
+        score=_score,
+        duration=_duration,
+        memory=_memory,
+        json=_json,
+    )
     page = pages.get_template("page.html.j2").render(_content(found))
     write_whole(folder / NAME, page.encode("utf-8", "backslashreplace"))
     return folder / NAME
@@ -72,10 +81,11 @@ def _content(found: Found) -> dict[str, Any]:
     """What the template shows; an empty section is left out there."""
     table = rows(found)
     tables: dict[tuple[str, int], list[Row]] = defaultdict(list)
-    panels: dict[tuple[tuple[str, int], str], list[Row]] = defaultdict(list)
+    panels: dict[tuple[tuple[str, int], str, str], list[Row]] = defaultdict(list)
     for row in table:
         tables[row.val].append(row)
-        panels[row.val, row.student].append(row)
+        if row.augmented:
+            panels[row.val, row.student, row.labels].append(row)
     infos = [item.index.info for item in found.indexes]
     images = {len(list(data.plan.images())) for data in found.distilled}
     short = [(data.title, data.data.info["short_classes"]) for data in found.distilled]
@@ -84,12 +94,15 @@ def _content(found: Found) -> dict[str, Any]:
         "distilled_counts": sorted(images),
         "tables": tables,
         "best": [_best(panel) for panel in panels.values()],
-        "figures": [(*key, accuracy_figure(panel)) for key, panel in panels.items()],
+        "figures": [(*key, accuracy_figure(panel), cost_figure(panel)) for key, panel in panels.items()],
+        "columns": {name: any(getattr(row, name) for row in table) for name in ("corrupted", "other")},
+        "scores": scores(table),
         "teachers": list(dict.fromkeys((*s.teacher, s.val_name) for s in found.students if s.teacher)),
         "extractors": [(info["extractor"], info["counts"]["images"]) for info in infos],
         "looks": looks(found.distilled),
         "colours": {"patch": PATCH_COLOUR, "box": TRUE_COLOUR},
-        "galleries": _galleries(found.distilled),
+        "galleries": (galleries := _galleries(found.distilled)),
+        "galleries_left_out": len(found.distilled) - len(galleries),
         "classes": _classes(found, table),
         "skipped": _skipped(found),
         "short": [(title, folders) for title, folders in short if folders],
@@ -108,20 +121,25 @@ def _sources(found: Found) -> list[dict[str, Any]]:
     return list(sources.values())
 
 
-def _best(panel: list[Row]) -> tuple[str, int, list[tuple[str, float, int]]]:
-    """Student, largest ipc, and there each method with its highest accuracy and the number of its rows."""
-    ipc = max(row.ipc for row in panel)
+def _best(panel: list[Row]) -> tuple[str, str, int, list[tuple[str, float, int]]]:
+    """Student, labels, largest ipc, and there each method with its highest accuracy and the number of its
+    rows; the full data stand beside any ipc."""
+    ipc = max((row.ipc for row in panel if row.method != "full"), default=panel[0].ipc)
     methods: dict[str, list[float]] = defaultdict(list)
     for row in panel:
-        if row.ipc == ipc:
+        if row.ipc == ipc or row.method == "full":
             methods[row.method].append(mean(row.top1))
-    return panel[0].student, ipc, [(method, max(tops), len(tops)) for method, tops in methods.items()]
+    best = [(method, max(tops), len(tops)) for method, tops in methods.items()]
+    return panel[0].student, panel[0].labels, ipc, best
 
 
 def _galleries(datasets: list[FoundDistilled]) -> list[dict[str, Any]]:
-    """Two images of up to ten classes of every distilled dataset, as many as the page's size allows."""
-    side = 208 if len(datasets) <= 5 else 136
-    return [_gallery(data, side, _GALLERY_BYTES // len(datasets)) for data in datasets]
+    """Two images of up to ten classes of distilled datasets, as many as the page's size allows; where there
+    are many datasets, those of further seeds and settings are left out first."""
+    once = list({data.title: data for data in reversed(datasets)}.values())[::-1]
+    shown = datasets if len(datasets) <= _GALLERIES else once[:_GALLERIES]
+    side = 208 if len(shown) <= 5 else 136
+    return [_gallery(data, side, _GALLERY_BYTES // len(shown)) for data in shown]
 
 
 def _gallery(data: FoundDistilled, side: int, room: int) -> dict[str, Any]:
@@ -196,6 +214,21 @@ def _percent(share: float) -> str:
 def _accuracy(shares: list[float]) -> str:
     """Mean, and deviation when there are several."""
     return _percent(mean(shares)) + (f" ± {100 * deviation(shares):.1f}" if len(shares) > 1 else "")
+
+
+def _points(differences: list[float]) -> str:
+    """Percentage points with a sign; mean, and deviation when there are several."""
+    if not differences:
+        return "–"
+    words = f"{100 * mean(differences):+.1f}"
+    return words + (f" ± {100 * deviation(differences):.1f}" if len(differences) > 1 else "")
+
+
+def _score(values: list[float]) -> str:
+    """A score from 0 to 1; mean, and deviation when there are several."""
+    if not values:
+        return "–"
+    return f"{mean(values):.3f}" + (f" ± {deviation(values):.3f}" if len(values) > 1 else "")
 
 
 def _duration(seconds: float | None) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any, NamedTuple
 
 from focusdd.reports.collect import Found, FoundDistilled, Student, method_rank
+from focusdd.scores import Scores, Trial, score
 
 _APART = {"ipc", "seed", "distil seed", "method"}  # settings that make no variant of a method
+_SHOWN = {"labels", "epochs", "augment"}  # settings with a place of their own in a row
+_NOT_IN_RECIPE = {*_SHOWN, "student", "seed", "lr", "weight_decay", "device", "teacher"}
 
 
 class Times(NamedTuple):
@@ -34,9 +38,17 @@ class Row:
     epochs: int
     variant: str
     """Settings that tell this row from others of the same method and student, in words."""
+    augmented: bool
+    recipe: str
+    """The settings of training that rows must have in common, beside those above, to be compared."""
+    seeds: list[int]
     top1: list[float]
     """One per seed."""
     top5: list[float]
+    corrupted: list[float]
+    """Top-1 on corrupted validation images; empty when none were asked for."""
+    other: list[float]
+    """Top-1 on a second source; empty without one."""
     per_class: dict[str, float]
     times: Times
 
@@ -86,7 +98,7 @@ def _settings(student: Student, datasets: dict[str, FoundDistilled]) -> dict[str
 def _variant(student: Student, datasets: dict[str, FoundDistilled], others: list[dict[str, str]]) -> str:
     """Settings that others have otherwise; what is not known of a dataset elsewhere is no difference."""
     own = _settings(student, datasets)
-    shown = [name for name in own if name not in ("labels", "epochs")]  # those have a column of their own
+    shown = [name for name in own if name not in _SHOWN]
     odd = [name for name in shown if any(name in other and other[name] != own[name] for other in others)]
     return ", ".join(f"{name} {own[name]}" for name in odd)
 
@@ -104,11 +116,43 @@ def _row(group: list[Student], datasets: dict[str, FoundDistilled], variant: str
         labels=str(first.settings["labels"]),
         epochs=first.settings["epochs"],
         variant=variant,
+        augmented=_augmented(first),
+        recipe=repr(sorted((n, str(v)) for n, v in first.settings.items() if n not in _NOT_IN_RECIPE)),
+        seeds=[int(student.settings.get("seed", 0)) for student in group],
         top1=[student.top1 for student in group],
         top5=[student.top5 for student in group],
+        corrupted=[student.corrupted for student in group if student.corrupted is not None],
+        other=[student.other[1] for student in group if student.other is not None],
         per_class=per_class,
         times=_times(group, [datasets[key] for s in group if (key := s.distilled["key"]) in datasets]),
     )
+
+
+def _augmented(student: Student) -> bool:
+    return bool(student.settings.get("augment", True))
+
+
+def scores(table: list[Row]) -> list[tuple[tuple[str, int], list[Scores]]]:
+    """DD-Ranking's scores by validation set: of rows that share a recipe, with the full data under any number
+    of epochs. A method with variants is named with them."""
+    groups: dict[tuple[tuple[str, int], int, str], list[Row]] = defaultdict(list)
+    for row in table:
+        if row.method != "full":
+            groups[row.val, row.epochs, row.recipe].append(row)
+    found = []
+    for (val, _, recipe), group in groups.items():
+        full = [row for row in table if (row.method, row.val, row.recipe) == ("full", val, recipe)]
+        made = [one for one in score(_trials([*group, *full])) if any(one[3:])]
+        if made:
+            found.append((val, made))
+    return found
+
+
+def _trials(group: list[Row]) -> Iterator[Trial]:
+    for row in group:
+        method = f"{row.method} ({row.variant})" if row.variant else row.method
+        for seed, top1 in zip(row.seeds, row.top1, strict=True):
+            yield Trial(method, row.ipc, row.student, row.labels, row.augmented, seed, top1)
 
 
 def _times(students: list[Student], datasets: list[FoundDistilled]) -> Times:

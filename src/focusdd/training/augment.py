@@ -37,7 +37,8 @@ def augment(
     Args:
         grid, tile_crops: a share `tile_crops` of the crops is taken within one of the grid x grid tiles.
     """
-    regions = crop_regions(len(images), *images.shape[-2:], grid, tile_crops, generator)
+    height, width = images.shape[-2:]
+    regions = crop_regions(len(images), height, width, grid, tile_crops, generator)
     images = resized_crops(images, crop_boxes(regions, smallest, generator), size)
     if flipped:
         images = flip(images, generator)

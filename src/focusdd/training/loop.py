@@ -112,6 +112,11 @@ def hash_seed(seed: int, epoch: int) -> int:
     return (seed * 1_000_003 + epoch) % 2**63
 
 
+def turn(generator: torch.Generator) -> int:
+    """A number that grows by one from epoch to epoch, from the generator of the epoch."""
+    return generator.initial_seed()
+
+
 def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Biases and normalisation weights do not decay."""
     decayed = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]

@@ -16,6 +16,8 @@ from focusdd.errors import FocusError
 from focusdd.images import UnreadableImage, decode, square
 from focusdd.sources.base import Source
 
+_RESIDENT = 4 * 2**30  # bytes of images that are kept on the device that trains
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -30,6 +32,10 @@ class Pixels:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def resident(self, device: torch.device) -> torch.Tensor:
+        """The images on a device, or where they are when they would take up too much of it."""
+        return self.images.to(device) if self.images.nbytes < _RESIDENT else self.images
 
 
 def load_source(source: Source, side: int, what: str) -> Pixels:

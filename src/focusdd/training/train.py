@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,18 +14,43 @@ from focusdd.checks import matched_outputs, sample_accuracy
 from focusdd.console import say
 from focusdd.dataset import Distilled, open_distilled
 from focusdd.errors import FocusError
-from focusdd.models import Model, autocast, load_model, normalisation, normalise, pick_device
+from focusdd.labels.dataset import LabelledViews
+from focusdd.models import (
+    Model,
+    autocast,
+    load_model,
+    normalisation,
+    normalise,
+    peak_device_memory_mb,
+    pick_device,
+)
 from focusdd.run import Clock, open_stage, read_json, write_json
 from focusdd.settings import TrainSettings
 from focusdd.sources.base import Source
-from focusdd.training.augment import augment, mixed_cross_entropy, shuffle_tiles
+from focusdd.training.augment import Mixed, augment, mixed_cross_entropy, resized_crops, shuffle_tiles
 from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.evaluate import evaluate
-from focusdd.training.loop import StepLoss, cosine, half_cosine, run_epochs
+from focusdd.training.loop import StepLoss, cosine, half_cosine, run_epochs, turn
 from focusdd.training.pixels import Pixels, load_files, load_source
+from focusdd.training.recipes import recipe
 
 VERSION = 2
 _NOT_IN_KEY = {"device", "teacher"}  # the weights' hash stands for the teacher
+_AUGMENTATIONS = {"crop", "tile_crops", "flip", "shuffle_tiles", "mixup"}
+
+
+class _Lesson(NamedTuple):
+    """What a student learns from."""
+
+    name: str
+    classes: tuple[str, ...]
+    inputs: dict[str, str]
+    """Its part of the stage's key."""
+    facts: dict[str, Any]
+    """What `result.json` says of it: key, method, ipc, size, grid and seed."""
+    read: Callable[[], Pixels]
+    stored: Callable[[TrainSettings, torch.device], LabelledViews] | None = None
+    """Opens its stored labels."""
 
 
 def train(
@@ -46,21 +72,81 @@ def train(
         FocusError: the teacher or `val` has other classes, the teacher is near chance, or `out` holds
             something else.
     """
-    settings = settings or TrainSettings()
     distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
-    if val.classes != distilled.classes:
+    facts = {name: distilled.info[name] for name in ("key", "method", "ipc", "size", "grid", "seed")}
+    lesson = _Lesson(
+        name=str(distilled.folder),
+        classes=distilled.classes,
+        inputs={"distilled": distilled.info["key"]},
+        facts=facts,
+        read=lambda: load_files(distilled.files(), distilled.info["size"]),
+        stored=lambda settings, device: LabelledViews(distilled, settings, device),
+    )
+    return _train(lesson, val, Path(out), settings or TrainSettings(), overwrite)
+
+
+def train_on_source(
+    source: Source,
+    val: Source,
+    out: Path | str,
+    settings: TrainSettings | None = None,
+    *,
+    side: int = 224,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Trains a student on all images of a source, by the recipe of `train`: the row "full" of a table.
+
+    Args:
+        side: the images are squashed to it, as whole images of a distilled dataset are; all of them are held
+            in memory.
+
+    Returns:
+        The content of `result.json`; its ipc is the mean number of images per class.
+
+    Raises:
+        FocusError: as `train`; or the images do not fit into memory.
+    """
+    lesson = _Lesson(
+        name=source.name,
+        classes=source.classes,
+        inputs={"source": source.fingerprint, "side": str(side)},
+        facts={
+            "key": source.fingerprint,
+            "method": "full",
+            "ipc": round(len(source.records) / len(source.classes)),
+            "size": side,
+            "grid": 1,
+            "seed": 0,
+        },
+        read=lambda: load_source(source, side, "read"),
+    )
+    return _train(lesson, val, Path(out), settings or TrainSettings(), overwrite)
+
+
+def _train(
+    lesson: _Lesson, val: Source, out: Path, settings: TrainSettings, overwrite: bool
+) -> dict[str, Any]:
+    rates = recipe(settings)
+    if val.classes != lesson.classes:
         raise FocusError(
-            f"{val.name} has other classes than {distilled.folder}: {len(val.classes)} and "
-            f"{len(distilled.classes)}, the first {val.classes[0]!r} and {distilled.classes[0]!r}"
+            f"{val.name} has other classes than {lesson.name}: {len(val.classes)} and "
+            f"{len(lesson.classes)}, the first {val.classes[0]!r} and {lesson.classes[0]!r}"
         )
     device = pick_device(settings.device)
     teacher = _teacher(settings, device)
-    inputs = {"distilled": distilled.info["key"], "val": val.fingerprint}
+    inputs = lesson.inputs | {"val": val.fingerprint}
     if teacher is not None:
         inputs["teacher"] = teacher.weights
     clock = Clock()
-    own = settings.model_dump(exclude=_NOT_IN_KEY)
-    with open_stage(Path(out), "train", VERSION, own, inputs, overwrite) as stage:
+    data = None
+    if settings.labels in ("stored", "tiles", "views"):
+        if lesson.stored is None:
+            raise FocusError(f"{lesson.name} is a whole source without stored labels: use --labels soft")
+        with clock.measure("read"):
+            data = lesson.stored(settings, device)
+        inputs["labels"] = data.store.key
+    own = settings.model_dump(exclude=_unused(settings)) | rates._asdict()
+    with open_stage(out, "train", VERSION, own, inputs, overwrite) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return read_json(stage.out / "result.json")
@@ -72,19 +158,21 @@ def train(
             say(f"teacher {teacher.name}: {accuracy:.1%} top-1 on a sample of {val.name}")
             outputs = torch.as_tensor(matched, device=device)
         with clock.measure("read"):
-            pixels = load_files(distilled.files(), distilled.info["size"])
-        net, arguments = new_net(
-            settings.student, len(distilled.classes), settings.size, device, settings.seed
-        )
-        loss = _loss(net, pixels, distilled.info["grid"], teacher, outputs, settings, device)
+            pixels = lesson.read() if data is None else data.pixels
+        peak_device_memory_mb(device)  # from here on
+        net, arguments = new_net(settings.student, len(lesson.classes), settings.size, device, settings.seed)
+        if data is None:
+            loss = _loss(net, pixels, lesson.facts["grid"], teacher, outputs, settings, device)
+        else:
+            loss = _stored_loss(net, data, settings, device)
         clock.seconds["train"] = run_epochs(
             net,
             loss,
             len(pixels),
             epochs=settings.epochs,
             batch_size=settings.batch_size,
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
+            lr=rates.lr,
+            weight_decay=rates.weight_decay,
             rate=cosine if settings.schedule == "cosine" else half_cosine,
             seed=settings.seed,
             device=device,
@@ -94,31 +182,29 @@ def train(
         with clock.measure("evaluate"):
             held_out = load_source(val, settings.size, "evaluate")
             mean, std = normalisation(net)
-            score = evaluate(net, held_out, mean, std, device, len(distilled.classes))
+            score = evaluate(net, held_out, mean, std, device, len(lesson.classes))
         result = {
             "student": settings.student,
             "top1": round(score.top1, 5),
             "top5": round(score.top5, 5),
             "per_class": dict(
-                zip(distilled.classes, (_rounded(share) for share in score.per_class), strict=True)
+                zip(lesson.classes, (_rounded(share) for share in score.per_class), strict=True)
             ),
             "val": {
                 "name": val.name,
                 "images": len(held_out),
                 "skipped": [list(i) for i in held_out.skipped],
             },
-            "distilled": {
-                name: distilled.info[name] for name in ("key", "method", "ipc", "size", "grid", "seed")
-            },
-            "teacher": {"name": teacher.name, "sample_accuracy": accuracy} if teacher is not None else None,
-            "settings": own,
+            "distilled": lesson.facts,
+            "teacher": _teacher_facts(teacher, accuracy, data),
+            "settings": settings.model_dump(exclude=_NOT_IN_KEY) | rates._asdict(),
         }
         facts = {"made_by": "focusdd train", "top1": result["top1"], "distilled": result["distilled"]}
         save_checkpoint(
             stage.out,
             net,
             settings.student,
-            distilled.classes,
+            lesson.classes,
             val.class_names,
             settings.size,
             arguments,
@@ -127,8 +213,19 @@ def train(
         write_json(stage.out / "result.json", result)
         (stage.out / "resume.pt").unlink(missing_ok=True)
         stage.finish({"top1": result["top1"], "top5": result["top5"]})
-        clock.write(stage.out, device=str(device), epochs=settings.epochs, images=len(pixels))
+        clock.write(
+            stage.out,
+            device=str(device),
+            device_memory_mb=peak_device_memory_mb(device),
+            epochs=settings.epochs,
+            images=len(pixels),
+        )
         return result
+
+
+def _unused(settings: TrainSettings) -> set[str]:
+    """Settings that do not change the result, and so are no part of its key."""
+    return _NOT_IN_KEY | ({"augment"} if settings.augment else _AUGMENTATIONS)
 
 
 def _rounded(share: float) -> float | None:
@@ -136,11 +233,21 @@ def _rounded(share: float) -> float | None:
 
 
 def _teacher(settings: TrainSettings, device: torch.device) -> Model | None:
-    if settings.labels == "hard":
+    if settings.labels != "soft":
         return None
     if not settings.teacher:
-        raise FocusError("soft labels need a teacher: give --teacher, or use --labels hard")
+        raise FocusError("soft labels need a teacher: give --teacher, or use --labels stored or hard")
     return load_model(settings.teacher, device, settings.size)
+
+
+def _teacher_facts(
+    teacher: Model | None, accuracy: float | None, data: LabelledViews | None
+) -> dict[str, Any] | None:
+    """Whose labels were learnt: the teacher at hand, or that of the stored labels with its top-1 on tiles."""
+    if data is not None:
+        stored = data.store.info["teacher"]
+        return {"name": stored["name"], "sample_accuracy": stored["accuracy"]}
+    return {"name": teacher.name, "sample_accuracy": accuracy} if teacher is not None else None
 
 
 def _loss(
@@ -153,15 +260,16 @@ def _loss(
     device: torch.device,
 ) -> StepLoss:
     """The loss of one batch: augment, ask the teacher about the very crops the student sees, compare."""
-    images, labels = pixels.images.to(device), pixels.labels.to(device)
+    images, labels = pixels.resident(device), pixels.labels.to(device)
     mean, std = normalisation(net)
 
-    def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        rows = rows.to(device)
-        batch = images[rows]
+    def view(batch: torch.Tensor, generator: torch.Generator) -> Mixed:
+        if not settings.augment:
+            whole = torch.tensor([0.0, 0.0, batch.shape[-1], batch.shape[-2]]).expand(len(batch), 4)
+            return Mixed(resized_crops(batch, whole, settings.size), torch.arange(len(batch)), 1.0)
         if settings.shuffle_tiles:
             batch = shuffle_tiles(batch, grid, generator)
-        mixed = augment(
+        return augment(
             batch,
             settings.size,
             settings.crop,
@@ -171,6 +279,9 @@ def _loss(
             grid,
             settings.tile_crops,
         )
+
+    def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        mixed = view(images[rows.to(images.device)].to(device), generator)
         with autocast(device):
             predicted = net(normalise(mixed.images, mean, std)).float()
         if teacher is not None and outputs is not None:
@@ -178,6 +289,22 @@ def _loss(
             log_student = F.log_softmax(predicted / settings.temperature, 1)
             log_teacher = F.log_softmax(target / settings.temperature, 1)
             return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
-        return mixed_cross_entropy(predicted, labels[rows], mixed)
+        return mixed_cross_entropy(predicted, labels[rows.to(device)], mixed)
+
+    return loss
+
+
+def _stored_loss(
+    net: torch.nn.Module, data: LabelledViews, settings: TrainSettings, device: torch.device
+) -> StepLoss:
+    """The loss of one batch with stored labels: every image in another of its views in every epoch."""
+    mean, std = normalisation(net)
+    views = len(data.views.flip)
+
+    def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        pixels, target = data.batch(rows, (rows + turn(generator)) % views)
+        with autocast(device):
+            predicted = net(normalise(pixels, mean, std)).float()
+        return F.kl_div(F.log_softmax(predicted / settings.temperature, 1), target, reduction="batchmean")
 
     return loss

@@ -1,0 +1,95 @@
+"""How a finished student does on corrupted validation images and on another source of the same classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from focusdd.console import progress
+from focusdd.errors import FocusError
+from focusdd.models import Model, load_model, pick_device
+from focusdd.run import Clock, open_stage, read_json, write_json
+from focusdd.settings import Device
+from focusdd.sources.base import Source
+from focusdd.training.corruptions import CORRUPTIONS, STRENGTHS, corrupt
+from focusdd.training.evaluate import evaluate
+from focusdd.training.pixels import Pixels, load_source
+
+VERSION = 1
+_BATCH = 256  # images corrupted at once
+
+
+def robustness(
+    student: Path | str,
+    val: Source,
+    out: Path | str,
+    *,
+    other: Source | None = None,
+    corruptions: bool = True,
+    device: Device = "auto",
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Scores a student of `train` outside the distribution it learned from.
+
+    Args:
+        other: another source with the same classes.
+        corruptions: score it on `val` under every corruption at every strength.
+
+    Returns:
+        The content of `robustness.json`: `corrupted_top1` (mean over all corruptions and strengths),
+        `corruptions` (name -> top-1 by strength) and `other` (name, images, top-1), each None when not asked
+        for. Accuracies are fractions.
+
+    Raises:
+        FocusError: `student` is unfinished, or `other` has other classes.
+    """
+    student, out = Path(student), Path(out)
+    if not (student / "done.json").exists():
+        raise FocusError(f"{student} is not a finished student: run `focusdd train` first")
+    if other is not None and other.classes != val.classes:
+        raise FocusError(f"{other.name} has other classes than {val.name}: give a source of the same")
+    clock = Clock()
+    inputs = {"student": read_json(student / "done.json")["key"], "val": val.fingerprint}
+    inputs |= {"other": other.fingerprint} if other is not None else {}
+    with open_stage(
+        out, "robustness", VERSION, {"corruptions": corruptions, "seed": 0}, inputs, overwrite
+    ) as stage:
+        if stage.complete:
+            return read_json(out / "robustness.json")
+        model = load_model(str(student), pick_device(device))
+        found: dict[str, list[float]] = {}
+        if corruptions:
+            pixels = load_source(val, model.input_size, "read")
+            with progress("corrupt", len(CORRUPTIONS) * len(STRENGTHS), "sets") as advance:
+                for name in CORRUPTIONS:
+                    for strength in STRENGTHS:
+                        top1 = _top1(model, pixels, name, strength)
+                        found.setdefault(name, []).append(top1)
+                        advance(1, "")
+        result: dict[str, Any] = {
+            "corrupted_top1": round(mean(mean(tops) for tops in found.values()), 5) if found else None,
+            "corruptions": found or None,
+            "other": None,
+        }
+        if other is not None:
+            pixels = load_source(other, model.input_size, "read")
+            result["other"] = {"name": other.name, "images": len(pixels), "top1": _top1(model, pixels)}
+        write_json(out / "robustness.json", result)
+        stage.finish({"corrupted top1": result["corrupted_top1"]})
+        clock.write(out, device=str(model.device))
+        return result
+
+
+def _top1(model: Model, pixels: Pixels, name: str = "", strength: int = 0) -> float:
+    """Top-1 on images that are corrupted batch by batch, so that they never lie in memory twice."""
+    classes = len(model.classes or ())
+    right = 0.0
+    for first in range(0, len(pixels), _BATCH):
+        images = pixels.images[first : first + _BATCH]
+        labels = pixels.labels[first : first + _BATCH]
+        if name:
+            images = corrupt(images, name, strength, first=first)
+        score = evaluate(model.net, Pixels(images, labels, ()), model.mean, model.std, model.device, classes)
+        right += score.top1 * len(labels)
+    return round(right / len(pixels), 5)
