@@ -27,8 +27,8 @@ ABOUT = {
     "box (`benchmarks/coverage.py`).",
     "imagenette": "Students trained on distilled imagenette, whole validation set, last weights "
     "(`benchmarks/students.py`). Seconds are wall time on a machine that did other work too.",
-    "labels": "Stored labels: how far a composed label is from the teacher's, as a share of a uniform label's "
-    "distance (weight), bytes and speed (`benchmarks/labels.py`, `benchmarks/labels_cost.py`).",
+    "labels": "Stored labels: how far a composed label is from the teacher's, as a share of a uniform "
+    "label's distance (weight), bytes and speed (`benchmarks/labels.py`, `benchmarks/labels_cost.py`).",
     "precision": "Training steps by precision and memory layout, in turns within one run "
     "(`benchmarks/precision.py`).",
     "scale": "Select on an index of random numbers as large as ImageNet-1K's (`benchmarks/scale.py`).",
