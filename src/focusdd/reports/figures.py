@@ -186,7 +186,8 @@ def _points(axes: Any, line: Line, where: dict[int, float], style: int, colours:
 
 def _finish(axes: Any) -> None:
     axes.set_ylabel("top-1, %")
-    axes.set_ylim(bottom=0)
+    axes.margins(x=0.08)
+    axes.set_ylim(0, 1.1 * axes.get_ylim()[1])  # room for what is written above the highest point
     axes.grid(axis="y", alpha=0.25)
     axes.figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=11)
 
