@@ -19,16 +19,24 @@ from focusdd import DistillSettings, ExtractSettings, TrainSettings, distill, ex
 # table -> row -> settings that differ from the defaults, by stage
 TABLES: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
     "crops": {
-        "random": {"distill": {"method": "random"}},
-        "focus, tile crops 0": {"train": {"tile_crops": 0.0}},
-        "focus, tile crops 0.5": {"train": {"tile_crops": 0.5}},
-        "focus, tile crops 1": {"train": {"tile_crops": 1.0}},
-        "view, tile crops 1": {"distill": {"method": "view"}, "train": {"tile_crops": 1.0}},
-        "rded, tile crops 1": {"distill": {"method": "rded"}, "train": {"tile_crops": 1.0}},
+        "random": {"distill": {"method": "random"}, "train": {"batch_size": 50}},
+        **{
+            f"{method}, tile crops {share:g}": {
+                "distill": {"method": method, "keep": 0.0},
+                "train": {"batch_size": 50, "tile_crops": share},
+            }
+            for method, share in (
+                ("focus", 0.0),
+                ("focus", 0.5),
+                ("focus", 1.0),
+                ("view", 1.0),
+                ("rded", 1.0),
+            )
+        },
     },
     "batch": {
         f"{method}, batch {batch}": {
-            "distill": {"method": method},
+            "distill": {"method": method, "keep": 0.0},
             "train": {"batch_size": batch, "tile_crops": 1.0},
         }
         for batch in (50, 20)
