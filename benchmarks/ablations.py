@@ -1,4 +1,4 @@
-"""Ablations on one source: every row changes one setting, all rows of a table share recipe and seeds.
+"""Ablations on one source: the rows of a table differ in what they say, and share all else and the seeds.
 
     python benchmarks/ablations.py crops DATA --extractor VIT --teacher TEACHER --work runs/ablations
 
@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from students import append, commit, done, read
+from students import append, done, read
 
 from focusdd import DistillSettings, ExtractSettings, TrainSettings, distill, extract, open_source, train
 
-# table -> row -> settings that differ from the defaults, by stage
+# table -> row -> settings of distilling and training
 TABLES: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
     "crops": {
         "random": {"distill": {"method": "random"}, "train": {"batch_size": 50}},
@@ -89,19 +89,13 @@ def main() -> None:
             if done(path, run) or (options.rows and name not in options.rows):
                 continue
             folder = options.work / options.table / f"{name}-ipc{options.ipc}-seed{seed}".replace(", ", "-")
-            views = {"extractor": options.extractor, "input_size": options.view_size}
-            views |= changes.get("extract", {})
             settings = DistillSettings(
                 **{"ipc": options.ipc, "seed": seed, "teacher": options.teacher} | changes.get("distill", {})
             )
             index = None
             if settings.method == "focus":
-                words = "-".join(f"{key}-{value}" for key, value in changes.get("extract", {}).items())
-                index = extract(
-                    source,
-                    options.work / "index" / (words.replace("/", "_") or "default"),
-                    ExtractSettings(**views),
-                )
+                views = ExtractSettings(extractor=options.extractor, input_size=options.view_size)
+                index = extract(source, options.work / "index", views)
             distilled = distill(source, folder / "distilled", settings, index=index)
             recipe = {"student": options.student, "teacher": options.teacher, "size": options.size,
                       "epochs": options.epochs, "seed": seed}  # fmt: skip
@@ -111,7 +105,7 @@ def main() -> None:
             cost = read(out / "run.json")
             append(path, run | {
                 "top1": result["top1"], "top5": result["top5"], "seconds_train": cost["seconds"]["train"],
-                "commit": commit(), "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
+                "commit": cost["commit"], "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
             }, COLUMNS)  # fmt: skip
             print(f"{folder.name}: {result['top1']:.1%}", flush=True)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import subprocess
 import time
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def main() -> None:
                 "top1": result["top1"], "top5": result["top5"],
                 "teacher_top1_sample": round(result["teacher"]["sample_accuracy"], 4),
                 "seconds_distil": made["seconds_total"], "seconds_train": cost["seconds"]["train"],
-                "peak_memory_mb": cost["peak_memory_mb"], "commit": commit(),
+                "peak_memory_mb": cost["peak_memory_mb"], "commit": cost["commit"],
                 "torch": cost["versions"]["torch"],
                 "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
             }, COLUMNS)  # fmt: skip
@@ -96,12 +95,6 @@ def append(path: Path, row: dict[str, object], columns: list[str]) -> None:
 
 def read(path: Path) -> dict:
     return json.loads(path.read_text())
-
-
-def commit() -> str:
-    return subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
 
 
 if __name__ == "__main__":

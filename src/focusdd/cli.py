@@ -27,6 +27,14 @@ from focusdd.settings import (
     ViewSettings,
 )
 
+SourceName = Annotated[
+    str,
+    Parameter(
+        help="Folder of class folders, tars or Parquet files; a pattern of such files, also in a store "
+        '(s3://...); `hf:NAME`, a Hugging Face dataset; or "demo".'
+    ),
+]
+
 app = App(
     name="focusdd",
     version=__version__,
@@ -40,7 +48,7 @@ Flat = Parameter(name="*")
 
 @app.command
 def extract(
-    source: str,
+    source: SourceName,
     /,
     *,
     out: Path,
@@ -53,9 +61,6 @@ def extract(
 
     Parameters
     ----------
-    source
-        Folder of class folders, tars or Parquet files; a pattern of such files, also in a store (s3://...);
-        `hf:NAME`, a Hugging Face dataset; or "demo".
     out
         Folder for the index.
     overwrite
@@ -70,7 +75,7 @@ def extract(
 
 @app.command
 def distill(
-    source: str,
+    source: SourceName,
     /,
     *,
     out: Path,
@@ -79,15 +84,12 @@ def distill(
     views: Annotated[ViewSettings | None, Flat] = None,
     overwrite: bool = False,
 ) -> None:
-    """Choose the most realistic images and compose their key patches and views into a tiny dataset.
+    """Choose images and compose their key patches and views into a tiny dataset.
 
     Example: `focusdd distill photos/ --ipc 10 --index index/ --out tiny/`
 
     Parameters
     ----------
-    source
-        Folder of class folders, tars or Parquet files; a pattern of such files, also in a store (s3://...);
-        `hf:NAME`, a Hugging Face dataset; or "demo".
     out
         Folder for the distilled dataset.
     index
@@ -105,7 +107,7 @@ def distill(
 
 @app.command
 def fit(
-    source: str,
+    source: SourceName,
     /,
     *,
     out: Path,
@@ -119,9 +121,6 @@ def fit(
 
     Parameters
     ----------
-    source
-        Folder of class folders, tars or Parquet files; a pattern of such files, also in a store (s3://...);
-        `hf:NAME`, a Hugging Face dataset; or "demo".
     out
         Folder for the checkpoint (config.json + model.safetensors).
     val
@@ -220,7 +219,7 @@ def train(
 
 @app.command
 def compare(
-    source: str,
+    source: SourceName,
     /,
     *,
     out: Path,
@@ -238,9 +237,6 @@ def compare(
 
     Parameters
     ----------
-    source
-        Folder of class folders, tars or Parquet files; a pattern of such files, also in a store (s3://...);
-        `hf:NAME`, a Hugging Face dataset; or "demo".
     out
         Folder for everything the comparison makes; an interrupted or extended one goes on in it.
     val

@@ -14,6 +14,7 @@ from PIL import Image
 
 from focusdd.console import progress
 from focusdd.errors import FocusError
+from focusdd.focus.geometry import cell_edges
 from focusdd.images import UnreadableImage, decode, encode, resize
 from focusdd.plan import Plan, Tile
 from focusdd.run import write_whole
@@ -68,7 +69,7 @@ def draw(source: Source, tiles: list[Tile], grid: int, size: int) -> Image.Image
 
 def cell_box(row: int, column: int, grid: int, size: int) -> tuple[int, int, int, int]:
     """Whole-pixel box of a cell; cells tile the canvas even when `grid` does not divide `size`."""
-    edges = [round(size * step / grid) for step in range(grid + 1)]
+    edges = cell_edges(size, grid)
     return edges[column], edges[row], edges[column + 1], edges[row + 1]
 
 

@@ -19,7 +19,7 @@ _CHUNK = 8192  # images whose key patches are found at once
 
 
 def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
-    """Chooses images by realism and lays out their key patches and views.
+    """Chooses images, by realism as far as `keep` says, and lays out their key patches and views.
 
     Each tile of a distilled image comes from another image, as long as a class has enough. With
     `view_source` "same", the views show the images whose patches are there already.

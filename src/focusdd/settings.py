@@ -51,9 +51,10 @@ class PatchSettings(Settings):
     """Which windows of an image are its key patches."""
 
     window: Literal["object", "tile"] = "object"
-    """Key patch: the smallest window that holds --share of the attention, or one of the tile's size."""
+    """Key patch: as large as the smallest window that holds --share of the attention, or of the tile's size;
+    either way with the attention in its middle."""
     share: Share = 0.75
-    """Share of the class attention that an object-sized key patch holds."""
+    """Share of the class attention that sets the size of an object-sized key patch."""
     max_upsample: Annotated[float, Field(ge=1, le=8)] = 1.5
     """A key patch is never so small that its tile enlarges it by more than this factor."""
     patches: Annotated[int, Field(ge=1, le=16)] = 1
@@ -76,7 +77,7 @@ class SelectSettings(PatchSettings):
     ipc: Count = 10
     """Distilled images per class."""
     method: Method = "focus"
-    """focus: key patches and views of realistic images; random: whole images; view: downsampled views
+    """focus: key patches, and views of whole images; random: whole images; view: downsampled views
     only; rded: the best of random crops by the teacher's loss; herding, k-center: whole images that stand
     for their class among the extractor's features."""
     grid: Annotated[int, Field(ge=1, le=8)] = 2
@@ -159,7 +160,7 @@ class AugmentSettings(Settings):
     """How a student is shown distilled images. The defaults are the recipe every table here uses."""
 
     crop: Share = 0.5
-    """Smallest share of a distilled image that a random resized crop shows."""
+    """Smallest share of a distilled image, or of a tile, that a random resized crop shows."""
     tile_crops: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of the crops that are taken within one tile, which then fills the student's view."""
     flip: bool = True

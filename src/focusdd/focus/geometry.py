@@ -117,6 +117,11 @@ def without_padding(attention: np.ndarray, view: View) -> np.ndarray:
     return inside / mass if mass > 0 else np.full((h, w), 1 / (h * w))
 
 
+def cell_edges(side: int, grid: int) -> list[int]:
+    """The grid + 1 whole pixels at which cells begin and end, even if grid does not divide the side."""
+    return [round(side * step / grid) for step in range(grid + 1)]
+
+
 def cumulative(attention: np.ndarray) -> np.ndarray:
     """Integral of a piecewise-constant density: (..., h, w) -> (..., h + 1, w + 1), zeros first."""
     pad = [(0, 0)] * (attention.ndim - 2) + [(1, 0), (1, 0)]

@@ -12,12 +12,13 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from focusdd.focus.geometry import cell_edges
 from focusdd.labels.views import Views
 
 
 def tile_boxes(grid: int, side: int) -> list[tuple[int, int, int, int]]:
     """What the labels of an image of side x side pixels are for: the whole, then its tiles row by row."""
-    edges = _edges(grid, side)
+    edges = cell_edges(side, grid)
     cells = [
         (edges[column], edges[row], edges[column + 1], edges[row + 1])
         for row in range(grid)
@@ -47,7 +48,7 @@ def visible(views: Views, grid: int, side: int) -> tuple[torch.Tensor, torch.Ten
         Two float32 tensors (B, grid^2), tiles row by row as they lie in the file; together every row adds up
         to 1.
     """
-    edges = torch.tensor(_edges(grid, side), device=views.crop.device)
+    edges = torch.tensor(cell_edges(side, grid), device=views.crop.device)
     crop, mix = _overlap(views.crop, edges), _overlap(views.mix, edges)
     total = crop.sum(1, keepdim=True)
     own = torch.zeros_like(crop).scatter_(1, views.order, (crop - mix) / total)
@@ -61,10 +62,6 @@ def compose(
     softened = (F.softmax(logits / temperature, -1) for logits in (own, other))
     mine, theirs = ((p * weight[..., None]).sum(1) for p, weight in zip(softened, weights, strict=True))
     return mine + theirs
-
-
-def _edges(grid: int, side: int) -> list[int]:
-    return [round(side * step / grid) for step in range(grid + 1)]
 
 
 def _overlap(boxes: torch.Tensor, edges: torch.Tensor) -> torch.Tensor:

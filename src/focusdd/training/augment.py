@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from focusdd.focus.geometry import cell_edges
+
 
 class Mixed(NamedTuple):
     """A batch in which a part of every image may come from another image of the batch."""
@@ -82,9 +84,7 @@ def crop_regions(
     whole = torch.tensor([0.0, 0.0, width, height]).expand(batch, 4)
     if grid == 1:
         return whole
-    edges = [
-        torch.tensor([round(side * step / grid) for step in range(grid + 1)]) for side in (width, height)
-    ]
+    edges = [torch.tensor(cell_edges(side, grid)) for side in (width, height)]
     column, row = ((draws[:, axis] * grid).long().clamp(max=grid - 1) for axis in (0, 1))
     tile = torch.stack([edges[0][column], edges[1][row], edges[0][column + 1], edges[1][row + 1]], dim=1)
     return torch.where(draws[:, 2:] < tile_crops, tile.float(), whole)

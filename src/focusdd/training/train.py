@@ -25,7 +25,7 @@ from focusdd.models import (
     pick_device,
 )
 from focusdd.run import Clock, open_stage, read_json, write_json
-from focusdd.settings import TrainSettings
+from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source
 from focusdd.training.augment import Mixed, augment, mixed_cross_entropy, resized_crops, shuffle_tiles
 from focusdd.training.checkpoint import new_net, save_checkpoint
@@ -36,7 +36,6 @@ from focusdd.training.recipes import recipe
 
 VERSION = 2
 _NOT_IN_KEY = {"device", "teacher"}  # the weights' hash stands for the teacher
-_AUGMENTATIONS = {"crop", "tile_crops", "flip", "shuffle_tiles", "mixup"}
 
 
 class _Lesson(NamedTuple):
@@ -225,7 +224,7 @@ def _train(
 
 def _unused(settings: TrainSettings) -> set[str]:
     """Settings that do not change the result, and so are no part of its key."""
-    return _NOT_IN_KEY | ({"augment"} if settings.augment else _AUGMENTATIONS)
+    return _NOT_IN_KEY | ({"augment"} if settings.augment else set(AugmentSettings.model_fields))
 
 
 def _rounded(share: float) -> float | None:
