@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from focusdd.images import Box
 
 _SUFFIXES = frozenset(
@@ -91,3 +93,30 @@ class BoxedSource(Source, Protocol):
 
     def box(self, key: str) -> Box:
         """The object's box, half-open, in original pixels."""
+
+
+class Objects(NamedTuple):
+    """The annotated objects of one image, in the order of the annotation file."""
+
+    boxes: np.ndarray
+    """float64 (n, 4): half-open, in pixels of the original upright image, inside it, never empty."""
+    labels: np.ndarray
+    """int32 (n,): indices into the source's classes."""
+    ignored: np.ndarray
+    """bool (n,): crowds and objects marked difficult: neither to be learned nor counted as background."""
+    ids: np.ndarray
+    """int64 (n,): what the annotation file calls them, or their place in it; unique within the image."""
+
+
+class DetectionSource(Source, Protocol):
+    """A source whose images hold objects with boxes. The label of its records is -1: images have none."""
+
+    problems: tuple[tuple[str, str], ...]
+    """Annotations that were left out or mended when the listing was read: (where, what)."""
+
+    def objects(self, key: str, width: int, height: int) -> Objects:
+        """The objects of an image whose upright size in pixels is width x height.
+
+        Raises:
+            UnreadableImage: the annotation was made for an image of another size.
+        """
