@@ -2,48 +2,28 @@
 
 from __future__ import annotations
 
-import math
-import os
-import time
-from collections import deque
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from focusdd.checks import refuse_near_chance, sample_accuracy
-from focusdd.console import progress, say, warn
+from focusdd.console import say, warn
 from focusdd.errors import FocusError
-from focusdd.focus.attention import AttentionOptions, ViT, as_vit, class_attention
-from focusdd.focus.geometry import View, without_padding
+from focusdd.focus.attention import ViT, as_vit
+from focusdd.focus.passes import Seen, attention_of, fill_parts
 from focusdd.focus.patches import attention_area, key_patches, patch_options
 from focusdd.focus.probe import cross_fitted_probabilities
-from focusdd.images import UnreadableImage, decode, letterbox, square
-from focusdd.index import Index, from_bytes, open_index, read_skipped, schema, to_bytes, write_part
+from focusdd.index import Index, from_bytes, open_index, read_skipped, schema, write_part
 from focusdd.models import Model, autocast, load_model, map_classes, pick_device
 from focusdd.run import Clock, Stage, open_stage, write_json
 from focusdd.settings import ExtractSettings
-from focusdd.sources.base import Record, Source
+from focusdd.sources.base import Source
 
 VERSION = 2
-SHARD = 512  # images; fixed, so that parts do not depend on how they are run
-_LOOKAHEAD = 256  # decoded images waiting for the model, at most
 _NOT_IN_KEY = {"device", "extractor"}  # the weights' hash stands for the extractor
-
-
-class _View(NamedTuple):
-    """A decoded image as the ViT sees it, or the reason why there is none."""
-
-    record: Record
-    pixels: np.ndarray | None
-    width: int
-    height: int
-    problem: str
 
 
 def extract(
@@ -74,9 +54,16 @@ def extract(
             with clock.measure("check"):
                 accuracy = sample_accuracy(model, outputs, source, "extractor")
             say(f"extractor {model.name}: {accuracy:.1%} top-1 on a sample of {source.name}")
-        (stage.out / "parts").mkdir(exist_ok=True)
+        fields = schema(int(model.net.num_features))  # type: ignore[arg-type]
         with clock.measure("extract"):
-            images = _fill_parts(stage, source, model, vit, outputs, settings)
+            images = fill_parts(
+                stage,
+                source,
+                model.input_size,
+                settings,
+                fields,
+                lambda seen: _rows(seen, model, vit, outputs, settings),
+            )
         with clock.measure("finish"):
             _finish(stage, source, model, vit, outputs, settings)
         clock.write(stage.out, images=images, device=str(model.device))
@@ -95,109 +82,27 @@ def _head_outputs(model: Model, source: Source, settings: ExtractSettings) -> np
     return outputs
 
 
-def _part(stage: Stage, shard: int) -> Path:
-    return stage.out / "parts" / f"part-{shard:05d}.parquet"
-
-
-def _fill_parts(
-    stage: Stage,
-    source: Source,
-    model: Model,
-    vit: ViT,
-    outputs: np.ndarray | None,
-    settings: ExtractSettings,
-) -> int:
-    """Writes the parts that are not there yet; returns how many images were processed."""
-    shards = math.ceil(len(source.records) / SHARD)
-    pending = [shard for shard in range(shards) if not _part(stage, shard).exists()]
-    if len(pending) < shards:
-        say(f"resuming: {shards - len(pending)} of {shards} parts are there")
-    todo = [(shard, source.records[shard * SHARD : (shard + 1) * SHARD]) for shard in pending]
-    total = sum(len(records) for _, records in todo)
-    with progress("extract", total, "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        views = _views(
-            source, [r for _, records in todo for r in records], model.input_size, settings.fit, pool
-        )
-        for shard, records in todo:
-            waited = computed = 0.0
-            columns: list[dict[str, Any]] = []
-            skipped: list[tuple[str, str]] = []
-            for start in range(0, len(records), settings.batch_size):
-                count = min(settings.batch_size, len(records) - start)
-                begin = time.perf_counter()
-                batch = list(islice(views, count))
-                middle = time.perf_counter()
-                skipped += [(view.record.key, view.problem) for view in batch if view.pixels is None]
-                good = [view for view in batch if view.pixels is not None]
-                if good:
-                    columns.append(_rows(good, model, vit, outputs, settings))
-                waited += middle - begin
-                computed += time.perf_counter() - middle
-                advance(count, f"({'decoding' if waited > computed else 'the model'} is the bottleneck)")
-            write_part(_part(stage, shard), _table(columns, model), skipped)
-    return total
-
-
-def _views(
-    source: Source, records: list[Record], side: int, fit: str, pool: ThreadPoolExecutor
-) -> Iterator[_View]:
-    """Decodes beside the model, in order, a bounded number of images ahead."""
-
-    def load(record: Record) -> _View:
-        try:
-            image, width, height = decode(source.read(record.key), least_side=side)
-        except UnreadableImage as error:
-            return _View(record, None, 0, 0, str(error))
-        return _View(
-            record, square(image, side) if fit == "squash" else letterbox(image, side), width, height, ""
-        )
-
-    waiting: deque[Future[_View]] = deque()
-    upcoming = iter(records)
-    try:
-        for record in islice(upcoming, _LOOKAHEAD):
-            waiting.append(pool.submit(load, record))
-        while waiting:
-            view = waiting.popleft().result()
-            for record in islice(upcoming, 1):
-                waiting.append(pool.submit(load, record))
-            yield view
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
 @torch.inference_mode()
 def _rows(
-    views: list[_View], model: Model, vit: ViT, outputs: np.ndarray | None, settings: ExtractSettings
+    seen: list[Seen], model: Model, vit: ViT, outputs: np.ndarray | None, settings: ExtractSettings
 ) -> dict[str, Any]:
     """One batch through the ViT: the columns of its rows."""
-    options = AttentionOptions(settings.attention, settings.layers, settings.heads)
-    pixels = torch.from_numpy(np.stack([view.pixels for view in views if view.pixels is not None]))
+    stored, tokens = attention_of(seen, model, vit, settings)
     with autocast(model.device):
-        attention, tokens = class_attention(vit, model.prepare(pixels.permute(0, 3, 1, 2)), options)
         feature = model.net.forward_head(tokens, pre_logits=True).float()  # type: ignore[operator]
         logits = model.net.forward_head(tokens).float() if outputs is not None else None  # type: ignore[operator]
-    grids = attention.double().cpu().numpy()
-    if not np.isfinite(grids).all():
-        raise FocusError(
-            f"the attention of {model.name!r} is not a number for {views[0].record.key} or near it"
-        )
-    if settings.fit == "letterbox":
-        shown = (View.of(view.width, view.height, "letterbox") for view in views)
-        grids = np.stack([without_padding(grid, view) for grid, view in zip(grids, shown, strict=True)])
-    stored = to_bytes(grids)  # patches come from what is stored, so that they can be found again
-    labels = np.array([view.record.label for view in views], np.int32)
-    confidence = np.full(len(views), np.nan, np.float32)
-    predicted = np.full(len(views), -1, np.int32)
+    labels = np.array([view.record.label for view in seen], np.int32)
+    confidence = np.full(len(seen), np.nan, np.float32)
+    predicted = np.full(len(seen), -1, np.int32)
     if logits is not None:
         probabilities = logits[:, torch.as_tensor(outputs, device=logits.device)].softmax(1).cpu().numpy()
-        confidence = probabilities[np.arange(len(views)), labels]
+        confidence = probabilities[np.arange(len(seen)), labels]
         predicted = probabilities.argmax(1).astype(np.int32)
-    sizes = np.array([(view.width, view.height) for view in views])
+    sizes = np.array([(view.width, view.height) for view in seen])
+    # patches come from what is stored, so that they can be found again
     boxes, mass = key_patches(from_bytes(stored), sizes, patch_options(settings, settings.tile))
     return {
-        "key": [view.record.key for view in views],
+        "key": [view.record.key for view in seen],
         "label": labels,
         "width": sizes[:, 0].astype(np.int32),
         "height": sizes[:, 1].astype(np.int32),
@@ -215,12 +120,6 @@ def _rows(
         "attention": [grid.tobytes() for grid in stored],
         "feature": list(feature.cpu().numpy().astype(np.float16)),
     }
-
-
-def _table(columns: list[dict[str, Any]], model: Model) -> pa.Table:
-    fields = schema(int(model.net.num_features))  # type: ignore[arg-type]
-    batches = [pa.table(batch, schema=fields) for batch in columns]
-    return pa.concat_tables(batches).combine_chunks() if batches else fields.empty_table()
 
 
 def _finish(
@@ -276,7 +175,7 @@ def _fill_confidence(index: Index, parts: list[Path], labels: np.ndarray, source
     confidence, predicted = cross_fitted_probabilities(matrix, labels, len(source.classes))
     row = 0
     for part in parts:
-        table = pa.parquet.read_table(part)
+        table = pq.read_table(part)
         rows = slice(row, row + len(table))
         row += len(table)
         for name, values in (("confidence", confidence), ("predicted", predicted)):
