@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,11 +17,13 @@ from PIL import Image
 from focusdd.console import progress
 from focusdd.errors import FocusError
 from focusdd.focus.geometry import cell_edges
-from focusdd.images import UnreadableImage, decode, encode, resize
+from focusdd.images import Box, UnreadableImage, decode, encode, resize
 from focusdd.plan import Plan, Tile
 from focusdd.run import write_whole
 from focusdd.settings import ComposeSettings
 from focusdd.sources.base import Source
+
+_Job = TypeVar("_Job")
 
 
 def compose(source: Source, plan: Plan, out: Path, settings: ComposeSettings) -> int:
@@ -36,9 +40,7 @@ def compose(source: Source, plan: Plan, out: Path, settings: ComposeSettings) ->
     images = list(plan.images())
     for folder in {image.partition("/")[0] for image, _ in images}:
         (out / "train" / folder).mkdir(parents=True, exist_ok=True)
-    sink = pa.BufferOutputStream()
-    pq.write_table(plan.table(), sink, compression="zstd")
-    write_whole(out / "plan.parquet", sink.getvalue().to_pybytes())
+    write_plan(out, plan.table())
     lines = [_metadata(f"{image}.{settings.format}", tiles) for image, tiles in images]
     write_whole(out / "train" / "metadata.jsonl", "\n".join(lines) + "\n")
 
@@ -48,14 +50,26 @@ def compose(source: Source, plan: Plan, out: Path, settings: ComposeSettings) ->
             picture = draw(source, job[1], plan.grid, settings.size)
             write_whole(path, encode(picture, settings.format, settings.quality))
 
-    with progress("compose", len(images), "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+    in_parallel(make, images)
+    return len(images)
+
+
+def write_plan(out: Path, table: pa.Table) -> None:
+    """Writes `plan.parquet`."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    write_whole(out / "plan.parquet", sink.getvalue().to_pybytes())
+
+
+def in_parallel(make: Callable[[_Job], None], jobs: Sequence[_Job]) -> None:
+    """Composes images side by side; the first that fails stops the rest."""
+    with progress("compose", len(jobs), "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            for _ in pool.map(make, images):
+            for _ in pool.map(make, jobs):
                 advance(1, "")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return len(images)
 
 
 def draw(source: Source, tiles: list[Tile], grid: int, size: int) -> Image.Image:
@@ -73,7 +87,20 @@ def cell_box(row: int, column: int, grid: int, size: int) -> tuple[int, int, int
     return edges[column], edges[row], edges[column + 1], edges[row + 1]
 
 
-def cut(source: Source, tile: Tile, width: int, height: int) -> Image.Image:
+class Cutting(Protocol):
+    """What is cut from a source image: a tile of any plan."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def box(self) -> Box: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+
+
+def cut(source: Source, tile: Cutting, width: int, height: int) -> Image.Image:
     """The tile's box of its source image, at width x height pixels.
 
     A JPEG is decoded at a reduced scale where that still leaves two pixels for each of the tile: with one,

@@ -57,7 +57,9 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
         mine = np.flatnonzero(labels == label)
         if not len(mine):
             raise FocusError(f"class {folder} has no readable image")
-        hands, enough = _share_out(_order(mine, score, settings, label).tolist(), box_mass, settings)
+        rng = np.random.default_rng([settings.seed, 11, label])
+        order = drawn(mine, score, settings.keep, settings.ipc * cells, rng)
+        hands, enough = _share_out(order.tolist(), box_mass, settings)
         if not enough:
             short.append(folder)
         for number, (patches, views) in enumerate(hands):
@@ -134,13 +136,19 @@ def _deal(candidates: list[tuple[int, int]], hands: int, each: int) -> list[list
     return dealt
 
 
-def _order(mine: np.ndarray, score: np.ndarray, settings: SelectSettings, label: int) -> np.ndarray:
-    """Rows of one class in the order they are used: most realistic first, or drawn from the best `keep`."""
+def drawn(
+    mine: np.ndarray, score: np.ndarray, keep: float, least: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Rows of one class in the order they are used: highest score first, or drawn from the best.
+
+    Args:
+        mine: rows of the class; score: of all rows.
+        keep: share of them among which is drawn at random, but at least `least`; 0 keeps the order.
+    """
     order = mine[np.argsort(-score[mine], kind="stable")]
-    if settings.keep == 0:
+    if keep == 0:
         return order
-    rng = np.random.default_rng([settings.seed, 11, label])
-    pool = max(settings.ipc * settings.grid**2, round(settings.keep * len(order)))
+    pool = max(least, round(keep * len(order)))
     return np.concatenate([rng.permutation(order[:pool]), order[pool:]])
 
 

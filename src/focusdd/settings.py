@@ -14,6 +14,7 @@ Exponent = Annotated[float, Field(ge=0, le=8)]
 Count = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Method = Literal["focus", "random", "view", "rded", "herding", "k-center"]
+DetectMethod = Literal["focus", "random", "selection", "paste", "full"]
 
 
 class Settings(BaseModel):
@@ -119,6 +120,57 @@ class DistillSettings(SelectSettings, ComposeSettings):
     """Images per class that method rded crops."""
     rded_crops: Count = 5
     """Random crops per image, of which method rded keeps the one with the lowest loss."""
+
+
+class ObjectSettings(Settings):
+    """Which objects a distilled image shows, and what becomes of their boxes."""
+
+    ipc: Count | None = None
+    """Distilled images per class, counting the class that an image's patches were chosen for; default: 10."""
+    budget: Annotated[int, Field(ge=1)] | None = None
+    """Distilled images in all, shared out among the classes; instead of --ipc."""
+    ratio: Share | None = None
+    """The same as a share of the source's images, e.g. 0.01; instead of --ipc."""
+    method: DetectMethod = "focus"
+    """focus: windows around objects at full resolution, and views of whole images; random: whole images;
+    selection: the most realistic whole images; paste: random objects cut out tightly; full: all images."""
+    layout: Literal["grid", "pack"] = "pack"
+    """grid: tiles of one size; pack: windows as large as their object and its surroundings need, side by
+    side, as many as there is room for."""
+    grid: Annotated[int, Field(ge=1, le=8)] = 2
+    """Tiles per side of layout grid; a view is as large as one of them in either layout."""
+    views: Annotated[int, Field(ge=0, le=64)] = 1
+    """Whole images, downsampled, in every distilled image."""
+    context: Annotated[float, Field(ge=0, le=4)] = 0.5
+    """Surroundings that a window shows on each side of its object, as a share of the object's longer side."""
+    grow: Annotated[float, Field(ge=1, le=4)] = 1.5
+    """A window may grow by this factor so as not to cut another object."""
+    max_upsample: Annotated[float, Field(ge=1, le=8)] = 1.0
+    """A window is never enlarged by more than this factor."""
+    visible: Share = 0.6
+    """An object keeps its label where at least this share of its box is visible; else it is masked."""
+    min_size: Annotated[float, Field(gt=0)] = 4.0
+    """An object keeps its label where both sides of its box have at least this many pixels."""
+    keep: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of each class's objects, most realistic first, among which they are drawn at random; 0 takes the
+    most realistic in order, 1 draws from all."""
+    confidence_power: Exponent = 1.0
+    """Exponent of the confidence in realism = confidence^a * mass^b * size^c * whole^d."""
+    mass_power: Exponent = 1.0
+    """Exponent of the class attention inside the object's box."""
+    size_power: Exponent = 0.0
+    """Exponent of the object's size, the square root of its share of the image."""
+    whole_power: Exponent = 1.0
+    """Exponent of how whole an object is: halved for every border of the image that its box touches."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every random choice."""
+
+
+class DetectDistillSettings(ObjectSettings, ComposeSettings):
+    """All of selecting and composing for detection."""
+
+    size: Annotated[int, Field(ge=32, le=4096)] = 640
+    """Side of a distilled image in pixels: what the detector will be trained at."""
 
 
 class FitSettings(Settings):

@@ -126,3 +126,16 @@ def cumulative(attention: np.ndarray) -> np.ndarray:
     """Integral of a piecewise-constant density: (..., h, w) -> (..., h + 1, w + 1), zeros first."""
     pad = [(0, 0)] * (attention.ndim - 2) + [(1, 0), (1, 0)]
     return np.pad(attention.cumsum(-2).cumsum(-1), pad)
+
+
+def axis_cover(start: np.ndarray, end: np.ndarray, tokens: int) -> np.ndarray:
+    """Share (n, tokens) of every token along an axis that lies in spans (n,), given in shares of the axis."""
+    edges = np.arange(tokens)
+    inside = np.minimum(end[:, None] * tokens, edges + 1) - np.maximum(start[:, None] * tokens, edges)
+    return np.clip(inside, 0, 1)
+
+
+def token_cover(boxes: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
+    """Share (n, h, w) of every token that lies inside boxes (n, 4) given in shares of the image."""
+    down = axis_cover(boxes[:, 1], boxes[:, 3], grid[0])
+    return down[:, :, None] * axis_cover(boxes[:, 0], boxes[:, 2], grid[1])[:, None]

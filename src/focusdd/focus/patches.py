@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from focusdd.focus.geometry import cumulative
+from focusdd.focus.geometry import cumulative, token_cover
 from focusdd.settings import PatchSettings
 
 _BISECTIONS = 7  # of the window's side: to 1/128 of the range between the smallest and the whole image
@@ -73,7 +73,7 @@ def key_patches(
             none = np.isnan(found[:, 0])
             boxes[none, number], mass[none, number] = boxes[none, 0], 0.0
         if number + 1 < options.patches:
-            left = left * (1 - _token_cover(boxes[:, number], attention.shape[1:]))
+            left = left * (1 - token_cover(np.nan_to_num(boxes[:, number]), attention.shape[1:]))
     ends = np.concatenate([sizes, sizes], axis=1)[:, None]
     return np.clip(boxes * ends, 0.0, ends), np.clip(mass, 0.0, 1.0)
 
@@ -216,22 +216,6 @@ def _interpolate(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     low = np.take_along_axis(values, below[..., None], axis=1)
     high = np.take_along_axis(values, below[..., None] + 1, axis=1)
     return low * (1 - share) + high * share
-
-
-def _token_cover(boxes: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:
-    """Share (B, h, w) of every token that lies inside boxes (B, 4) given in shares of the image."""
-
-    def along(start: np.ndarray, end: np.ndarray, count: int) -> np.ndarray:
-        edges = np.arange(count)
-        return np.clip(
-            np.minimum(end[:, None] * count, edges + 1) - np.maximum(start[:, None] * count, edges), 0, 1
-        )
-
-    boxes = np.nan_to_num(boxes)
-    return (
-        along(boxes[:, 1], boxes[:, 3], grid[0])[:, :, None]
-        * along(boxes[:, 0], boxes[:, 2], grid[1])[:, None]
-    )
 
 
 def attention_area(attention: np.ndarray, share: float) -> np.ndarray:

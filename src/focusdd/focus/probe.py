@@ -6,6 +6,8 @@ a probe that has not seen it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from focusdd.errors import FocusError
@@ -28,24 +30,38 @@ def cross_fitted_probabilities(
     Raises:
         FocusError: a class has fewer than two images, so that no fold can be left out.
     """
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
     counts = np.bincount(labels, minlength=num_classes)
     if counts.min() < 2:
         raise FocusError(
             f"a probe needs two images of every class, class {int(counts.argmin())} has {counts.min()}: "
             "use an extractor whose head knows the classes"
         )
-    folds = _folds(labels)
+    folds = folds_of(labels)
+    features = features.astype(np.float32)
+    return judge(fit_probes(features, labels, folds), features, labels, folds)
+
+
+def fit_probes(features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> list[Any]:
+    """For every fold, a probe fitted on all others: features (n, d) float32, labels and folds (n,)."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    probes = []
+    for fold in range(FOLDS):
+        others = folds != fold
+        probe = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        probes.append(probe.fit(features[others], labels[others]) if not others.all() else None)
+    return probes
+
+
+def judge(
+    probes: list[Any], features: np.ndarray, labels: np.ndarray, folds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Confidence (n,) float32 and prediction (n,) int32, each by the probe that has not seen the fold."""
     confidence = np.empty(len(labels), np.float32)
     predicted = np.empty(len(labels), np.int32)
-    features = features.astype(np.float32)
-    for fold in range(FOLDS):
+    for fold in np.unique(folds):
         held = np.flatnonzero(folds == fold)
-        if not len(held):
-            continue
-        probe = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-        probe.fit(features[folds != fold], labels[folds != fold])
+        probe = probes[fold]
         for rows in np.array_split(held, max(1, len(held) // 8192)):
             probabilities = probe.predict_proba(features[rows])
             columns = np.searchsorted(probe.classes_, labels[rows])
@@ -54,7 +70,7 @@ def cross_fitted_probabilities(
     return confidence, predicted
 
 
-def _folds(labels: np.ndarray) -> np.ndarray:
+def folds_of(labels: np.ndarray) -> np.ndarray:
     """Fold of every image: the images of a class take turns, so every class is in every other fold."""
     folds = np.empty(len(labels), np.int64)
     for label in np.unique(labels):

@@ -1,0 +1,1 @@
+"""Object detection: distilled images that hold many objects, each with its box."""

@@ -1,0 +1,366 @@
+"""Which windows and images make up a distilled detection dataset: methods that each fill a plan of scenes.
+
+Method focus is table work on an index: no image is opened. The others need the size of the images they take.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from focusdd.console import progress
+from focusdd.detect.objects import ObjectTable
+from focusdd.detect.packing import Shelves
+from focusdd.detect.scenes import Place, Scenes, Tile, fitted, place_objects, scene_name
+from focusdd.detect.windows import object_window
+from focusdd.errors import FocusError
+from focusdd.focus.geometry import cell_edges
+from focusdd.images import Box, UnreadableImage, decode
+from focusdd.index import from_bytes
+from focusdd.selection import drawn
+from focusdd.settings import DetectDistillSettings
+from focusdd.sources.base import DetectionSource, Objects
+
+_PATIENCE = 8  # windows in a row that find no room before a canvas counts as full
+_LEAST_SIDE = 1 / 8  # of the canvas: the smallest window of layout pack
+_TIGHT = 0.05  # surroundings of an object that is pasted
+WITH_INDEX = ("focus", "selection")  # methods that choose among what the extractor found
+
+
+def quotas(settings: DetectDistillSettings, num_images: int, num_classes: int) -> list[int]:
+    """Distilled images for each class.
+
+    Raises:
+        FocusError: two of ipc, budget and ratio, or fewer images than classes.
+    """
+    given = [name for name in ("ipc", "budget", "ratio") if getattr(settings, name) is not None]
+    if len(given) > 1:
+        raise FocusError(f"--{given[0]} and --{given[1]} both say how many images there shall be: give one")
+    if settings.budget is None and settings.ratio is None:
+        return [settings.ipc or 10] * num_classes
+    total = settings.budget or max(1, round((settings.ratio or 0) * num_images))
+    if total < num_classes:
+        raise FocusError(f"{total} images are fewer than the {num_classes} classes: use a larger budget")
+    return [total // num_classes + (label < total % num_classes) for label in range(num_classes)]
+
+
+def focus_scenes(table: ObjectTable, settings: DetectDistillSettings) -> Scenes:
+    """Windows around objects of each class at full resolution, beside views of whole images that hold it.
+
+    Every window comes from another object as long as there are enough, and from another image than the rest
+    of its distilled image.
+    """
+    classes = table.index.classes
+    score = table.realism(settings)
+    images = np.arange(len(table.keys))
+    image_of = table.image_of
+    tiles: list[Tile] = []
+    refused, short = 0, []
+    wanted = quotas(settings, len(table.keys), len(classes))
+    with progress("select", sum(wanted), "images") as advance:
+        for label, folder in enumerate(classes):
+            mine = np.flatnonzero((table.all.labels == label) & ~table.all.ignored)
+            if not len(mine):
+                short.append(folder)
+                continue
+            rng = np.random.default_rng([settings.seed, 12, label])
+            order = drawn(mine, score, settings.keep, wanted[label] * settings.grid**2, rng)
+            holding = np.isin(images, image_of[mine])
+            # the images whose objects are used last come first as views
+            ranks = {image: rank for rank, image in enumerate(image_of[order])}
+            views = sorted(np.flatnonzero(holding).tolist(), key=lambda image: -ranks[image])
+            filler = _Filler(table, settings, score, image_of, order.tolist(), views)
+            for number in range(wanted[label]):
+                tiles += filler.canvas(scene_name(folder, number), label)
+                advance(1, "")
+            refused += filler.refused
+            if filler.repeated:
+                short.append(folder)
+    return Scenes(tuple(tiles), refused, tuple(short))
+
+
+class _Filler:
+    """Fills one canvas after the other with what one class has."""
+
+    def __init__(
+        self,
+        table: ObjectTable,
+        settings: DetectDistillSettings,
+        score: np.ndarray,
+        image_of: np.ndarray,
+        order: list[int],
+        views: list[int],
+    ) -> None:
+        self.table, self.settings, self.score, self.image_of = table, settings, score, image_of
+        self.objects, self.waiting = order, deque(order)
+        self.images, self.views = views, deque(views)
+        self.refused = 0
+        self.repeated = False
+        edges = cell_edges(settings.size, settings.grid)
+        self.cells = [
+            (edges[column], edges[row], edges[column + 1], edges[row + 1])
+            for row in range(settings.grid)
+            for column in range(settings.grid)
+        ]
+        self.side = settings.size // settings.grid
+        if settings.views >= len(self.cells) + (settings.layout == "pack"):
+            raise FocusError(
+                f"{settings.views} views leave no room for patches on a {settings.grid} x {settings.grid} "
+                "grid: use fewer --views"
+            )
+
+    def canvas(self, name: str, label: int) -> list[Tile]:
+        """The tiles of one distilled image."""
+        used: set[int] = set()
+        if self.settings.layout == "grid":
+            num_patches = len(self.cells) - self.settings.views
+            tiles = [self._patch(name, label, used, cell) for cell in self.cells[:num_patches]]
+            tiles += [self._view(name, label, used, cell) for cell in self.cells[num_patches:]]
+            return [tile for tile in tiles if tile is not None]
+        shelves, tiles = Shelves(self.settings.size), []
+        for _ in range(self.settings.views):
+            space = shelves.put(self.side, self.side)
+            if space is not None:
+                tiles.append(self._view(name, label, used, space))
+        failures: list[int] = []
+        while len(failures) < _PATIENCE:
+            row = self._next(used)
+            if row is None:
+                break
+            window = self._window(row, _LEAST_SIDE * self.settings.size)
+            space = shelves.put(*self._extent(window))
+            if space is None:
+                failures.append(row)
+            elif (tile := self._tile(name, label, row, window, space)) is not None:
+                used.add(int(self.image_of[row]))
+                tiles.append(tile)
+        self.waiting.extendleft(reversed(failures))
+        return [tile for tile in tiles if tile is not None]
+
+    def _next(self, used: set[int]) -> int | None:
+        """The next object from an image that is not used yet; all objects again once they are used up."""
+        if not self.waiting:
+            if not self.objects:
+                return None
+            self.repeated = True
+            self.waiting.extend(self.objects)
+        for _ in range(len(self.waiting)):
+            row = self.waiting.popleft()
+            if int(self.image_of[row]) not in used:
+                return row
+            self.waiting.append(row)
+        return None
+
+    def _patch(self, name: str, label: int, used: set[int], cell: Place) -> Tile | None:
+        while (row := self._next(used)) is not None:
+            window = self._window(row, self.side / self.settings.max_upsample)
+            tile = self._tile(name, label, row, window, fitted(window, cell))
+            if tile is not None:
+                used.add(int(self.image_of[row]))
+                return tile
+        return None
+
+    def _window(self, row: int, least: float) -> Box:
+        table, image = self.table, int(self.image_of[row])
+        width, height = (int(value) for value in table.sizes[image])
+        return object_window(
+            table.of(image).boxes,
+            row - int(table.starts[image]),
+            (width, height),
+            from_bytes(table.attention[image : image + 1])[0],
+            least,
+            self.side,
+            self.settings.context,
+            self.settings.grow,
+            self.settings.visible,
+        )
+
+    def _extent(self, window: Box) -> tuple[int, int]:
+        """Width and height of a window on the canvas: its own, less where there would be no room beside a
+        view."""
+        width, height = window[2] - window[0], window[3] - window[1]
+        scale = min(1.0, self.side / max(width, height))
+        return max(1, round(width * scale)), max(1, round(height * scale))
+
+    def _tile(self, name: str, label: int, row: int, window: Box, place: Place) -> Tile | None:
+        """The tile around an object; None, and the object is out, where it cannot be shown with its label."""
+        settings, image = self.settings, int(self.image_of[row])
+        placed = place_objects(self.table.of(image), window, place, settings.visible, settings.min_size)
+        target = int(self.table.all.ids[row])
+        if placed is None or not any(one.id == target and one.kept for one in placed):
+            self.refused += 1
+            self.objects = [other for other in self.objects if other != row]
+            return None
+        width, height = (int(value) for value in self.table.sizes[image])
+        return Tile(name, label, "patch", self.table.keys[image], window, place, width, height,
+                    float(self.score[row]), target, placed)  # fmt: skip
+
+    def _view(self, name: str, label: int, used: set[int], space: Place) -> Tile | None:
+        for _ in range(2 * len(self.images)):
+            if not self.views:
+                self.repeated = True
+                self.views.extend(self.images)
+            image = self.views.popleft()
+            if image in used:
+                continue
+            width, height = (int(value) for value in self.table.sizes[image])
+            tile = whole_tile(name, label, "view", self.table.keys[image], (width, height),
+                              self.table.of(image), space, self.settings)  # fmt: skip
+            if tile is not None:
+                used.add(image)
+                return tile
+            self.refused += 1
+            self.images = [other for other in self.images if other != image]
+            if not self.images:
+                return None
+        return None
+
+
+def whole_tile(
+    name: str,
+    label: int,
+    kind: Literal["view", "whole"],
+    key: str,
+    size: tuple[int, int],
+    objects: Objects,
+    space: Place,
+    settings: DetectDistillSettings,
+    score: float = math.nan,
+) -> Tile | None:
+    """A whole image fitted into a space of the canvas; None where masks would hide too much."""
+    window = (0.0, 0.0, float(size[0]), float(size[1]))
+    place = fitted(window, space)
+    placed = place_objects(objects, window, place, settings.visible, settings.min_size)
+    if placed is None:
+        return None
+    return Tile(name, label, kind, key, window, place, *size, score, -1, placed)
+
+
+def selected_scenes(table: ObjectTable, settings: DetectDistillSettings) -> Scenes:
+    """The whole images that hold the most realistic objects of each class."""
+    score = table.realism(settings)
+    image_of, canvas = table.image_of, (0, 0, settings.size, settings.size)
+    tiles: list[Tile] = []
+    refused, short, taken = 0, [], set()
+    wanted = quotas(settings, len(table.keys), len(table.index.classes))
+    for label, folder in enumerate(table.index.classes):
+        mine = np.flatnonzero((table.all.labels == label) & ~table.all.ignored)
+        left = wanted[label]
+        for row in mine[np.argsort(-score[mine], kind="stable")]:
+            image = int(image_of[row])
+            if not left or image in taken:
+                continue
+            size = (int(table.sizes[image, 0]), int(table.sizes[image, 1]))
+            name = scene_name(folder, wanted[label] - left)
+            realism = float(score[row])
+            tile = whole_tile(
+                name, label, "whole", table.keys[image], size, table.of(image), canvas, settings, realism
+            )
+            if tile is None:
+                refused += 1
+                continue
+            taken.add(image)
+            tiles.append(tile)
+            left -= 1
+        if left:
+            short.append(folder)
+    return Scenes(tuple(tiles), refused, tuple(short))
+
+
+def random_scenes(source: DetectionSource, settings: DetectDistillSettings) -> Scenes:
+    """Whole images at random, or all of them for method full, one to a canvas."""
+    wanted = len(source.records)
+    if settings.method == "random":
+        wanted = min(wanted, sum(quotas(settings, wanted, len(source.classes))))
+    canvas = (0, 0, settings.size, settings.size)
+    tiles: list[Tile] = []
+    refused = 0
+    with progress("select", wanted, "images") as advance:
+        for key, size, objects in _at_random(source, settings):
+            if len(tiles) == wanted:
+                break
+            name = scene_name(settings.method, len(tiles))
+            tile = whole_tile(name, -1, "whole", key, size, objects, canvas, settings)
+            if tile is None:
+                refused += 1
+                continue
+            tiles.append(tile)
+            advance(1, "")
+    return Scenes(tuple(tiles), refused)
+
+
+def pasted_scenes(source: DetectionSource, settings: DetectDistillSettings) -> Scenes:
+    """Random objects, cut out with next to no surroundings, side by side: no attention, no views."""
+    wanted = sum(quotas(settings, len(source.records), len(source.classes)))
+    tiles: list[Tile] = []
+    refused, canvas = 0, Shelves(settings.size)
+    number = failures = 0
+    for key, size, objects in _at_random(source, settings, again=True):
+        if number == wanted:
+            break
+        rng = np.random.default_rng([settings.seed, 14, len(tiles), number])
+        good = np.flatnonzero(~objects.ignored)
+        if not len(good):
+            continue
+        target = int(rng.choice(good))
+        box = objects.boxes[target]
+        margin = _TIGHT * (box[2:] - box[:2]).max()
+        ends = np.array(size, float)
+        low, high = np.maximum(box[:2] - margin, 0), np.minimum(box[2:] + margin, ends)
+        window = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
+        scale = min(1.0, settings.size / settings.grid / float((high - low).max()))
+        extent = (
+            max(1, round(float(high[0] - low[0]) * scale)),
+            max(1, round(float(high[1] - low[1]) * scale)),
+        )
+        place = canvas.put(*extent)
+        if place is None:
+            failures += 1
+            if failures == _PATIENCE:
+                number, failures, canvas = number + 1, 0, Shelves(settings.size)
+            continue
+        placed = place_objects(objects, window, place, settings.visible, settings.min_size)
+        if placed is None:
+            refused += 1
+            continue
+        tiles.append(
+            Tile(
+                scene_name(settings.method, number),
+                -1,
+                "patch",
+                key,
+                window,
+                place,
+                *size,
+                math.nan,
+                int(objects.ids[target]),
+                placed,
+            )
+        )
+    return Scenes(tuple(tiles), refused)
+
+
+def _at_random(
+    source: DetectionSource, settings: DetectDistillSettings, again: bool = False
+) -> Iterator[tuple[str, tuple[int, int], Objects]]:
+    """Readable images in random order with their size and objects; without end if `again`."""
+    rounds = 0
+    while rounds == 0 or again:
+        order = np.random.default_rng([settings.seed, 13, rounds]).permutation(len(source.records))
+        found = False
+        for row in order:
+            key = source.records[row].key
+            try:
+                _, width, height = decode(source.read(key), least_side=1)
+                objects = source.objects(key, width, height)
+            except UnreadableImage:
+                continue
+            found = found or len(objects.boxes) > 0
+            yield key, (width, height), objects
+        if not found:
+            raise FocusError(f"no image of {source.name} holds an object")
+        rounds += 1
