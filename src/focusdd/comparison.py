@@ -6,8 +6,6 @@ it was, and one that was extended does only what is new.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from focusdd.errors import FocusError
 from focusdd.focus.extract import extract
 from focusdd.index import Index
 from focusdd.pipeline import WITH_INDEX, depends_on_seed, distill, extract_settings
-from focusdd.run import read_json, write_whole
+from focusdd.run import csv_text, read_json, write_whole
 from focusdd.scores import Scores, Trial, score
 from focusdd.settings import CompareSettings
 from focusdd.sources.base import Source
@@ -147,9 +145,9 @@ def compare(
             f"seed {cell.seed}{left}"
         )
         rows.append(_run(cell, bench))
-        write_whole(out / RESULTS, _csv(SCHEMA.names, rows))
+        write_whole(out / RESULTS, csv_text(SCHEMA.names, rows))
     scores = [_score_row(scores) for scores in score(_trial(row) for row in rows)]
-    write_whole(out / SCORES, _csv(_SCORE_COLUMNS, scores))
+    write_whole(out / SCORES, csv_text(_SCORE_COLUMNS, scores))
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
@@ -314,11 +312,3 @@ def _score_row(scores: Scores) -> dict[str, Any]:
         row[name] = round(mean(values), 5) if values else None
         row[f"{name}_std"] = round(stdev(values), 5) if len(values) > 1 else None
     return row
-
-
-def _csv(names: list[str], rows: Any) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()

@@ -310,3 +310,28 @@ class CompareSettings(Settings):
     """All that `distill` takes beside what is compared."""
     train: TrainSettings = TrainSettings()
     """All that `train` takes beside what is compared."""
+
+
+class DetectCompareSettings(Settings):
+    """Every combination of methods, budgets, detectors and seeds; all else is the same for all of them."""
+
+    methods: tuple[DetectMethod, ...] = ("focus", "random")
+    """As `detect distill --method`. Random is always among them."""
+    ipc: tuple[Count, ...] = ()
+    """Distilled images per class; default: 10, where no --ratio is given."""
+    ratio: tuple[Share, ...] = ()
+    """Distilled images as shares of the source's, beside or instead of --ipc."""
+    detectors: tuple[Detector, ...] = ("yolo11n",)
+    """Architectures, as `detect train --detector`."""
+    seeds: Count = 3
+    """Runs of every combination, with the seeds 0, 1, ... for selecting and training."""
+    extractor: str = ""
+    """ViT of the methods focus and selection: a checkpoint folder or a timm model name."""
+    device: Device = "auto"
+    """Where the models run."""
+    views: ViewSettings = ViewSettings()
+    """How the extractor reads the images."""
+    distill: DetectDistillSettings = DetectDistillSettings()
+    """All that `detect distill` takes beside what is compared."""
+    train: DetectTrainSettings = DetectTrainSettings()
+    """All that `detect train` takes beside what is compared."""

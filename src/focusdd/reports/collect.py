@@ -17,7 +17,8 @@ from focusdd.index import Index, open_index
 from focusdd.plan import Plan
 from focusdd.run import read_json
 
-STAGES = ("extract", "fit", "distill", "train")  # in the order of the work
+# in the order of the work
+STAGES = ("extract", "fit", "distill", "train", "detect extract", "detect distill", "detect train")
 # the order of every table; others follow by name
 METHODS = ("focus", "rded", "view", "random", "herding", "k-center", "full")
 _SOURCE = {
@@ -173,7 +174,8 @@ def collect(folder: Path) -> Found:
 
 
 def _has(stage: Stage, name: str) -> bool:
-    return (stage.folder / name).exists()
+    """Whether a stage of classification left this file."""
+    return not stage.name.startswith("detect ") and (stage.folder / name).exists()
 
 
 def _stage(path: Path, root: Path) -> Stage:

@@ -18,6 +18,7 @@ from focusdd.images import decode
 from focusdd.index import Index
 from focusdd.plan import Tile
 from focusdd.reports.collect import Found, FoundDistilled, as_written, collect
+from focusdd.reports.detection import detection
 from focusdd.reports.figures import accuracy_figure, cost_figure, deviation
 from focusdd.reports.looks import PATCH_COLOUR, TRUE_COLOUR, looks, photo
 from focusdd.reports.results import Row, rows, scores
@@ -104,6 +105,7 @@ def _content(found: Found) -> dict[str, Any]:
         "galleries": (galleries := _galleries(found.distilled)),
         "galleries_left_out": len(found.distilled) - len(galleries),
         "classes": _classes(found, table),
+        "detection": detection(found),
         "skipped": _skipped(found),
         "short": [(title, folders) for title, folders in short if folders],
         "stages": found.stages,
