@@ -18,7 +18,8 @@ from PIL import Image, ImageEnhance, ImageFilter
 from focusdd.errors import FocusError
 from focusdd.images import Box
 from focusdd.run import hash_of
-from focusdd.sources.base import Record
+from focusdd.sources.base import Objects, Record
+from focusdd.sources.boxes import check_size
 
 _VERSION = 1  # of the drawing: part of the fingerprint
 _SPLITS = {"train": 0, "val": 1}
@@ -39,6 +40,7 @@ class DemoSource:
         self.classes = tuple(f"{digit}-{name}" for digit, name in enumerate(_DIGITS))
         self.class_names: tuple[str, ...] = _DIGITS
         self.skipped: tuple[tuple[str, str], ...] = ()
+        self.problems: tuple[tuple[str, str], ...] = ()
         self.records = tuple(
             Record(f"{folder}/{number:05d}.jpg", label)
             for label, folder in enumerate(self.classes)
@@ -65,6 +67,17 @@ class DemoSource:
     def box(self, key: str) -> Box:
         """The digit's box, half-open, in pixels."""
         return self._draw(key)[1]
+
+    def objects(self, key: str, width: int, height: int) -> Objects:
+        """The one digit of an image.
+
+        Raises:
+            UnreadableImage: the image drawn is not width x height pixels.
+        """
+        image, box = self._draw(key)
+        check_size(image.size, width, height)
+        label = self.classes.index(key.partition("/")[0])
+        return Objects(np.array([box]), np.array([label], np.int32), np.zeros(1, bool), np.zeros(1, np.int64))
 
     def _draw(self, key: str) -> tuple[Image.Image, Box]:
         folder, _, file = key.partition("/")

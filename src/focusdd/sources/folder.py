@@ -49,7 +49,10 @@ class FolderSource:
         with counting(f"list {self.root}", "images") as advance:
             for label, folder in enumerate(folders):
                 before = len(records)
-                for key, stat in _walk(self.root, folder, skipped):
+                for key, stat in walk(self.root, folder, skipped):
+                    if not has_image_suffix(key):
+                        skipped.append((key, f"not an image by its suffix {Path(key).suffix!r}"))
+                        continue
                     records.append(Record(key, label))
                     sizes.update(f"{key}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
                     advance(1)
@@ -106,13 +109,17 @@ def _is_split(folder: Path) -> bool:
     )
 
 
-def _walk(root: Path, folder: str, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, os.stat_result]]:
-    """Image files below root/folder in sorted order; links to folders are followed once each.
+def walk(root: Path, folder: str, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, os.stat_result]]:
+    """Files below root/folder in sorted order, named from the root; links to folders are followed once each.
 
-    A link to a folder that holds the root is not followed: it would bring in the other classes.
+    A link to a folder that holds this one is not followed: it would bring in what is beside it. What is left
+    out is added to `skipped` with the reason; hidden files are not there. `folder` may be empty.
+
+    Raises:
+        OSError: the folder cannot be listed.
     """
-    above = root.resolve()
-    seen = {(stat.st_dev, stat.st_ino) for stat in (path.stat() for path in (above, *above.parents))}
+    above = (root.resolve() / folder).parents
+    seen = {(stat.st_dev, stat.st_ino) for stat in (path.stat() for path in above)}
 
     def visit(path: str, inside: str) -> Iterator[tuple[str, os.stat_result]]:
         stat = os.stat(path)  # noqa: PTH116
@@ -125,7 +132,7 @@ def _walk(root: Path, folder: str, skipped: list[tuple[str, str]]) -> Iterator[t
             if not _is_unicode(entry.name):
                 skipped.append((ascii(entry.name), "its name is not valid unicode"))
                 continue
-            key = f"{inside}/{entry.name}"
+            key = f"{inside}/{entry.name}" if inside else entry.name
             try:
                 if entry.is_dir():
                     yield from visit(entry.path, key)
@@ -136,9 +143,7 @@ def _walk(root: Path, folder: str, skipped: list[tuple[str, str]]) -> Iterator[t
                 continue
             if not S_ISREG(stat.st_mode):
                 skipped.append((key, "not a file"))
-            elif has_image_suffix(entry.name):
-                yield key, stat
             else:
-                skipped.append((key, f"not an image by its suffix {Path(entry.name).suffix!r}"))
+                yield key, stat
 
     yield from visit(str(root / folder), folder)

@@ -1,0 +1,156 @@
+"""A source read from annotation files, whatever their format: objects in columns, one row each."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from focusdd.errors import FocusError
+from focusdd.sources.base import Objects, Record, path_name
+from focusdd.sources.boxes import CLIPPED, VERDICTS, Notes, check_size, clip, read_file
+from focusdd.sources.classes import folder_names
+from focusdd.sources.imagenet import class_name
+
+
+class Listed(NamedTuple):
+    """One image of a listing."""
+
+    key: str
+    stat: os.stat_result
+    width: int = 0
+    """What the annotations say of it, 0 where they say nothing."""
+    height: int = 0
+
+
+class Rows(NamedTuple):
+    """Objects of many images, one row each."""
+
+    image: np.ndarray
+    """int64 (n,): place of the image in its listing."""
+    boxes: np.ndarray
+    """float64 (n, 4): half-open (x0, y0, x1, y1), finite, not clipped yet."""
+    labels: np.ndarray
+    """int32 (n,)."""
+    ignored: np.ndarray
+    """bool (n,)."""
+    ids: np.ndarray
+    """int64 (n,): unique within the image."""
+
+
+class Listing(NamedTuple):
+    """What the reader of a format hands over."""
+
+    root: Path
+    """The keys of the images start here."""
+    names: Sequence[str]
+    """Class names in label order."""
+    images: Sequence[Listed]
+    rows: Rows
+    skipped: Notes
+    problems: Notes
+    digest: str
+    """Hash of the annotations."""
+
+
+class AnnotatedSource:
+    """Images and their objects, read from annotation files once, when it is opened."""
+
+    _relative = False
+    """Whether boxes are kept as fractions of the image's sides."""
+
+    def __init__(self, path: Path, split: str, listing: Listing) -> None:
+        self.name = path_name(path)
+        self.split = split
+        self.root = listing.root
+        self.classes = folder_names(listing.names)
+        self.class_names = tuple(class_name(name) for name in listing.names)
+        order = sorted(range(len(listing.images)), key=lambda index: listing.images[index].key)
+        images = [listing.images[index] for index in order]
+        if not images:
+            raise FocusError(f"{path} has no images with annotations: {_first(listing.skipped)}")
+        self.records = tuple(Record(image.key, -1) for image in images)
+        self._place = {image.key: place for place, image in enumerate(images)}
+        self._sizes = np.array([(image.width, image.height) for image in images], np.int64)
+        rows = _grouped(listing.rows, np.argsort(order))
+        rows, mended = self._clipped(rows)
+        problems = listing.problems + mended
+        if not len(rows.image):
+            raise FocusError(f"{path} has no annotations: {_first(problems)}")
+        self._rows = rows
+        self._starts = np.searchsorted(rows.image, np.arange(len(images) + 1))
+        self.skipped = tuple(listing.skipped)
+        self.problems = tuple(problems)
+        digest = hashlib.sha256(f"{listing.digest}\n".encode())
+        for image in images:
+            digest.update(f"{image.key}\0{image.stat.st_size}\0{image.stat.st_mtime_ns}\n".encode())
+        self._digest = digest.hexdigest()[:16]
+
+    @property
+    def fingerprint(self) -> str:
+        return self._digest
+
+    def read(self, key: str) -> bytes:
+        return read_file(self.root / key)
+
+    def objects(self, key: str, width: int, height: int) -> Objects:
+        """The objects of an image whose upright size in pixels is width x height.
+
+        Boxes are clipped to this size where the annotations do not say how large the image is.
+
+        Raises:
+            UnreadableImage: the annotation was made for an image of another size.
+        """
+        place = self._place[key]
+        check_size(self._sizes[place].tolist(), width, height)
+        rows = slice(self._starts[place], self._starts[place + 1])
+        size = np.array([[width, height]], np.float64)
+        boxes = self._rows.boxes[rows] * (np.tile(size, 2) if self._relative else 1.0)
+        boxes, verdict = clip(boxes, size)
+        kept = verdict <= CLIPPED
+        _, _, labels, ignored, ids = self._rows
+        return Objects(boxes[kept], labels[rows][kept], ignored[rows][kept], ids[rows][kept])
+
+    def _clipped(self, rows: Rows) -> tuple[Rows, Notes]:
+        """Rows whose boxes lie inside their images as far as these have a known size, and what was done."""
+        known = np.where(self._sizes > 0, self._sizes, np.inf)
+        sizes = np.ones_like(known) if self._relative else known
+        # rounded decimals are no problem worth a line
+        boxes, verdict = clip(rows.boxes, sizes[rows.image], 1e-5 if self._relative else 0.01)
+        notes = [
+            (self.records[rows.image[row]].key, f"object {rows.ids[row]} {VERDICTS[verdict[row]]}")
+            for row in np.flatnonzero(verdict)
+        ]
+        kept = verdict <= CLIPPED
+        return Rows(*(column[kept] for column in rows._replace(boxes=boxes))), notes
+
+
+def rows_of(
+    boxes: Sequence[np.ndarray], labels: Sequence[np.ndarray], ignored: Sequence[np.ndarray] | None = None
+) -> Rows:
+    """Rows from one array per image, numbered by their place in it."""
+    counts = [len(part) for part in boxes]
+    return Rows(
+        np.repeat(np.arange(len(counts)), counts),
+        np.concatenate([np.empty((0, 4)), *boxes]),
+        np.concatenate([np.empty(0, np.int32), *labels]),
+        np.zeros(sum(counts), bool) if ignored is None else np.concatenate([np.empty(0, bool), *ignored]),
+        np.concatenate([np.empty(0, np.int64), *(np.arange(count) for count in counts)]),
+    )
+
+
+def _grouped(rows: Rows, rank: np.ndarray) -> Rows:
+    """Rows of an image together and otherwise in their order, images numbered anew by `rank`."""
+    image = rank[rows.image]
+    order = np.argsort(image, kind="stable")
+    return Rows(*(column[order] for column in rows._replace(image=image)))
+
+
+def _first(notes: Notes) -> str:
+    if not notes:
+        return "check that it is the right path"
+    return f"{notes[0][0]}: {notes[0][1]}" + (f", and {len(notes) - 1} more" if len(notes) > 1 else "")

@@ -1,0 +1,124 @@
+"""What annotations of any format have to be: boxes inside images, names of files inside folders."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import numpy as np
+
+from focusdd.errors import FocusError
+from focusdd.images import UnreadableImage
+from focusdd.sources.folder import walk
+
+Notes = list[tuple[str, str]]
+"""What was left out or mended: (where, what)."""
+
+FINE, CLIPPED, OUTSIDE, EMPTY = range(4)
+VERDICTS = (
+    "",
+    "reaches out of its image: clipped",
+    "lies outside its image: dropped",
+    "has no width or no height: dropped",
+)
+
+
+def clip(boxes: np.ndarray, sizes: np.ndarray, slack: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (n, 4) cut to images of sizes (n or 1, 2), width first, and a verdict for each.
+
+    Returns:
+        The boxes, and int8 (n,): FINE, CLIPPED where a side is out by more than `slack`, OUTSIDE or EMPTY.
+        The boxes of the last two mean nothing.
+    """
+    far = np.tile(sizes, 2)
+    inside = np.clip(boxes, 0.0, far)
+    verdict = np.zeros(len(boxes), np.int8)
+    verdict[(np.abs(inside - boxes) > slack).any(1)] = CLIPPED
+    # a difference of 1e-9 could vanish when the box is scaled
+    verdict[(inside[:, 2:] - inside[:, :2] <= 1e-9).any(1)] = OUTSIDE
+    verdict[(boxes[:, 2:] - boxes[:, :2] <= 1e-9).any(1)] = EMPTY
+    return inside, verdict
+
+
+def check_size(stated: Sequence[int], width: int, height: int) -> None:
+    """Raises UnreadableImage where an image is not as large as its annotation says; 0 says nothing."""
+    if all(stated) and tuple(stated) != (width, height):
+        raise UnreadableImage(f"annotated as {stated[0]} x {stated[1]} pixels, it has {width} x {height}")
+
+
+def check_finite(boxes: np.ndarray, where: str, ids: Sequence[int] | np.ndarray | None = None) -> None:
+    """Raises FocusError where a number of the boxes (n, 4) is none or infinite."""
+    bad = np.flatnonzero(~np.isfinite(boxes).all(1))
+    if len(bad):
+        which = bad[0] if ids is None else ids[bad[0]]
+        raise FocusError(f"{where}: the box of object {which} is not finite: correct or remove it")
+
+
+def check_once(values: Iterable[Hashable], what: str, where: str) -> None:
+    """Raises FocusError where a value is there twice."""
+    values = list(values)
+    if len(set(values)) < len(values):
+        value, count = Counter(values).most_common(1)[0]
+        raise FocusError(f"{where} has the {what} {value!r} {count} times: each has to be there once")
+
+
+def clean_names(names: Iterable[object], where: str) -> list[str]:
+    """Class names without white space around. Raises FocusError where one is missing or there twice."""
+    cleaned = []
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or not _is_unicode(name):
+            raise FocusError(f"{where} has a class without a name, {name!a}: name it")
+        cleaned.append(name.strip())
+    check_once(cleaned, "class", where)
+    return cleaned
+
+
+def safe_key(name: object, where: str) -> str:
+    """A relative path with forward slashes and no dots, from one in an annotation file.
+
+    Raises:
+        FocusError: it is none, or leads out of the folder.
+    """
+    if not isinstance(name, str) or not name.strip() or "\0" in name or not _is_unicode(name):
+        raise FocusError(f"{where} has an image without a file name, {name!a}: correct or remove it")
+    path = name.replace("\\", "/")
+    key = os.path.normpath(path)
+    if PureWindowsPath(path).anchor or PurePosixPath(path).anchor or PurePosixPath(key).parts[:1] == ("..",):
+        raise FocusError(f"{where} names {name!r}, which is outside its folder: give a path inside it")
+    return key
+
+
+def read_file(path: Path) -> bytes:
+    """All of a file. Raises FocusError when it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FocusError(f"{path} cannot be read ({error.strerror}): check that it is there") from error
+
+
+def text_of(data: bytes, where: str) -> str:
+    """UTF-8 text, with or without a byte order mark. Raises FocusError where it is none."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FocusError(f"{where} is not UTF-8 text: save it as such") from error
+
+
+def files_below(root: Path, folder: str, skipped: Notes) -> Iterable[tuple[str, os.stat_result]]:
+    """Files below root/folder in sorted order. Raises FocusError when the folder cannot be listed."""
+    try:
+        yield from walk(root, folder, skipped)
+    except OSError as error:
+        raise FocusError(
+            f"{root / folder} cannot be read ({error.strerror}): check that it is there"
+        ) from error
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

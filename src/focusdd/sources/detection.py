@@ -1,0 +1,57 @@
+"""Opening detection datasets by their look."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from focusdd.errors import FocusError
+from focusdd.sources.base import SPLITS, DetectionSource
+from focusdd.sources.demo import DemoSource
+
+
+def open_detection_source(name: str | Path, split: str = "train") -> DetectionSource:
+    """Opens a dataset of images with boxes by its look.
+
+    Args:
+        name: an Ultralytics YAML file or a folder with data.yaml; a COCO JSON file or a folder with one per
+            split; a folder of Pascal VOC XML files; or "demo" for generated images ("./demo" is a folder).
+        split: "train" or "val". A dataset without splits is taken as whichever is asked for.
+
+    Raises:
+        FocusError: it is missing, in no known format, cannot be read, or contradicts itself.
+    """
+    if isinstance(name, str) and name.partition(":")[0] == "demo":
+        return DemoSource.parse(name, split)
+    # imported late: reading one format needs no parser of another
+    from focusdd.sources.coco import CocoSource, find_json
+    from focusdd.sources.voc import VocSource, looks_like_voc
+
+    path = Path(name)
+    suffix = path.suffix.lower()
+    try:
+        if not path.exists():
+            raise FocusError(f"there is no file or folder {path}: check the path")
+        folder = path.is_dir()
+        if not folder and suffix == ".json":
+            return CocoSource(path, split)
+        if suffix in (".yaml", ".yml") or (folder and _has_yaml(path)):
+            from focusdd.sources.yolo import YoloSource
+
+            return YoloSource(path, split)
+        if folder and any(find_json(path, each) for each in SPLITS):
+            return CocoSource(path, split)
+        if folder and looks_like_voc(path):
+            return VocSource(path, split)
+    except OSError as error:
+        raise FocusError(f"{path} cannot be read ({error.strerror}): check the path") from error
+    raise FocusError(
+        f"{path} is no detection dataset: looked for data.yaml or dataset.yaml (YOLO), <split>.json, "
+        "annotations/instances_<split>*.json or <split>/_annotations.coco.json (COCO), and <split>/*.xml or "
+        "Annotations/ (Pascal VOC)"
+    )
+
+
+def _has_yaml(folder: Path) -> bool:
+    from focusdd.sources.yolo import find_yaml
+
+    return find_yaml(folder) is not None
