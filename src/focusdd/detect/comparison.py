@@ -1,7 +1,7 @@
 """`detect compare`: methods x budgets x detectors x seeds on one source, a row of `results.csv` for each.
 
-Every index, distilled dataset and detector is a stage of its own, so an interrupted comparison goes on where it
-was, and one that was extended does only what is new.
+Every index, distilled dataset and detector is a stage of its own, so an interrupted comparison goes on where
+it was, and one that was extended does only what is new.
 """
 
 from __future__ import annotations

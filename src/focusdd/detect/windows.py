@@ -8,7 +8,8 @@ from focusdd.detect.scenes import areas
 from focusdd.focus.geometry import axis_cover
 from focusdd.images import Box
 
-_MOST_PLACES = 24  # tried along each axis
+_MOST_PLACES = 32  # tried along each axis
+_EVEN = 9  # of them evenly spread
 _CROWD = 256  # objects nearby; among more, only few places are tried
 _STEPS = 3  # from the smallest size that a window needs to the largest it may grow to
 _LEAST_CONTEXT = 0.1  # that a large object keeps
@@ -77,8 +78,11 @@ def _reachable(others: np.ndarray, box: np.ndarray, extent: np.ndarray) -> np.nd
 
 
 def _places(span: np.ndarray, others: np.ndarray, extent: float, length: int) -> np.ndarray:
-    """Where windows may begin along an axis so as to hold the span (start, end): at its two ends, in the
-    middle, and where an edge of the window meets an edge of another object."""
+    """Where windows may begin along an axis so as to hold the span (start, end).
+
+    Evenly spread, and where an edge of the window meets one of another object: if any window cuts nothing,
+    one of these does.
+    """
     low, high = max(0.0, span[1] - extent), min(span[0], length - extent)
     low = min(low, high)
     middle = min(max(span.mean() - extent / 2, low), high)
@@ -88,9 +92,11 @@ def _places(span: np.ndarray, others: np.ndarray, extent: float, length: int) ->
     meeting = np.concatenate([edges, edges - extent])
     meeting = meeting[(meeting > low) & (meeting < high)]
     meeting = np.unique(meeting)
-    if len(meeting) > _MOST_PLACES - 3:
-        meeting = np.sort(meeting[np.argsort(np.abs(meeting - middle), kind="stable")[: _MOST_PLACES - 3]])
-    return np.unique(np.array([middle, low, high, *meeting]))
+    if len(meeting) > _MOST_PLACES - _EVEN:
+        meeting = np.sort(
+            meeting[np.argsort(np.abs(meeting - middle), kind="stable")[: _MOST_PLACES - _EVEN]]
+        )
+    return np.unique(np.concatenate([[middle], np.linspace(low, high, _EVEN), meeting]))
 
 
 def _cost(near: np.ndarray, x0: np.ndarray, y0: np.ndarray, extent: np.ndarray, visible: float) -> np.ndarray:

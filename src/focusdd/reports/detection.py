@@ -1,4 +1,4 @@
-"""What the page shows of detection: average precision, distilled images with their boxes, objects by class."""
+"""What the page shows of detection: average precision, distilled images with boxes, objects by class."""
 
 from __future__ import annotations
 
