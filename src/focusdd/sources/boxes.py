@@ -69,7 +69,7 @@ def clean_names(names: Iterable[object], where: str) -> list[str]:
     cleaned = []
     for name in names:
         if not isinstance(name, str) or not name.strip() or not _is_unicode(name):
-            raise FocusError(f"{where} has a class without a name, {name!a}: name it")
+            raise FocusError(f"{where} has a class without a name, {shown(name)}: name it")
         cleaned.append(name.strip())
     check_once(cleaned, "class", where)
     return cleaned
@@ -82,12 +82,17 @@ def safe_key(name: object, where: str) -> str:
         FocusError: it is none, or leads out of the folder.
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name or not _is_unicode(name):
-        raise FocusError(f"{where} has an image without a file name, {name!a}: correct or remove it")
+        raise FocusError(f"{where} has an image without a file name, {shown(name)}: correct or remove it")
     path = name.replace("\\", "/")
     key = os.path.normpath(path)
     if PureWindowsPath(path).anchor or PurePosixPath(path).anchor or PurePosixPath(key).parts[:1] == ("..",):
         raise FocusError(f"{where} names {name!r}, which is outside its folder: give a path inside it")
     return key
+
+
+def shown(value: object) -> str:
+    """A value from a file for an error: in one short line, and no lists, which aliases can make immense."""
+    return ascii(value)[:80] if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
 
 
 def read_file(path: Path) -> bytes:

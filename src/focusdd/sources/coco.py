@@ -26,6 +26,7 @@ from focusdd.sources.boxes import (
     clean_names,
     read_file,
     safe_key,
+    shown,
     text_of,
 )
 
@@ -238,7 +239,7 @@ def _around(polygons: Any) -> list[float] | None:
     if not numbers or not all(type(number) in (int, float) for number in numbers):
         return None
     x, y = numbers[::2], numbers[1::2]
-    if not all(map(math.isfinite, numbers)):
+    if not all(abs(number) < 1e300 for number in numbers):  # not a number, or too large for one
         return [math.nan] * 4
     return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
 
@@ -257,7 +258,7 @@ def _look_up(index: dict[Any, int], value: Any, where: str, what: str) -> int:
         return index[value]
     except (KeyError, TypeError):
         raise FocusError(
-            f"{where} is of an unknown {what} {value!r}: list it or remove the annotation"
+            f"{where} is of an unknown {what} {shown(value)}: list it or remove the annotation"
         ) from None
 
 
@@ -266,5 +267,5 @@ def _side(value: Any, where: str) -> int:
     if value is None:
         return 0
     if type(value) not in (int, float) or not 0 <= value < 2**31 or value != int(value):
-        raise FocusError(f"{where} has an image {value!r} pixels wide or high: give whole numbers")
+        raise FocusError(f"{where} has an image {shown(value)} pixels wide or high: give whole numbers")
     return int(value)

@@ -83,10 +83,8 @@ class Scene(NamedTuple):
 
 
 def looks_like_voc(root: Path) -> bool:
-    """Whether a folder is a devkit's, or XML files lie in it or in the folder of a split."""
-    return _devkit(root) is not None or any(
-        _has_xml(root / name) for name in ("", *(name for names in SPLITS.values() for name in names))
-    )
+    """Whether a folder is a devkit's, or XML files lie in it or anywhere in the folder of a split."""
+    return _devkit(root) is not None or _has_xml(root, deep=False) or _has_splits(root)
 
 
 def parse_voc(data: bytes, where: str, devkit: bool) -> Scene:
@@ -213,7 +211,7 @@ def _find(root: Path, split: str) -> Place | None:
     for name in SPLITS[split]:
         if _has_xml(root / name):
             return Place(root / name, root / name, None, False)
-    if any(_has_xml(root / name) for names in SPLITS.values() for name in names) or not _has_xml(root):
+    if _has_splits(root) or not _has_xml(root, False):
         return None
     return Place(root, root, None, False)
 
@@ -230,8 +228,12 @@ def _devkit(root: Path) -> Path | None:
     return inside[0] if inside else None
 
 
-def _has_xml(folder: Path) -> bool:
-    return folder.is_dir() and any(folder.glob("[!.]*.xml"))
+def _has_splits(root: Path) -> bool:
+    return any(_has_xml(root / name) for names in SPLITS.values() for name in names)
+
+
+def _has_xml(folder: Path, deep: bool = True) -> bool:
+    return folder.is_dir() and any(folder.glob("**/[!.]*.xml" if deep else "[!.]*.xml"))
 
 
 def _side(text: str | None, where: str) -> int:

@@ -22,6 +22,7 @@ from focusdd.sources.boxes import (
     files_below,
     read_file,
     safe_key,
+    shown,
     text_of,
 )
 
@@ -199,7 +200,7 @@ def _in_folder(root: Path, folder: str, skipped: Notes) -> Iterator[tuple[str, o
             yield key, stat
         elif key.endswith(".txt"):
             beside.append(key)
-        else:
+        elif key not in NAMES:
             skipped.append((key, f"not an image by its suffix {Path(key).suffix!r}"))
     if labels != folder and (root / labels).is_dir():
         beside += [key for key, _ in files_below(root, labels, []) if key.endswith(".txt")]
@@ -254,7 +255,7 @@ def _class_names(content: dict[str, Any], where: str) -> list[str]:
     names, number = content.get("names"), content.get("nc")
     count = int(number) if isinstance(number, str) and number.isdecimal() and len(number) < 7 else None
     if number is not None and not count:
-        raise FocusError(f"{where}: `nc` is {number!r}: give the number of classes")
+        raise FocusError(f"{where}: `nc` is {shown(number)}: give the number of classes")
     if isinstance(names, dict):
         if any(str(index) not in names for index in range(len(names))):
             raise FocusError(f"{where}: `names` does not number its classes from 0 on: number them")
