@@ -108,7 +108,7 @@ def _rows(seen: list[Seen], model: Model, vit: ViT, settings: ViewSettings) -> d
             np.array([view.left, view.top] * 2),
             np.array([1 - 2 * view.left, 1 - 2 * view.top] * 2),
         )
-        cover = token_cover(shares * sides + margins, attention.shape).reshape(len(shares), -1)
+        cover = token_cover(shares * sides + margins, attention.shape).reshape(len(shares), attention.size)
         cover /= np.maximum(cover.sum(1, keepdims=True), 1e-12)
         features.append((cover.astype(np.float32) @ tokens_of).astype(np.float16).tobytes())
     return {
