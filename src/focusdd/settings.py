@@ -227,6 +227,31 @@ class TrainSettings(AugmentSettings):
     """Seed of every random choice."""
 
 
+class DetectTrainSettings(Settings):
+    """How a detector learns from a distilled detection dataset, always from scratch."""
+
+    detector: Literal["yolo11n", "yolo11s", "yolo11m", "yolo11l", "yolo11x"] = "yolo11n"
+    """Architecture, from Ultralytics; n is the smallest."""
+    size: Annotated[int, Field(ge=32, le=1280, multiple_of=32)] = 320
+    """Side in pixels of the square the detector sees, in training and validation: a multiple of 32."""
+    steps: Count = 2000
+    """Optimizer steps, the same for every size of dataset; above 20 rounded to a multiple of 20."""
+    batch_size: Annotated[int, Field(ge=2)] = 16
+    """Images per step; with --mosaic each of them is put together from four."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate (AdamW, 5 % warm-up, then cosine to zero)."""
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    """Weight decay."""
+    mosaic: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of the training images that are put together from four; none in the last tenth of the steps."""
+    flip: bool = True
+    """Mirror half of the images; not for digits, letters or anything else with a left and a right."""
+    device: Device = "auto"
+    """Where the detector runs."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of every random choice."""
+
+
 class CompareSettings(Settings):
     """Every combination of methods, ipc, students, labels and seeds; all else is the same for all of them."""
 
