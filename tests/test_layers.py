@@ -15,7 +15,7 @@ LAYERS = [
     {"demo"},
     {"reports"},
     {"comparison"},
-    {"labels", "pipeline", "publishing", "training"},
+    {"detect", "labels", "pipeline", "publishing", "training"},
     {"compose", "selection", "baselines", "coresets", "dataset"},
     {"focus"},
     {"checks"},

@@ -1,0 +1,1 @@
+"""Training and scoring object detectors on distilled detection datasets."""
