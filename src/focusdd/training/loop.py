@@ -59,6 +59,7 @@ def run_epochs(
     what: str,
     average: nn.Module | None = None,
     decay: float = 0.0,
+    clip: float = math.inf,
 ) -> float:
     """Trains `net` in place with AdamW; resumes from `checkpoint`.
 
@@ -67,6 +68,7 @@ def run_epochs(
     Args:
         rate: learning rate over its peak, per step.
         average: a copy of `net` that follows it as an exponential average with `decay`.
+        clip: largest norm of the gradient; a longer one is shortened to it.
 
     Returns:
         Seconds of training, those before the checkpoint included.
@@ -92,6 +94,8 @@ def run_epochs(
                 loss = loss_of(rows, generator)
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
+                if clip < math.inf:
+                    nn.utils.clip_grad_norm_(net.parameters(), clip)
                 optimizer.step()
                 total += loss.detach()
                 if average is not None:

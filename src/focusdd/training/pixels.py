@@ -63,7 +63,7 @@ def load_files(files: Sequence[tuple[Path, int]], side: int) -> Pixels:
 
 def _load(jobs: list[tuple[str, int, Source | None]], side: int, what: str, name: str) -> Pixels:
     need = len(jobs) * 3 * side**2
-    if need > (free := _free_memory()) * 0.8:
+    if need > (free := free_memory()) * 0.8:
         raise FocusError(
             f"{name} at {side} px needs {need / 2**30:.1f} GiB of memory, {free / 2**30:.1f} are free: "
             "use a smaller --size"
@@ -96,7 +96,7 @@ def _load(jobs: list[tuple[str, int, Source | None]], side: int, what: str, name
     return Pixels(images, labels, skipped)
 
 
-def _free_memory() -> int:
+def free_memory() -> int:
     """Bytes of memory that are free or easily freed."""
     try:
         for line in Path("/proc/meminfo").read_text().splitlines():
