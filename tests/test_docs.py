@@ -29,7 +29,7 @@ def test_every_result_says_where_it_comes_from(path):
 
 @pytest.mark.parametrize(
     "command",
-    ["extract", "distill", "label", "publish", "fit", "train", "compare", "report", "status", "demo"],
+    ["extract", "distill", "label", "publish", "fit", "train", "compare", "report", "status", "demo", "detect"],
 )
 def test_every_command_is_in_the_readme(command):
     assert command in (ROOT / "README.md").read_text()
@@ -44,6 +44,9 @@ def test_every_command_is_in_the_readme(command):
         "FitSettings",
         "TrainSettings",
         "CompareSettings",
+        "DetectDistillSettings",
+        "DetectTrainSettings",
+        "DetectCompareSettings",
     ],
 )
 def test_every_setting_has_a_text(name):
@@ -64,9 +67,12 @@ def test_texts_name_settings_that_exist():
         settings.FitSettings,
         settings.LabelSettings,
         settings.TrainSettings,
+        settings.DetectDistillSettings,
+        settings.DetectTrainSettings,
+        settings.DetectCompareSettings,
     ):
         known |= {f"--{field.replace('_', '-')}" for field in group.model_fields}
     assert cli.app is not None
-    for path in [ROOT / "README.md", *(ROOT / "docs").glob("how*.md")]:
+    for path in [ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "detection.md"]:
         flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*(?![\w>-])", path.read_text()))
         assert flags - known == set(), path.name

@@ -303,8 +303,7 @@ def detect_distill(
     made = distill(
         open_detection_source(source), out, settings, index=index, views=views, overwrite=overwrite
     )
-    size = f" --size {settings.size}" if settings else ""
-    say(f"wrote {made}. Next: focusdd detect train {out} --val {quote(source)}{size} --out ...")
+    say(f"wrote {made}. Next: focusdd detect train {out} --val {quote(source)} --size ... --out ...")
 
 
 @detect.command(name="train")
@@ -375,6 +374,24 @@ def detect_compare(
     table = compare(open_detection_source(source), held_out, out, settings, overwrite=overwrite)
     page = report(out)
     say(f"wrote {out / 'results.csv'}: {len(table)} runs. Next: open {page} in a browser")
+
+
+@detect.command(name="demo")
+def detect_demo(*, out: Path = Path("demo-detect"), quick: bool = False) -> None:
+    """Run detection on generated images: extract, distil, train, report. No download.
+
+    Example: `focusdd detect demo --out demo-detect/`
+
+    Parameters
+    ----------
+    out
+        Folder for everything the demo makes; an interrupted demo goes on in it.
+    quick
+        A few seconds' worth of everything: shows that the installation works, not what the method can do.
+    """
+    from focusdd.demo import run_detect_demo
+
+    run_detect_demo(out, quick=quick)
 
 
 @app.command
