@@ -43,6 +43,8 @@ class Detector:
             sizes: width and height that the boxes are meant for, where they were decoded at a reduced
                 scale; default: those of the images.
         """
+        if not images:
+            return []
         self.net.eval()
         pixels: list[np.ndarray] = [fitted(image, self.size) for image in images]
         return find(self.net, pixels, sizes or [image.size for image in images], self.size, self.device)

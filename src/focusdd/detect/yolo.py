@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from focusdd.detect.distilled import Sample
@@ -74,7 +75,10 @@ def _nothing() -> Iterator[None]:
 
 @contextmanager
 def _quiet_import() -> Iterator[None]:
-    """Variables that Ultralytics reads once, when it is imported; afterwards they are as before."""
+    """Sets variables that Ultralytics reads once, and undoes what its import does to other packages.
+
+    Its `Image.open` would install a package when it meets a file that is no image.
+    """
     config = tempfile.mkdtemp(prefix="focusdd-")
     atexit.register(shutil.rmtree, config, ignore_errors=True)
     own = {
@@ -85,9 +89,12 @@ def _quiet_import() -> Iterator[None]:
     }
     before = {name: os.environ.get(name) for name in own}
     os.environ.update(own)
+    opening, saving, printing = Image.open, torch.save, np.get_printoptions()
     try:
         yield
     finally:
+        Image.open, torch.save = opening, saving
+        np.set_printoptions(**printing)
         for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
