@@ -121,7 +121,7 @@ def test_few_objects_are_used_again_and_named(index: Index) -> None:
 def test_same_arguments_same_bytes(source: DemoSource, index: Index, tmp_path: Path, method: Any) -> None:
     settings = DetectDistillSettings(ipc=1, size=128, method=method)
     given = index if method in ("focus", "selection") else None
-    made = [distill(source, tmp_path / name, settings, index=given) for name in ("a", "b")]
+    made = [distill(source, tmp_path / name, settings, index=given).folder for name in ("a", "b")]
     files = sorted(path.relative_to(made[0]) for path in made[0].rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(made[1]) for path in made[1].rglob("*") if path.is_file())
     for name in files:
@@ -136,7 +136,7 @@ def test_same_arguments_same_bytes(source: DemoSource, index: Index, tmp_path: P
 def test_written_boxes_trace_back_to_their_originals(
     source: DemoSource, index: Index, tmp_path: Path
 ) -> None:
-    made = distill(source, tmp_path / "tiny", DetectDistillSettings(ipc=2, size=256), index=index)
+    made = distill(source, tmp_path / "tiny", DetectDistillSettings(ipc=2, size=256), index=index).folder
     annotations = json.loads((made / "annotations.json").read_text())["annotations"]
     scenes = Scenes.from_table(pq.read_table(made / "plan.parquet"))
     tiles = {(tile.key, one.id): (tile, one) for tile in scenes.tiles for one in tile.objects}
@@ -161,7 +161,7 @@ def test_torchvision_and_ultralytics_read_it(source: DemoSource, index: Index, t
     from torchvision.datasets import CocoDetection
 
     faster_coco_eval.init_as_pycocotools()  # torchvision imports it by that name
-    made = distill(source, tmp_path / "tiny", DetectDistillSettings(ipc=1, size=128), index=index)
+    made = distill(source, tmp_path / "tiny", DetectDistillSettings(ipc=1, size=128), index=index).folder
     data = CocoDetection(str(made / "images/train"), str(made / "annotations.json"))
     assert len(data) == 10
     assert sum(len(target) for _, target in data) == sum(
@@ -205,7 +205,7 @@ def test_crowds_and_empty_images_are_no_targets(tmp_path: Path) -> None:
     source = Odd(4)
     index = extract_objects(source, tmp_path / "index", VIEWS)
     assert index.info["class_counts"] == [0, 0, *[4] * 8]
-    made = distill(source, tmp_path / "tiny", DetectDistillSettings(ipc=1, size=128), index=index)
+    made = distill(source, tmp_path / "tiny", DetectDistillSettings(ipc=1, size=128), index=index).folder
     info = json.loads((made / "distilled.json").read_text())
     assert info["images"] == 8 and set(info["short_classes"]) >= {"0-zero", "1-one"}
     assert info["objects"]["0-zero"] == 0

@@ -292,7 +292,7 @@ def test_the_plan_is_what_it_was_after_a_file(tmp_path: Any) -> None:
 def test_written_labels_agree_with_the_plan_and_with_each_other(tmp_path: Any) -> None:
     source = random_source(1, images=8)
     own = DetectDistillSettings(method="paste", ipc=2, size=160, format="png", seed=1)
-    out = distill(source, tmp_path / "tiny", own)
+    out = distill(source, tmp_path / "tiny", own).folder
     info = json.loads((out / "distilled.json").read_text())
     annotations = json.loads((out / "annotations.json").read_text())
     data = yaml.safe_load((out / "data.yaml").read_text())

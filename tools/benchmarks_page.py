@@ -25,8 +25,9 @@ ABOUT = {
     "(`benchmarks/attention.py`).",
     "coverage": "Share of generated images whose first key patch covers at least 80 % of the true object's "
     "box (`benchmarks/coverage.py`).",
-    "detect": "Detectors trained from scratch on distilled datasets, whole validation set, weights of the last "
-    "step; map is mAP50-95 (`focusdd detect compare`, results.csv; the commands are in `docs/detection.md`).",
+    "detect": "Detectors trained from scratch on distilled datasets, whole validation set, weights of the "
+    "last step; map is mAP50-95 (the `results.csv` of `focusdd detect compare`, with commands in "
+    "`docs/detection.md`); time and memory by the number of images (`benchmarks/detect_scale.py`).",
     "imagenette": "Students trained on distilled imagenette, whole validation set, last weights "
     "(`benchmarks/students.py`). Seconds are wall time on a machine that did other work too.",
     "labels": "Stored labels: how far a composed label is from the teacher's, as a share of a uniform "

@@ -303,7 +303,9 @@ def detect_distill(
     made = distill(
         open_detection_source(source), out, settings, index=index, views=views, overwrite=overwrite
     )
-    say(f"wrote {made}. Next: focusdd detect train {out} --val {quote(source)} --size ... --out ...")
+    images = made.info["images"]
+    following = f"focusdd detect train {out} --val {quote(source)} --size ... --out ..."
+    say(f"wrote {out}: {images} images. Next: {following}")
 
 
 @detect.command(name="train")

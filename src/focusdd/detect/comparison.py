@@ -138,21 +138,21 @@ def _run(
     wanted = settings.distill.model_copy(update={"method": cell.method, "seed": cell.seed, **cell.budget})
     name = "-".join([cell.method, *(f"{key}{value:g}" for key, value in cell.budget.items())])
     seeded = f"{name}-seed{cell.seed}"
-    made = out / "distilled" / (name if cell.method in ("full", "selection") else seeded)
-    distill(source, made, wanted, index=index if cell.method in WITH_INDEX else None, overwrite=overwrite)
+    place = out / "distilled" / (name if cell.method in ("full", "selection") else seeded)
+    chosen_from = index if cell.method in WITH_INDEX else None
+    made = distill(source, place, wanted, index=chosen_from, overwrite=overwrite)
     recipe = settings.train.model_copy(
         update={"detector": cell.detector, "seed": cell.seed, "device": settings.device}
     )
     folder = out / "detectors" / f"{seeded}-{cell.detector}"
     result = train(made, val, folder, recipe, overwrite=overwrite)
-    trained, distilled = read_json(folder / "run.json"), read_json(made / "run.json")
-    info = read_json(made / "distilled.json")
+    trained, distilled = read_json(folder / "run.json"), read_json(place / "run.json")
     extracted = read_json(index.folder / "run.json") if index is not None else {}
     return {
         "method": cell.method,
         "budget": cell.shown,
-        "images": info["images"],
-        "objects": sum(info["objects"].values()),
+        "images": made.info["images"],
+        "objects": sum(made.info["objects"].values()),
         "seed": cell.seed,
         "detector": cell.detector,
         "size": recipe.size,

@@ -11,13 +11,14 @@ from typing import Any
 from focusdd.console import say, warn
 from focusdd.dataset import CARD
 from focusdd.detect.compose import compose_scenes
+from focusdd.detect.distilled import DistilledDetection, open_detection
 from focusdd.detect.extract import extract_objects
 from focusdd.detect.objects import object_table
 from focusdd.detect.scenes import Scenes
 from focusdd.detect.select import WITH_INDEX, focus_scenes, pasted_scenes, random_scenes, selected_scenes
 from focusdd.errors import FocusError
 from focusdd.index import Index, open_index
-from focusdd.run import Clock, open_stage, read_json, write_json, write_whole
+from focusdd.run import Clock, open_stage, write_json, write_whole
 from focusdd.settings import ComposeSettings, DetectDistillSettings, ViewSettings
 from focusdd.sources.base import DetectionSource
 
@@ -42,16 +43,13 @@ def distill(
     index: Index | Path | str | None = None,
     views: ViewSettings | None = None,
     overwrite: bool = False,
-) -> Path:
+) -> DistilledDetection:
     """Makes a distilled dataset for object detection.
 
     Args:
         index: what `extract_objects` made of this source; made in a folder `out`-index when it is not given
             and the method needs one.
         views: how to extract when there is no index yet.
-
-    Returns:
-        The folder.
 
     Raises:
         FocusError: the index is of another source, the budget is too small, or `out` holds something else.
@@ -72,7 +70,7 @@ def distill(
     with open_stage(out, "detect distill", VERSION, used, inputs, overwrite) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
-            return out
+            return open_detection(out)
         with clock.measure("select"):
             scenes = _scenes(source, settings, found)
         if not scenes.tiles:
@@ -85,24 +83,7 @@ def distill(
         stage.finish({"images": images, "objects": sum(description["objects"].values())})
         clock.write(out, images=images)
     _say(description)
-    return out
-
-
-def open_distilled_scenes(folder: Path | str) -> dict[str, Any]:
-    """The content of `distilled.json` of a finished distilled dataset for detection.
-
-    Raises:
-        FocusError: there is none, or it is unfinished or for classification.
-    """
-    folder = Path(folder)
-    path = folder / "distilled.json"
-    info = read_json(path) if path.exists() and (folder / "done.json").exists() else {}
-    if info.get("task") != "detect":
-        raise FocusError(
-            f"{folder} is no finished dataset for detection: make one with "
-            f"`focusdd detect distill SOURCE --out {folder}`"
-        )
-    return info
+    return open_detection(out)
 
 
 def _index(
