@@ -71,7 +71,10 @@ def open_distilled(folder: Path | str) -> Distilled:
         raise FocusError(
             f"{folder} is not a distilled dataset: make one with `focusdd distill SOURCE --out {folder}`"
         )
-    return Distilled(folder, read_json(folder / "distilled.json"))
+    info = read_json(folder / "distilled.json")
+    if info.get("task") == "detect":
+        raise FocusError(f"{folder} is a dataset for object detection: use `focusdd detect train`")
+    return Distilled(folder, info)
 
 
 def card(info: dict[str, Any], labels: Sequence[dict[str, Any]] = ()) -> str:
