@@ -31,6 +31,8 @@ class Row:
 
     val: tuple[str, int]
     method: str
+    variant: str
+    """Settings of distilling that tell this row from others of the same method, in words."""
     images: int
     objects: int
     detector: str
@@ -80,7 +82,7 @@ def _info(stage: Stage) -> dict[str, Any]:
         info = read_json(path)
         kinds = {"key": str, "method": str, "images": int, "size": int, "seed": int, "objects": dict,
                  "source_objects": dict, "source": dict, "source_images": int, "class_names": list,
-                 "classes": list, "masked": int, "refused": int}  # fmt: skip
+                 "classes": list, "masked": int, "refused": int, "settings": dict}  # fmt: skip
         for name, kind in kinds.items():
             if not isinstance(info[name], kind):
                 raise TypeError(f"{name} is {info[name]!r}")
@@ -88,28 +90,31 @@ def _info(stage: Stage) -> dict[str, Any]:
 
 
 def _rows(trained: list[Stage], datasets: list[tuple[Stage, dict[str, Any]]]) -> list[Row]:
-    objects = {info["key"]: sum(info["objects"].values()) for _, info in datasets}
+    infos = {info["key"]: info for _, info in datasets}
     groups: dict[tuple[Any, ...], list[tuple[dict[str, Any], Stage]]] = defaultdict(list)
     for stage in {stage.key: stage for stage in trained}.values():
         path = stage.folder / "result.json"
         with as_written(path):
             result = read_json(path)
-            made, settings = result["distilled"], dict(result["settings"])
-            settings.pop("seed")
-            recipe = tuple(sorted((name, str(value)) for name, value in settings.items()))
+            made, recipe = result["distilled"], dict(result["settings"])
+            float(result["map"]), float(result["map50"]), recipe.pop("seed")
             same = (str(result["val"]["name"]), int(result["val"]["images"]), str(made["method"]),
-                    int(made["images"]), str(result["detector"]), int(result["steps"]), recipe)  # fmt: skip
-            float(result["map"]), float(result["map50"])
+                    _settings(infos.get(made["key"])), int(made["images"]), str(result["detector"]),
+                    int(result["steps"]), _words(recipe))  # fmt: skip
             groups[same].append((result, stage))
     rows = []
-    for (name, images, method, size, detector, steps, _), members in groups.items():
+    for (name, images, method, settings, count, detector, steps, _), members in groups.items():
+        others = [other[3] for other in groups if other[:3] == (name, images, method)]
+        variant = ", ".join(word for word in settings if not all(word in other for other in others))
         results = [result for result, _ in members]
+        known = [infos[r["distilled"]["key"]] for r in results if r["distilled"]["key"] in infos]
         rows.append(
             Row(
                 (name, images),
                 method,
-                size,
-                max(objects.get(result["distilled"]["key"], 0) for result in results),
+                variant,
+                count,
+                max((sum(info["objects"].values()) for info in known), default=0),
                 detector,
                 int(results[0]["settings"]["size"]),
                 steps,
@@ -118,7 +123,18 @@ def _rows(trained: list[Stage], datasets: list[tuple[Stage, dict[str, Any]]]) ->
                 [stage.run.seconds.get("train", 0.0) for _, stage in members if stage.run],
             )
         )
-    return sorted(rows, key=lambda row: (row.val, row.detector, row.images, _rank(row.method)))
+    return sorted(rows, key=lambda row: (row.val, row.detector, row.images, _rank(row.method), row.variant))
+
+
+def _words(settings: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(f"{name.replace('_', ' ')} {value}" for name, value in sorted(settings.items()))
+
+
+def _settings(info: dict[str, Any] | None) -> tuple[str, ...]:
+    """How a dataset was made, but for its seed and its number of images, which have places of their own."""
+    apart = {"seed", "ipc", "budget", "ratio", "method"}
+    made = dict(info["settings"]) if info else {}
+    return _words({name: value for name, value in made.items() if name not in apart})
 
 
 def _gallery(stage: Stage, info: dict[str, Any]) -> dict[str, Any]:

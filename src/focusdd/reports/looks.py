@@ -59,9 +59,11 @@ def marked(image: Image.Image, boxes: Sequence[tuple[Box, str]], size: tuple[int
     for (x0, y0, x1, y1), colour in boxes:
         left, top = round(x0 * across), round(y0 * down)
         right, bottom = max(left, round(x1 * across) - 1), max(top, round(y1 * down) - 1)
+        if min(right - left, bottom - top) <= 8:  # the halo would be all there is of it
+            pen.rectangle((left - 2, top - 2, right + 2, bottom + 2), outline=colour, width=2)
+            continue
         pen.rectangle((left, top, right, bottom), outline=_HALO, width=5)
-        if right - left > 8 and bottom - top > 8:
-            pen.rectangle((left + 1, top + 1, right - 1, bottom - 1), outline=colour, width=3)
+        pen.rectangle((left + 1, top + 1, right - 1, bottom - 1), outline=colour, width=3)
     return small
 
 
