@@ -30,7 +30,7 @@ ROWS: dict[str, dict[str, Any] | None] = {
     "12 views, 8 bits": {"labels": "views", "views": 12},
     "21 views, 4 bits": {"labels": "views", "views": 21, "bits": 4},
     "50 views, top 3, 8 bits": {"labels": "views", "views": 50, "top": 3},
-    "100 views, 8 bits": {"labels": "views", "views": 100},
+    "150 views, 8 bits": {"labels": "views", "views": 150},
     "300 views, 8 bits": {"labels": "views", "views": 300},
 }
 COLUMNS = ["row", "method", "ipc", "seed", "student", "size", "epochs", "bytes_per_image", "of_full_fp16",
