@@ -27,6 +27,7 @@ ROWS: dict[str, dict[str, Any] | None] = {
     "tiles, 8 bits": {"labels": "tiles"},
     "tiles, 4 bits": {"labels": "tiles", "bits": 4},
     "tiles, top 3, 8 bits": {"labels": "tiles", "top": 3},
+    "6 views, 8 bits": {"labels": "views", "views": 6},
     "12 views, 8 bits": {"labels": "views", "views": 12},
     "21 views, 4 bits": {"labels": "views", "views": 21, "bits": 4},
     "50 views, top 3, 8 bits": {"labels": "views", "views": 50, "top": 3},
