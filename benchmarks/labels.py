@@ -27,10 +27,11 @@ ROWS: dict[str, dict[str, Any] | None] = {
     "tiles, 8 bits": {"labels": "tiles"},
     "tiles, 4 bits": {"labels": "tiles", "bits": 4},
     "tiles, top 3, 8 bits": {"labels": "tiles", "top": 3},
+    "6 views, 8 bits": {"labels": "views", "views": 6},
     "12 views, 8 bits": {"labels": "views", "views": 12},
     "21 views, 4 bits": {"labels": "views", "views": 21, "bits": 4},
     "50 views, top 3, 8 bits": {"labels": "views", "views": 50, "top": 3},
-    "100 views, 8 bits": {"labels": "views", "views": 100},
+    "150 views, 8 bits": {"labels": "views", "views": 150},
     "300 views, 8 bits": {"labels": "views", "views": 300},
 }
 COLUMNS = ["row", "method", "ipc", "seed", "student", "size", "epochs", "bytes_per_image", "of_full_fp16",
