@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
-import focusdd.detect.select as select_module
 from focusdd.demo import WEIGHTS
 from focusdd.detect.extract import extract_objects
 from focusdd.detect.objects import object_table
@@ -95,7 +95,7 @@ def test_scenes_hold_what_they_were_made_for(index: Index, layout: Any) -> None:
 
 
 def test_select_opens_no_image(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select_module, "decode", None)
+    monkeypatch.setattr(Image, "open", None)
     table = object_table(index)
     assert focus_scenes(table, DetectDistillSettings(ipc=1, size=256)).tiles
     assert selected_scenes(table, DetectDistillSettings(ipc=1, size=256, method="selection")).tiles

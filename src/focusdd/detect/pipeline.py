@@ -10,12 +10,13 @@ from typing import Any
 
 from focusdd.console import say, warn
 from focusdd.dataset import CARD
+from focusdd.detect.baselines import pasted_scenes, random_scenes
 from focusdd.detect.compose import compose_scenes
 from focusdd.detect.distilled import DistilledDetection, open_detection
 from focusdd.detect.extract import extract_objects
 from focusdd.detect.objects import object_table
 from focusdd.detect.scenes import Scenes
-from focusdd.detect.select import WITH_INDEX, focus_scenes, pasted_scenes, random_scenes, selected_scenes
+from focusdd.detect.select import WITH_INDEX, focus_scenes, selected_scenes
 from focusdd.errors import FocusError
 from focusdd.index import Index, open_index
 from focusdd.run import Clock, open_stage, write_json, write_whole

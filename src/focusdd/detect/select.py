@@ -1,13 +1,9 @@
-"""Which windows and images make up a distilled detection dataset: methods that each fill a plan of scenes.
-
-Method focus is table work on an index: no image is opened. The others need the size of the images they take.
-"""
+"""Which windows and images of an index make up a detection dataset. No image is opened to decide it."""
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -19,15 +15,14 @@ from focusdd.detect.scenes import Place, Scenes, Tile, fitted, place_objects, sc
 from focusdd.detect.windows import object_window
 from focusdd.errors import FocusError
 from focusdd.focus.geometry import cell_edges
-from focusdd.images import Box, UnreadableImage, decode
+from focusdd.images import Box
 from focusdd.index import from_bytes
 from focusdd.selection import drawn
 from focusdd.settings import DetectDistillSettings
-from focusdd.sources.base import DetectionSource, Objects
+from focusdd.sources.base import Objects
 
-_PATIENCE = 8  # windows in a row that find no room before a canvas counts as full
+PATIENCE = 8  # windows in a row that find no room before a canvas counts as full
 _LEAST_SIDE = 1 / 8  # of the canvas: the smallest window of layout pack
-_TIGHT = 0.05  # surroundings of an object that is pasted
 WITH_INDEX = ("focus", "selection")  # methods that choose among what the extractor found
 
 
@@ -127,7 +122,7 @@ class _Filler:
             if space is not None:
                 tiles.append(self._view(name, label, used, space))
         failures: list[int] = []
-        while len(failures) < _PATIENCE:
+        while len(failures) < PATIENCE:
             row = self._next(used)
             if row is None:
                 break
@@ -269,98 +264,3 @@ def selected_scenes(table: ObjectTable, settings: DetectDistillSettings) -> Scen
         if left:
             short.append(folder)
     return Scenes(tuple(tiles), refused, tuple(short))
-
-
-def random_scenes(source: DetectionSource, settings: DetectDistillSettings) -> Scenes:
-    """Whole images at random, or all of them for method full, one to a canvas."""
-    wanted = len(source.records)
-    if settings.method == "random":
-        wanted = min(wanted, sum(quotas(settings, wanted, len(source.classes))))
-    canvas = (0, 0, settings.size, settings.size)
-    tiles: list[Tile] = []
-    refused = 0
-    with progress("select", wanted, "images") as advance:
-        for key, size, objects in _at_random(source, settings):
-            if len(tiles) == wanted:
-                break
-            name = scene_name(settings.method, len(tiles))
-            tile = whole_tile(name, -1, "whole", key, size, objects, canvas, settings)
-            if tile is None:
-                refused += 1
-                continue
-            tiles.append(tile)
-            advance(1, "")
-    return Scenes(tuple(tiles), refused)
-
-
-def pasted_scenes(source: DetectionSource, settings: DetectDistillSettings) -> Scenes:
-    """Random objects, cut out with next to no surroundings, side by side: no attention, no views."""
-    wanted = sum(quotas(settings, len(source.records), len(source.classes)))
-    tiles: list[Tile] = []
-    refused, canvas = 0, Shelves(settings.size)
-    number = failures = 0
-    for key, size, objects in _at_random(source, settings, again=True):
-        if number == wanted:
-            break
-        rng = np.random.default_rng([settings.seed, 14, len(tiles), number])
-        good = np.flatnonzero(~objects.ignored)
-        if not len(good):
-            continue
-        target = int(rng.choice(good))
-        box = objects.boxes[target]
-        margin = _TIGHT * (box[2:] - box[:2]).max()
-        ends = np.array(size, float)
-        low, high = np.maximum(box[:2] - margin, 0), np.minimum(box[2:] + margin, ends)
-        window = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-        scale = min(1.0, settings.size / settings.grid / float((high - low).max()))
-        extent = (
-            max(1, round(float(high[0] - low[0]) * scale)),
-            max(1, round(float(high[1] - low[1]) * scale)),
-        )
-        place = canvas.put(*extent)
-        if place is None:
-            failures += 1
-            if failures == _PATIENCE:
-                number, failures, canvas = number + 1, 0, Shelves(settings.size)
-            continue
-        placed = place_objects(objects, window, place, settings.visible, settings.min_size)
-        if placed is None:
-            refused += 1
-            continue
-        tiles.append(
-            Tile(
-                scene_name(settings.method, number),
-                -1,
-                "patch",
-                key,
-                window,
-                place,
-                *size,
-                math.nan,
-                int(objects.ids[target]),
-                placed,
-            )
-        )
-    return Scenes(tuple(tiles), refused)
-
-
-def _at_random(
-    source: DetectionSource, settings: DetectDistillSettings, again: bool = False
-) -> Iterator[tuple[str, tuple[int, int], Objects]]:
-    """Readable images in random order with their size and objects; without end if `again`."""
-    rounds = 0
-    while rounds == 0 or again:
-        order = np.random.default_rng([settings.seed, 13, rounds]).permutation(len(source.records))
-        found = False
-        for row in order:
-            key = source.records[row].key
-            try:
-                _, width, height = decode(source.read(key), least_side=1)
-                objects = source.objects(key, width, height)
-            except UnreadableImage:
-                continue
-            found = found or len(objects.boxes) > 0
-            yield key, (width, height), objects
-        if not found:
-            raise FocusError(f"no image of {source.name} holds an object")
-        rounds += 1
