@@ -156,7 +156,7 @@ def test_written_boxes_trace_back_to_their_originals(
             np.testing.assert_allclose(back, source.box(tile.key), atol=0.5)
 
 
-def test_torchvision_and_ultralytics_read_it(source: DemoSource, index: Index, tmp_path: Path) -> None:
+def test_torchvision_reads_it(source: DemoSource, index: Index, tmp_path: Path) -> None:
     import faster_coco_eval
     from torchvision.datasets import CocoDetection
 
@@ -175,6 +175,28 @@ def test_torchvision_and_ultralytics_read_it(source: DemoSource, index: Index, t
     np.testing.assert_allclose(
         np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], 1), np.array(wanted), atol=0.01
     )
+
+
+def test_ultralytics_reads_it_as_it_is(source: DemoSource, index: Index, tmp_path: Path) -> None:
+    from focusdd.detect.yolo import ultralytics
+
+    made = distill(source, tmp_path / "tiny", DetectDistillSettings(ipc=1, size=128), index=index).folder
+    ultralytics()
+    from ultralytics.data.dataset import YOLODataset
+    from ultralytics.data.utils import check_det_dataset
+
+    data = check_det_dataset(str(made / "data.yaml"), autodownload=False)
+    assert data["names"] == dict(enumerate(source.class_names))
+    read = YOLODataset(img_path=data["train"], data=data, task="detect", imgsz=128, augment=False)
+    annotations = json.loads((made / "annotations.json").read_text())
+    numbers = {image["file_name"]: image["id"] for image in annotations["images"]}
+    assert len(read.labels) == 10
+    for label in read.labels:
+        number = numbers[Path(label["im_file"]).name]
+        wanted = [a["bbox"] for a in annotations["annotations"] if a["image_id"] == number]
+        centres = label["bboxes"] * 128
+        corners = np.concatenate([centres[:, :2] - centres[:, 2:] / 2, centres[:, 2:]], 1)
+        np.testing.assert_allclose(sorted(corners.tolist()), sorted(wanted), atol=0.01)
 
 
 def test_an_interrupted_index_goes_on(source: DemoSource, index: Index, tmp_path: Path) -> None:
