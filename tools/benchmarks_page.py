@@ -47,12 +47,12 @@ def page() -> str:
             header, *rows = csv.reader(file)
         parts.append(f"## {path.stem}\n\n{ABOUT[path.stem.partition('-')[0]]}\n\n")
         lines = [header, ["---"] * len(header), *rows]
-        parts.append("".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n")
+        parts.append(_table(lines) + "\n")
     return "".join(parts).rstrip() + "\n"
 
 
 def readme() -> str:
-    """The README with its table: top-1 on imagenette by method, mean and deviation over seeds."""
+    """The README with its tables: top-1 on imagenette by method, and precision of detectors."""
     with (ROOT / "results" / "imagenette.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     runs: dict[tuple[int, str, str], dict[str, list[float]]] = {}
@@ -65,10 +65,32 @@ def readme() -> str:
     for (ipc, epochs, student), found in sorted(runs.items()):
         cells = (_cell(found.get(method, [])) for method in methods)
         lines.append([f"ipc {ipc}, {student}", epochs, teacher, *cells])
-    table = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     text = README.read_text(encoding="utf-8")
     before, after = text.split(START)[0], text.split(END)[1]
-    return f"{before}{START}\n{table}\n{END}{after}"
+    return f"{before}{START}\n{_table(lines)}\n{_table(detection())}\n{END}{after}"
+
+
+def detection() -> list[list[str]]:
+    """mAP50-95 by budget and method, mean and deviation over seeds."""
+    lines = []
+    methods = ("focus", "random", "full")
+    for path in sorted((ROOT / "results").glob("detect-*.csv")):
+        with path.open(encoding="utf-8") as file:
+            rows = [row for row in csv.DictReader(file) if "map" in row]
+        runs: dict[tuple[int, str, str], dict[str, list[float]]] = {}
+        for row in rows:
+            setting = (int(row["images"]), row["steps"], f"{row['detector']}, {row['size']} px")
+            runs.setdefault(setting, {}).setdefault(row["method"], []).append(100 * float(row["map"]))
+        for (images, steps, detector), found in sorted(runs.items()):
+            cells = (_cell(found.get(method, [])) for method in methods)
+            name = path.stem.removeprefix("detect-").partition("-")[0]
+            lines.append([f"{name}, {images:,} images, {detector}", steps, *cells])
+    heads = ["detection, mAP50-95 %", "steps", *methods]
+    return [heads, ["---"] * len(heads), *lines]
+
+
+def _table(lines: list[list[str]]) -> str:
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def _cell(scores: list[float]) -> str:
