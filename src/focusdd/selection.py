@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
 
+from focusdd.console import progress
 from focusdd.errors import FocusError
 from focusdd.focus.patches import PatchOptions, attention_area, key_patches, patch_options
 from focusdd.focus.realism import realism
@@ -15,7 +18,7 @@ from focusdd.index import Index
 from focusdd.plan import Kind, Plan, Tile, image_name
 from focusdd.settings import PatchSettings, SelectSettings
 
-_CHUNK = 8192  # images whose key patches are found at once
+_CHUNK = 256  # images whose key patches are found at once: what a processor's cache holds
 
 
 def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
@@ -166,7 +169,14 @@ def _patches(
         mass, area = (table.column(name).to_numpy() for name in ("mass", "area"))
         return values[..., :4], values[..., 4], mass, area
     table = index.table(["width", "height", "attention"])
-    found = [_find(index, table.slice(start, _CHUNK), options) for start in range(0, len(table), _CHUNK)]
+    chunks = [table.slice(start, _CHUNK) for start in range(0, len(table), _CHUNK)]
+    found = []
+    with progress("key patches", len(table), "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for rows, part in zip(
+            chunks, pool.map(lambda rows: _find(index, rows, options), chunks), strict=True
+        ):
+            found.append(part)
+            advance(len(rows), "")
     boxes, box_mass, area = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return boxes, box_mass, np.minimum(box_mass.sum(1), 1.0), area
 

@@ -129,10 +129,10 @@ def cumulative(attention: np.ndarray) -> np.ndarray:
 
 
 def axis_cover(start: np.ndarray, end: np.ndarray, tokens: int) -> np.ndarray:
-    """Share (n, tokens) of every token along an axis that lies in spans (n,), given in shares of the axis."""
+    """Share (..., tokens) of every token along an axis inside spans (...), given in shares of the axis."""
     edges = np.arange(tokens)
-    inside = np.minimum(end[:, None] * tokens, edges + 1) - np.maximum(start[:, None] * tokens, edges)
-    return np.clip(inside, 0, 1)
+    first, last = start[..., None] * tokens - edges, end[..., None] * tokens - edges
+    return np.clip(np.minimum(last, 1) - np.maximum(first, 0), 0, 1)
 
 
 def token_cover(boxes: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:

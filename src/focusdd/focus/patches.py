@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from focusdd.focus.geometry import cumulative, token_cover
+from focusdd.focus.geometry import axis_cover, token_cover
 from focusdd.settings import PatchSettings
 
 _BISECTIONS = 7  # of the window's side: to 1/128 of the range between the smallest and the whole image
@@ -59,8 +59,7 @@ def key_patches(
     attention = np.asarray(attention, dtype=np.float64)
     sizes = np.asarray(sizes, dtype=np.float64)
     least, most = _side_range(sizes, options)
-    total = cumulative(attention)
-    side = most if options.window == "tile" else _smallest_side(total, sizes, least, most, options.share)
+    side = most if options.window == "tile" else _smallest_side(attention, sizes, least, most, options.share)
     extent = side[:, None] / sizes
     boxes = np.empty((len(attention), options.patches, 4))
     mass = np.empty((len(attention), options.patches))
@@ -68,7 +67,7 @@ def key_patches(
     for number in range(options.patches):
         found = _best_window(left, extent, boxes[:, :number], options.max_iou)
         boxes[:, number] = found
-        mass[:, number] = _mass(total, found[:, :1], found[:, 1:2], extent)[:, 0, 0]
+        mass[:, number] = _mass(attention, found[:, :1], found[:, 1:2], extent)[:, 0, 0]
         if number:
             none = np.isnan(found[:, 0])
             boxes[none, number], mass[none, number] = boxes[none, 0], 0.0
@@ -86,12 +85,12 @@ def _side_range(sizes: np.ndarray, options: PatchOptions) -> tuple[np.ndarray, n
 
 
 def _smallest_side(
-    total: np.ndarray, sizes: np.ndarray, least: np.ndarray, most: np.ndarray, share: float
+    attention: np.ndarray, sizes: np.ndarray, least: np.ndarray, most: np.ndarray, share: float
 ) -> np.ndarray:
     """Smallest side (B,) whose best window holds `share` of the attention; the largest when none does."""
 
     def enough(side: np.ndarray) -> np.ndarray:
-        return _most(total, side[:, None] / sizes) >= share
+        return _most(attention, side[:, None] / sizes) >= share
 
     low, high = least, most
     fits = enough(least)
@@ -102,16 +101,15 @@ def _smallest_side(
     return np.where(fits, least, high)
 
 
-def _most(total: np.ndarray, extent: np.ndarray) -> np.ndarray:
+def _most(attention: np.ndarray, extent: np.ndarray) -> np.ndarray:
     """The most attention (B,) in any window of a size.
 
     Args:
-        total: cumulative attention (B, h + 1, w + 1).
+        attention: (B, h, w).
         extent: (B, 2) width and height of the window in shares of the image.
     """
-    x0 = _starts(total.shape[2] - 1, extent[:, 0])
-    y0 = _starts(total.shape[1] - 1, extent[:, 1])
-    return _mass(total, x0, y0, extent).max((1, 2))
+    h, w = attention.shape[1:]
+    return _mass(attention, _starts(w, extent[:, 0]), _starts(h, extent[:, 1]), extent).max((1, 2))
 
 
 def _best_window(attention: np.ndarray, extent: np.ndarray, taken: np.ndarray, max_iou: float) -> np.ndarray:
@@ -194,28 +192,11 @@ def _starts(count: int, extent: np.ndarray) -> np.ndarray:
     return np.clip(starts, 0.0, np.maximum(1 - extent, 0.0)[:, None])
 
 
-def _mass(total: np.ndarray, x0: np.ndarray, y0: np.ndarray, extent: np.ndarray) -> np.ndarray:
+def _mass(attention: np.ndarray, x0: np.ndarray, y0: np.ndarray, extent: np.ndarray) -> np.ndarray:
     """Attention (B, R, C) inside windows with left edges at x0 (B, C) and top edges at y0 (B, R)."""
-    h, w = total.shape[1] - 1, total.shape[2] - 1
-    x1, y1 = x0 + extent[:, 0, None], y0 + extent[:, 1, None]
-    right = _integral(total, y1 * h, x1 * w) - _integral(total, y0 * h, x1 * w)
-    return right - (_integral(total, y1 * h, x0 * w) - _integral(total, y0 * h, x0 * w))
-
-
-def _integral(total: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Attention above and left of every (y, x): total (B, h+1, w+1), y (B, R), x (B, C) -> (B, R, C)."""
-    rows = _interpolate(total, y)
-    return np.swapaxes(_interpolate(np.swapaxes(rows, 1, 2), x), 1, 2)
-
-
-def _interpolate(values: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Linear interpolation along axis 1 of values (B, n, m) at positions (B, k) -> (B, k, m)."""
-    at = np.clip(np.nan_to_num(at), 0, values.shape[1] - 1)
-    below = np.minimum(at.astype(np.int64), values.shape[1] - 2)
-    share = (at - below)[..., None]
-    low = np.take_along_axis(values, below[..., None], axis=1)
-    high = np.take_along_axis(values, below[..., None] + 1, axis=1)
-    return low * (1 - share) + high * share
+    h, w = attention.shape[1:]
+    down = axis_cover(y0, y0 + extent[:, 1, None], h)
+    return down @ attention @ np.swapaxes(axis_cover(x0, x0 + extent[:, 0, None], w), 1, 2)
 
 
 def attention_area(attention: np.ndarray, share: float) -> np.ndarray:
