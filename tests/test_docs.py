@@ -29,7 +29,19 @@ def test_every_result_says_where_it_comes_from(path):
 
 @pytest.mark.parametrize(
     "command",
-    ["extract", "distill", "label", "publish", "fit", "train", "compare", "report", "status", "demo", "detect"],
+    [
+        "extract",
+        "distill",
+        "label",
+        "publish",
+        "fit",
+        "train",
+        "compare",
+        "report",
+        "status",
+        "demo",
+        "detect",
+    ],
 )
 def test_every_command_is_in_the_readme(command):
     assert command in (ROOT / "README.md").read_text()
