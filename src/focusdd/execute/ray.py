@@ -18,7 +18,7 @@ from focusdd.errors import FocusError
 from focusdd.execute import Work, Worker
 from focusdd.settings import EngineSettings
 
-_TRIES = 3  # more times that a shard is sent to a worker that died over it
+_RESTARTS = 5  # of a worker; a shard that kills whoever takes it ends the run after that
 _OBJECT_STORE = 80 * 2**20  # bytes; Ray's least, for nothing is kept in it
 _WAIT = 60.0  # seconds without a worker until it is said what all are waiting for
 
@@ -77,8 +77,8 @@ def run_on_ray(
         actor = ray.remote(_Actor).options(
             num_cpus=resources["CPU"],
             num_gpus=resources.get("GPU", 0),
-            max_restarts=-1,
-            max_task_retries=_TRIES,
+            max_restarts=_RESTARTS,
+            max_task_retries=-1,  # as long as there are restarts: failing to reach a lost node counts as a try
         )
         gpu = "GPU" in resources
         actors = [actor.remote(worker, str(Path.cwd()), gpu) for _ in range(count)]
@@ -103,11 +103,7 @@ def _hand_out(ray: Any, actors: list[Any], shards: Sequence[int], advance: Advan
         try:
             done = ray.get(ready[0])
         except ray.exceptions.RayActorError as error:
-            what = f"shard {mine[0]}" if mine else "getting ready"
-            raise FocusError(
-                f"{what} ended its worker {_TRIES + 1} times, often for want of memory (see Ray's logs): "
-                "run the same command again to go on"
-            ) from error
+            raise FocusError(_why_dead(str(error), mine)) from error
         if done.problem:
             raise FocusError(done.problem)
         if mine:
@@ -118,6 +114,18 @@ def _hand_out(ray: Any, actors: list[Any], shards: Sequence[int], advance: Advan
             running[actor.run.remote(mine)] = (actor, mine)
         else:
             ray.kill(actor)  # makes room for one that lost its node and waits to be restarted
+
+
+def _why_dead(said: str, mine: tuple[int, ...]) -> str:
+    """The sentence about a worker that Ray has given up."""
+    missing = next((line for line in said.splitlines() if line.startswith("ModuleNotFoundError")), None)
+    if missing:
+        return f"a worker cannot begin ({missing}): install focusdd with the same extras on all nodes"
+    what = f"over shard {mine[0]}" if mine else "as it began"
+    return (
+        f"a worker ended {_RESTARTS + 1} times, at last {what}, often for want of memory (see Ray's logs): "
+        "run the same command again to go on"
+    )
 
 
 def _plan(
