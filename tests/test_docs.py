@@ -41,6 +41,7 @@ def test_every_command_is_in_the_readme(command):
 @pytest.mark.parametrize(
     "name",
     [
+        "EngineSettings",
         "ExtractSettings",
         "DistillSettings",
         "LabelSettings",
@@ -65,6 +66,7 @@ def test_texts_name_settings_that_exist():
 
     known = {"--to", "--help", "--out", "--index", "--val", "--overwrite", "--quick"}
     for group in (
+        settings.EngineSettings,
         settings.ExtractSettings,
         settings.DistillSettings,
         settings.FitSettings,
@@ -76,6 +78,11 @@ def test_texts_name_settings_that_exist():
     ):
         known |= {f"--{field.replace('_', '-')}" for field in group.model_fields}
     assert cli.app is not None
-    for path in [ROOT / "README.md", ROOT / "docs" / "how-it-works.md", ROOT / "docs" / "detection.md"]:
+    for path in [
+        ROOT / "README.md",
+        ROOT / "docs" / "how-it-works.md",
+        ROOT / "docs" / "detection.md",
+        ROOT / "docs" / "cluster.md",
+    ]:
         flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*(?![\w>-])", path.read_text()))
         assert flags - known == set(), path.name

@@ -18,7 +18,7 @@ LAYERS = [
     {"detect", "labels", "pipeline", "publishing", "training"},
     {"compose", "selection", "baselines", "coresets", "dataset"},
     {"focus"},
-    {"checks"},
+    {"checks", "execute"},
     {"convnet", "index", "models", "plan"},
     {"sources"},
     {"run", "console"},

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from focusdd.run import status as status
     from focusdd.settings import CompareSettings as CompareSettings
     from focusdd.settings import DistillSettings as DistillSettings
+    from focusdd.settings import EngineSettings as EngineSettings
     from focusdd.settings import ExtractSettings as ExtractSettings
     from focusdd.settings import FitSettings as FitSettings
     from focusdd.settings import LabelSettings as LabelSettings
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _PUBLIC = {
     "CompareSettings": "focusdd.settings",
     "DistillSettings": "focusdd.settings",
+    "EngineSettings": "focusdd.settings",
     "ExtractSettings": "focusdd.settings",
     "FitSettings": "focusdd.settings",
     "FocusError": "focusdd.errors",

@@ -23,6 +23,7 @@ from focusdd.settings import (
     DetectDistillSettings,
     DetectTrainSettings,
     DistillSettings,
+    EngineSettings,
     ExtractSettings,
     FitSettings,
     LabelSettings,
@@ -56,6 +57,7 @@ def extract(
     *,
     out: Path,
     settings: Annotated[ExtractSettings | None, Flat] = None,
+    engine: Annotated[EngineSettings | None, Flat] = None,
     overwrite: bool = False,
 ) -> None:
     """Read attention, confidence and key patches of every image: the only pass over the big data.
@@ -71,7 +73,7 @@ def extract(
     """
     from focusdd import extract, open_source
 
-    index = extract(open_source(source), out, settings, overwrite=overwrite)
+    index = extract(open_source(source), out, settings, overwrite=overwrite, engine=engine)
     images = index.info["counts"]["images"]
     say(f"wrote {out}: {images} images. Next: focusdd distill {quote(source)} --index {out} --out ...")
 
@@ -85,6 +87,7 @@ def distill(
     index: Path | None = None,
     settings: Annotated[DistillSettings | None, Flat] = None,
     views: Annotated[ViewSettings | None, Flat] = None,
+    engine: Annotated[EngineSettings | None, Flat] = None,
     overwrite: bool = False,
 ) -> None:
     """Choose images and compose their key patches and views into a tiny dataset.
@@ -102,7 +105,9 @@ def distill(
     """
     from focusdd import distill, open_source
 
-    made = distill(open_source(source), out, settings, index=index, views=views, overwrite=overwrite)
+    made = distill(
+        open_source(source), out, settings, index=index, views=views, overwrite=overwrite, engine=engine
+    )
     images = made.info["ipc"] * len(made.classes)
     following = f"focusdd train {out} --val {quote(source)} --teacher ... --out ..."
     say(f"wrote {out}: {images} images. Next: {following}")
@@ -144,6 +149,7 @@ def label(
     /,
     *,
     settings: Annotated[LabelSettings, Flat],
+    engine: Annotated[EngineSettings | None, Flat] = None,
     overwrite: bool = False,
 ) -> None:
     """Write a teacher's soft labels beside the distilled images: training then needs no teacher.
@@ -159,7 +165,7 @@ def label(
     """
     from focusdd import label
 
-    for store in label(distilled, settings, overwrite=overwrite):
+    for store in label(distilled, settings, overwrite=overwrite, engine=engine):
         each = store.bytes / store.info["images"]
         say(f"wrote {store.folder}: {each:,.0f} bytes per image")
     say(f"Next: focusdd train {distilled} --labels stored --size {settings.size} --val ... --out ...")

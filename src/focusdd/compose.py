@@ -7,6 +7,8 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -14,22 +16,37 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from focusdd.console import progress
+from focusdd.console import Advance, progress
 from focusdd.errors import FocusError
+from focusdd.execute import Work, run_shards
+from focusdd.execute.elsewhere import SourceName, require_shared, require_there
 from focusdd.focus.geometry import cell_edges
 from focusdd.images import Box, UnreadableImage, decode, encode, resize
 from focusdd.plan import Plan, Tile
 from focusdd.run import write_whole
-from focusdd.settings import ComposeSettings
+from focusdd.settings import ComposeSettings, EngineSettings
+from focusdd.sources import open_source
 from focusdd.sources.base import Source
 
+SHARD = 64  # distilled images
 _Job = TypeVar("_Job")
 
 
-def compose(source: Source, plan: Plan, out: Path, settings: ComposeSettings) -> int:
+def compose(
+    source: Source,
+    plan: Plan,
+    out: Path,
+    settings: ComposeSettings,
+    key: str = "",
+    engine: EngineSettings | None = None,
+) -> int:
     """Writes `train/<class>/<class>_<n>.jpg|png`, `train/metadata.jsonl` and `plan.parquet`.
 
     Images that are there already are kept: files are written whole, so they are complete.
+
+    Args:
+        key: of the stage that fills `out`.
+        engine: where the images are made; default: here.
 
     Returns:
         The number of distilled images.
@@ -43,15 +60,60 @@ def compose(source: Source, plan: Plan, out: Path, settings: ComposeSettings) ->
     write_plan(out, plan.table())
     lines = [_metadata(f"{image}.{settings.format}", tiles) for image, tiles in images]
     write_whole(out / "train" / "metadata.jsonl", "\n".join(lines) + "\n")
+    paths = [_path(out, image, settings) for image, _ in images]
+    shards = range(math.ceil(len(images) / SHARD))
+    pending = [n for n in shards if not all(path.exists() for path in paths[n * SHARD : (n + 1) * SHARD])]
+    total = sum(len(paths[n * SHARD : (n + 1) * SHARD]) for n in pending)
+    with progress("compose", total, "images") as advance:
+        work = partial(_draw_all, source, plan, out, settings, SHARD)
+        name = SourceName.of(source, open_source)
+        kept = ComposeSettings(**settings.model_dump(include=set(ComposeSettings.model_fields)))
+        worker = _Worker(name, out.absolute(), key, kept, plan.grid, SHARD)
+        run_shards(pending, work, worker, advance, engine)
+    require_there(paths)
+    return len(images)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Composes in another process as `compose` does in its own, from the plan beside the images."""
+
+    source: SourceName
+    out: Path
+    key: str
+    settings: ComposeSettings
+    grid: int
+    shard: int
+
+    def __call__(self) -> Work:
+        require_shared(self.out, self.key)
+        plan = Plan(self.grid, Plan.from_table(pq.read_table(self.out / "plan.parquet")).tiles)
+        return partial(_draw_all, self.source.reopen(), plan, self.out, self.settings, self.shard)
+
+
+def _draw_all(
+    source: Source,
+    plan: Plan,
+    out: Path,
+    settings: ComposeSettings,
+    shard: int,
+    numbers: Sequence[int],
+    advance: Advance,
+) -> None:
+    """Writes the distilled images of some shards."""
 
     def make(job: tuple[str, list[Tile]]) -> None:
-        path = out / "train" / f"{job[0]}.{settings.format}"
+        path = _path(out, job[0], settings)
         if not path.exists():
             picture = draw(source, job[1], plan.grid, settings.size)
             write_whole(path, encode(picture, settings.format, settings.quality))
 
-    in_parallel(make, images)
-    return len(images)
+    images = list(plan.images())
+    in_parallel(make, [job for n in numbers for job in images[n * shard : (n + 1) * shard]], advance)
+
+
+def _path(out: Path, image: str, settings: ComposeSettings) -> Path:
+    return out / "train" / f"{image}.{settings.format}"
 
 
 def write_plan(out: Path, table: pa.Table) -> None:
@@ -61,9 +123,9 @@ def write_plan(out: Path, table: pa.Table) -> None:
     write_whole(out / "plan.parquet", sink.getvalue().to_pybytes())
 
 
-def in_parallel(make: Callable[[_Job], None], jobs: Sequence[_Job]) -> None:
+def in_parallel(make: Callable[[_Job], None], jobs: Sequence[_Job], advance: Advance) -> None:
     """Composes images side by side; the first that fails stops the rest."""
-    with progress("compose", len(jobs), "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             for _ in pool.map(make, jobs):
                 advance(1, "")

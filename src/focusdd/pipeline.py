@@ -14,7 +14,7 @@ from focusdd.index import Index, open_index
 from focusdd.plan import Plan
 from focusdd.run import Clock, open_stage, write_json, write_whole
 from focusdd.selection import select
-from focusdd.settings import DistillSettings, ExtractSettings, PatchSettings, ViewSettings
+from focusdd.settings import DistillSettings, EngineSettings, ExtractSettings, PatchSettings, ViewSettings
 from focusdd.sources.base import Source
 
 VERSION = 2
@@ -35,6 +35,7 @@ def distill(
     index: Index | Path | str | None = None,
     views: ViewSettings | None = None,
     overwrite: bool = False,
+    engine: EngineSettings | None = None,
 ) -> Distilled:
     """Makes a distilled dataset.
 
@@ -42,6 +43,7 @@ def distill(
         index: what `extract` made of this source; made in a folder `out`-index when it is not given and the
             method needs one.
         views: how to extract when there is no index yet.
+        engine: where images are read, for the index and for the result; default: here.
 
     Raises:
         FocusError: the index is of another source, or `out` holds something else.
@@ -52,7 +54,7 @@ def distill(
     inputs = {"source": source.fingerprint}
     teacher = None
     if settings.method in WITH_INDEX:
-        index = _index(source, out, settings, index, views, overwrite)
+        index = _index(source, out, settings, index, views, overwrite, engine)
         inputs["index"] = index.key
     else:
         index = None
@@ -70,7 +72,7 @@ def distill(
             few = ", ".join(plan.short[:5])
             warn(f"{len(plan.short)} classes have fewer images than tiles, theirs are used again: {few}")
         with clock.measure("compose"):
-            images = compose(source, plan, out, settings)
+            images = compose(source, plan, out, settings, stage.key, engine)
         description = _description(source, settings, plan, index, teacher, stage.key, out)
         write_json(out / "distilled.json", description)
         write_whole(out / CARD, card(description))
@@ -115,12 +117,14 @@ def _index(
     index: Index | Path | str | None,
     views: ViewSettings,
     overwrite: bool,
+    engine: EngineSettings | None,
 ) -> Index:
     if index is None:
         from focusdd.focus.extract import extract
 
         wanted = extract_settings(settings, views)
-        index = extract(source, out.with_name(out.name + "-index"), wanted, overwrite=overwrite)
+        folder = out.with_name(out.name + "-index")
+        index = extract(source, folder, wanted, overwrite=overwrite, engine=engine)
     elif not isinstance(index, Index):
         index = open_index(index)
     if index.info["source"]["fingerprint"] != source.fingerprint:

@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -44,7 +45,8 @@ def hash_of(value: Any) -> str:
 def write_whole(path: Path, data: bytes | str) -> None:
     """Writes a file so that it is either there in full or not at all."""
     data = data.encode() if isinstance(data, str) else data
-    temporary = path.with_name(f".{path.name}.tmp")
+    # a name of its own: two processes may write the same file, each whole
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(data)
@@ -128,7 +130,8 @@ def open_stage(
         raise FocusError(f"the folder {out} cannot be made ({error.strerror})") from error
     with _locked(out):
         known = out / "stage.json"
-        (out / ".stage.json.tmp").unlink(missing_ok=True)  # of a run that was killed before it began
+        for leftover in out.glob(".stage.json*.tmp"):  # of a run that was killed before it began
+            leftover.unlink(missing_ok=True)
         if before := _stage_in(out):
             if before["key"] != key:
                 if not overwrite:
@@ -142,7 +145,7 @@ def open_stage(
                 "use another --out"
             )
         for leftover in out.rglob(".*.tmp"):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
         if not known.exists():
             write_json(known, description)
         yield Stage(out, name, key, (out / "done.json").exists())

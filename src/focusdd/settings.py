@@ -24,6 +24,17 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
+class EngineSettings(Settings):
+    """Where the work is done. The results are the same bytes, so this is part of no key."""
+
+    engine: Literal["local", "ray"] = "local"
+    """local: this process; ray: workers of a Ray cluster, or one for each GPU of this machine."""
+    address: str | None = None
+    """Ray cluster, as "auto" or host:port; default: $RAY_ADDRESS, else a Ray of this machine alone."""
+    workers: Count | None = None
+    """Workers of engine ray; default: one for each GPU, or for each node where there are no GPUs."""
+
+
 class ViewSettings(Settings):
     """How a ViT reads attention and confidence."""
 

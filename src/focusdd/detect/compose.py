@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from focusdd.compose import cut, in_parallel, write_plan
+from focusdd.console import progress
 from focusdd.detect.scenes import Placed, Scenes, Tile, mask_boxes
 from focusdd.images import encode
 from focusdd.run import write_json, write_whole
@@ -48,7 +49,8 @@ def compose_scenes(
             picture = draw(source, tiles, settings.size)
             write_whole(path, encode(picture, settings.format, settings.quality))
 
-    in_parallel(make, images)
+    with progress("compose", len(images), "images") as advance:
+        in_parallel(make, images, advance)
     return len(images)
 
 

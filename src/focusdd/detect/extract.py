@@ -6,6 +6,8 @@ all there is, and any backbone will do.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +18,18 @@ import torch
 
 from focusdd.console import say, warn
 from focusdd.errors import FocusError
+from focusdd.execute import Work
+from focusdd.execute.elsewhere import SourceName, load_same, require_shared
 from focusdd.focus.attention import ViT, as_vit
 from focusdd.focus.geometry import View, token_cover
-from focusdd.focus.passes import Seen, attention_of, fill_parts
+from focusdd.focus.passes import Pass, Seen, attention_of, fill_parts
 from focusdd.focus.probe import fit_probes, folds_of, judge
 from focusdd.index import Index, from_bytes, open_index, read_skipped, write_part
 from focusdd.models import Model, load_model, pick_device
 from focusdd.run import Clock, Stage, open_stage, write_json
-from focusdd.settings import ViewSettings
+from focusdd.settings import EngineSettings, ViewSettings
 from focusdd.sources.base import DetectionSource, Objects
+from focusdd.sources.detection import open_detection_source
 
 VERSION = 1
 _MOST_FITTED = 20_000  # objects that the probe is fitted on; so its memory does not grow with the source
@@ -54,11 +59,19 @@ SCHEMA = pa.schema(
 
 
 def extract_objects(
-    source: DetectionSource, out: Path | str, settings: ViewSettings | None = None, *, overwrite: bool = False
+    source: DetectionSource,
+    out: Path | str,
+    settings: ViewSettings | None = None,
+    *,
+    overwrite: bool = False,
+    engine: EngineSettings | None = None,
 ) -> Index:
     """Runs the extractor over every image of a source with boxes and writes the index.
 
     Interrupted work resumes; an index that is already complete is returned as it is.
+
+    Args:
+        engine: where the images are read; default: here.
 
     Raises:
         FocusError: the extractor's attention cannot be read, the source holds no object, or `out` holds
@@ -76,20 +89,38 @@ def extract_objects(
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return open_index(out)
+        name = SourceName.of(source, open_detection_source)
+        worker = partial(_Worker, name, out.absolute(), stage.key, settings, model.weights)
         with clock.measure("extract"):
-            images = fill_parts(
-                stage,
-                source,
-                model.input_size,
-                settings,
-                SCHEMA,
-                lambda seen: _rows(seen, model, vit, settings),
-                source.objects,
-            )
+            images = fill_parts(stage, _pass(source, model, vit, settings), worker, engine)
         with clock.measure("finish"):
             _finish(stage, source, model, vit, settings)
         clock.write(out, images=images, device=str(model.device))
     return open_index(out)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Reads images in another process as `extract_objects` does in its own."""
+
+    source: SourceName
+    out: Path
+    key: str
+    settings: ViewSettings
+    weights: str
+    shard: int
+
+    def __call__(self) -> Work:
+        require_shared(self.out, self.key)
+        settings = self.settings
+        model = load_same(settings.extractor, self.weights, settings.device, settings.input_size)
+        one = _pass(self.source.reopen(), model, as_vit(model.net, model.name), settings)
+        return one.work(self.out, self.shard)
+
+
+def _pass(source: DetectionSource, model: Model, vit: ViT, settings: ViewSettings) -> Pass:
+    rows = partial(_rows, model=model, vit=vit, settings=settings)
+    return Pass(source, model.input_size, settings, SCHEMA, rows, source.objects)
 
 
 @torch.inference_mode()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +14,17 @@ import torch
 from focusdd.checks import refuse_near_chance, sample_accuracy
 from focusdd.console import say, warn
 from focusdd.errors import FocusError
+from focusdd.execute import Work
+from focusdd.execute.elsewhere import SourceName, load_same, require_shared
 from focusdd.focus.attention import ViT, as_vit
-from focusdd.focus.passes import Seen, attention_of, fill_parts
+from focusdd.focus.passes import Pass, Seen, attention_of, fill_parts
 from focusdd.focus.patches import attention_area, key_patches, patch_options
 from focusdd.focus.probe import cross_fitted_probabilities
 from focusdd.index import Index, from_bytes, open_index, read_skipped, schema, write_part
 from focusdd.models import Model, autocast, load_model, map_classes, pick_device
 from focusdd.run import Clock, Stage, open_stage, write_json
-from focusdd.settings import ExtractSettings
+from focusdd.settings import EngineSettings, ExtractSettings
+from focusdd.sources import open_source
 from focusdd.sources.base import Source
 
 VERSION = 2
@@ -27,11 +32,19 @@ _NOT_IN_KEY = {"device", "extractor"}  # the weights' hash stands for the extrac
 
 
 def extract(
-    source: Source, out: Path | str, settings: ExtractSettings | None = None, *, overwrite: bool = False
+    source: Source,
+    out: Path | str,
+    settings: ExtractSettings | None = None,
+    *,
+    overwrite: bool = False,
+    engine: EngineSettings | None = None,
 ) -> Index:
     """Runs the extractor over every image of a source and writes the index.
 
     Interrupted work resumes; an index that is already complete is returned as it is.
+
+    Args:
+        engine: where the images are read; default: here.
 
     Raises:
         FocusError: the extractor's attention cannot be read, its accuracy on the source is near chance, no
@@ -54,20 +67,42 @@ def extract(
             with clock.measure("check"):
                 accuracy = sample_accuracy(model, outputs, source, "extractor")
             say(f"extractor {model.name}: {accuracy:.1%} top-1 on a sample of {source.name}")
-        fields = schema(int(model.net.num_features))  # type: ignore[arg-type]
+        name = SourceName.of(source, open_source)
+        worker = partial(_Worker, name, stage.out.absolute(), stage.key, settings, model.weights)
         with clock.measure("extract"):
-            images = fill_parts(
-                stage,
-                source,
-                model.input_size,
-                settings,
-                fields,
-                lambda seen: _rows(seen, model, vit, outputs, settings),
-            )
+            images = fill_parts(stage, _pass(source, model, vit, outputs, settings), worker, engine)
         with clock.measure("finish"):
             _finish(stage, source, model, vit, outputs, settings)
         clock.write(stage.out, images=images, device=str(model.device))
     return open_index(out)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Reads images in another process as `extract` does in its own."""
+
+    source: SourceName
+    out: Path
+    key: str
+    settings: ExtractSettings
+    weights: str
+    shard: int
+
+    def __call__(self) -> Work:
+        require_shared(self.out, self.key)
+        settings = self.settings
+        model = load_same(settings.extractor, self.weights, settings.device, settings.input_size)
+        source = self.source.reopen()
+        outputs, vit = _head_outputs(model, source, settings), as_vit(model.net, model.name)
+        return _pass(source, model, vit, outputs, settings).work(self.out, self.shard)
+
+
+def _pass(
+    source: Source, model: Model, vit: ViT, outputs: np.ndarray | None, settings: ExtractSettings
+) -> Pass:
+    fields = schema(int(model.net.num_features))  # type: ignore[arg-type]
+    rows = partial(_rows, model=model, vit=vit, outputs=outputs, settings=settings)
+    return Pass(source, model.input_size, settings, fields, rows)
 
 
 def _head_outputs(model: Model, source: Source, settings: ExtractSettings) -> np.ndarray | None:

@@ -6,8 +6,9 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,15 +17,17 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from focusdd.console import progress, say
+from focusdd.console import Advance, progress, say
 from focusdd.errors import FocusError
+from focusdd.execute import Work, Worker, run_shards
+from focusdd.execute.elsewhere import require_there
 from focusdd.focus.attention import AttentionOptions, ViT, class_attention
 from focusdd.focus.geometry import View, without_padding
 from focusdd.images import UnreadableImage, decode, letterbox, square
 from focusdd.index import to_bytes, write_part
 from focusdd.models import Model, autocast
 from focusdd.run import Stage
-from focusdd.settings import ViewSettings
+from focusdd.settings import EngineSettings, ViewSettings
 from focusdd.sources.base import Record, Source
 
 SHARD = 512  # images; fixed, so that parts do not depend on how they are run
@@ -44,36 +47,61 @@ class Seen(NamedTuple):
     """What the annotations of the source say of it, where it has any."""
 
 
+class Pass(NamedTuple):
+    """How the images of a source become rows."""
+
+    source: Source
+    side: int
+    """Of the view in pixels."""
+    settings: ViewSettings
+    fields: pa.Schema
+    rows: Callable[[list[Seen]], dict[str, Any]]
+    """The columns of one batch, all of it readable."""
+    notes: Callable[[str, int, int], Any] | None = None
+    """(key, width, height) -> what else belongs to an image; it may raise UnreadableImage."""
+
+    def work(self, out: Path, shard: int) -> Work:
+        """Writes parts of so many images in a stage's folder."""
+        return partial(_make_parts, self, out, shard)
+
+
 def fill_parts(
-    stage: Stage,
-    source: Source,
-    side: int,
-    settings: ViewSettings,
-    fields: pa.Schema,
-    rows: Callable[[list[Seen]], dict[str, Any]],
-    notes: Callable[[str, int, int], Any] | None = None,
+    stage: Stage, one: Pass, worker: Callable[[int], Worker], engine: EngineSettings | None = None
 ) -> int:
-    """Writes the parts that are not there yet, decoding beside the model.
+    """Writes the parts that are not there yet.
 
     Args:
-        side: of the view in pixels.
-        rows: the columns of one batch, all of it readable.
-        notes: (key, width, height) -> what else belongs to an image; it may raise UnreadableImage.
+        worker: what makes the work elsewhere, by the images per shard.
 
     Returns:
         How many images were processed.
     """
     (stage.out / "parts").mkdir(exist_ok=True)
-    shards = math.ceil(len(source.records) / SHARD)
-    pending = [shard for shard in range(shards) if not _part(stage, shard).exists()]
+    records = one.source.records
+    shards = math.ceil(len(records) / SHARD)
+    pending = [shard for shard in range(shards) if not _part(stage.out, shard).exists()]
     if len(pending) < shards:
         say(f"resuming: {shards - len(pending)} of {shards} parts are there")
-    todo = [(shard, source.records[shard * SHARD : (shard + 1) * SHARD]) for shard in pending]
-    total = sum(len(records) for _, records in todo)
-    with progress("extract", total, "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+    total = sum(len(records[shard * SHARD : (shard + 1) * SHARD]) for shard in pending)
+    with progress("extract", total, "images") as advance:
+        work = one.work(stage.out, SHARD)
+        run_shards(pending, work, worker(SHARD), advance, engine, one.settings.device)
+    require_there(_part(stage.out, shard) for shard in pending)
+    return total
+
+
+def _make_parts(one: Pass, out: Path, shard: int, numbers: Sequence[int], advance: Advance) -> None:
+    """Decodes beside the model, from one part on into the next."""
+    source, settings = one.source, one.settings
+    todo = [
+        (part, source.records[number * shard : (number + 1) * shard])
+        for number in numbers
+        if not (part := _part(out, number)).exists()
+    ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         wanted = [record for _, records in todo for record in records]
-        views = _views(source, wanted, side, settings.fit, notes, pool)
-        for shard, records in todo:
+        views = _views(source, wanted, one.side, settings.fit, one.notes, pool)
+        for part, records in todo:
             waited = computed = 0.0
             columns: list[dict[str, Any]] = []
             skipped: list[tuple[str, str]] = []
@@ -85,12 +113,13 @@ def fill_parts(
                 skipped += [(seen.record.key, seen.problem) for seen in batch if seen.pixels is None]
                 good = [seen for seen in batch if seen.pixels is not None]
                 if good:
-                    columns.append(rows(good))
+                    columns.append(one.rows(good))
                 waited += middle - begin
                 computed += time.perf_counter() - middle
                 advance(count, f"({'decoding' if waited > computed else 'the model'} is the bottleneck)")
-            write_part(_part(stage, shard), _table(columns, fields), skipped)
-    return total
+            # one that was made meanwhile may have been filled in already
+            if not part.exists():
+                write_part(part, _table(columns, one.fields), skipped)
 
 
 def attention_of(
@@ -116,8 +145,8 @@ def attention_of(
     return to_bytes(grids), tokens
 
 
-def _part(stage: Stage, shard: int) -> Path:
-    return stage.out / "parts" / f"part-{shard:05d}.parquet"
+def _part(out: Path, shard: int) -> Path:
+    return out / "parts" / f"part-{shard:05d}.parquet"
 
 
 def _table(columns: list[dict[str, Any]], fields: pa.Schema) -> pa.Table:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +14,10 @@ import numpy as np
 import torch
 
 from focusdd.checks import SAMPLE, matched_outputs, refuse_near_chance, stratified
-from focusdd.console import progress, say
+from focusdd.console import Advance, progress, say
 from focusdd.dataset import CARD, Distilled, card, open_distilled
+from focusdd.execute import Work, Worker, run_shards
+from focusdd.execute.elsewhere import load_same, require_shared, require_there
 from focusdd.labels.packed import pack
 from focusdd.labels.store import (
     Kind,
@@ -28,7 +32,7 @@ from focusdd.labels.tiles import tile_boxes
 from focusdd.labels.views import Views, draw_views, show
 from focusdd.models import Model, load_model, pick_device
 from focusdd.run import Clock, open_stage, read_json, write_json, write_whole
-from focusdd.settings import AugmentSettings, LabelSettings
+from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
 from focusdd.sources.base import Record
 from focusdd.training.augment import resized_crops
 from focusdd.training.pixels import load_files
@@ -50,9 +54,16 @@ class Teacher(NamedTuple):
 
 
 def label(
-    distilled: Distilled | Path | str, settings: LabelSettings, *, overwrite: bool = False
+    distilled: Distilled | Path | str,
+    settings: LabelSettings,
+    *,
+    overwrite: bool = False,
+    engine: EngineSettings | None = None,
 ) -> tuple[Store, ...]:
     """Writes soft labels into a distilled dataset, in `labels/tiles`, `labels/views` or both.
+
+    Args:
+        engine: where the teacher is asked; default: here.
 
     Returns:
         What was written, opened.
@@ -64,8 +75,7 @@ def label(
     distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
     device = pick_device(settings.device)
     model = load_model(settings.teacher, device, settings.size)
-    outputs = torch.as_tensor(matched_outputs(model, distilled, "teacher"), device=device)
-    teacher = Teacher(model, outputs)
+    teacher = _teacher(model, distilled)
     files = distilled.files()
     pixels = load_files(files, distilled.info["size"])
     images = pixels.images.to(device)
@@ -74,10 +84,17 @@ def label(
     say(f"teacher {model.name}: {facts['accuracy']:.1%} top-1 on {facts['tiles']} tiles")
     kinds: tuple[Kind, ...] = ("tiles", "views") if settings.labels == "both" else (settings.labels,)
     for kind in kinds:
-        _label(kind, distilled, [path for path, _ in files], images, teacher, facts, settings, overwrite)
+        _label(
+            kind, distilled, [path for path, _ in files], images, teacher, facts, settings, overwrite, engine
+        )
     there = [read_json(folder_of(distilled, kind) / "labels.json") for kind in stored_kinds(distilled)]
     write_whole(distilled.folder / CARD, card(distilled.info, there))
     return tuple(open_store(distilled, kind) for kind in kinds)
+
+
+def _teacher(model: Model, distilled: Distilled) -> Teacher:
+    outputs = matched_outputs(model, distilled, "teacher")
+    return Teacher(model, torch.as_tensor(outputs, device=model.device))
 
 
 def _teacher_facts(
@@ -126,6 +143,7 @@ def _label(
     facts: dict[str, Any],
     settings: LabelSettings,
     overwrite: bool,
+    engine: EngineSettings | None,
 ) -> None:
     """One kind of labels: a stage of its own, so that the other can be added later."""
     classes, grid, side = len(distilled.classes), distilled.info["grid"], images.shape[-1]
@@ -147,27 +165,15 @@ def _label(
             say(f"{folder} is complete already: nothing to do")
             return
         drawn = draw_views(settings.views, len(images), side, grid, settings, settings.seed)
-        if kind == "tiles":
-            rows = np.array_split(np.arange(len(images)), -(-len(images) // _BATCH))
-
-            def part(number: int) -> np.ndarray:
-                return tile_logits(teacher, images[rows[number]], grid, settings.size)
-
-            parts = len(rows)
-        else:
-
-            def part(number: int) -> np.ndarray:
-                return view_logits(teacher, images, drawn[number], settings.size)[None]
-
-            parts = settings.views
+        if kind == "views":
             write_array(folder / "views.npy", drawn)
         write_array(folder / "images.npy", image_digests(files))
-
-        def make(number: int) -> np.ndarray:
-            return pack(part(number), settings.top, settings.bits, settings.temperature)
-
+        parts = settings.views if kind == "views" else -(-len(images) // _BATCH)
+        make = partial(_make, kind, images, teacher, settings, grid, drawn)
+        name, weights = str(distilled.folder.absolute()), teacher.model.weights
+        worker = _Worker(kind, name, folder.absolute(), stage.key, settings, weights)
         with clock.measure("label"):
-            write_parts(folder, parts, make, f"label {kind}")
+            write_parts(folder, parts, make, f"label {kind}", worker, engine, settings.device)
         shutil.rmtree(folder / "parts")
         names = ("images.npy", "labels.npy", *(["views.npy"] if kind == "views" else []))
         info = {
@@ -187,19 +193,77 @@ def _label(
         clock.write(folder, device=str(images.device), images=len(images))
 
 
-def write_parts(folder: Path, parts: int, make: Callable[[int], np.ndarray], what: str) -> None:
+def _make(
+    kind: Kind,
+    images: torch.Tensor,
+    teacher: Teacher,
+    settings: LabelSettings,
+    grid: int,
+    drawn: np.ndarray,
+    number: int,
+) -> np.ndarray:
+    """The labels of one part: of the tiles of some images, or of all images in one view."""
+    if kind == "views":
+        logits = view_logits(teacher, images, drawn[number], settings.size)[None]
+    else:
+        rows = np.array_split(np.arange(len(images)), -(-len(images) // _BATCH))
+        logits = tile_logits(teacher, images[rows[number]], grid, settings.size)
+    return pack(logits, settings.top, settings.bits, settings.temperature)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Asks the teacher in another process as `label` does in its own."""
+
+    kind: Kind
+    distilled: str
+    out: Path
+    key: str
+    settings: LabelSettings
+    weights: str
+
+    def __call__(self) -> Work:
+        require_shared(self.out, self.key)
+        settings, distilled = self.settings, open_distilled(self.distilled)
+        model = load_same(settings.teacher, self.weights, settings.device, settings.size)
+        images = load_files(distilled.files(), distilled.info["size"]).images.to(model.device)
+        grid, side, teacher = distilled.info["grid"], images.shape[-1], _teacher(model, distilled)
+        drawn = draw_views(settings.views, len(images), side, grid, settings, settings.seed)
+        return partial(_work, self.out, partial(_make, self.kind, images, teacher, settings, grid, drawn))
+
+
+def _work(folder: Path, make: Callable[[int], np.ndarray], numbers: Sequence[int], advance: Advance) -> None:
+    for number in numbers:
+        path = _part(folder, number)
+        if not path.exists():
+            write_array(path, make(number))
+        advance(1, "")
+
+
+def _part(folder: Path, number: int) -> Path:
+    return folder / "parts" / f"part-{number:05d}.npy"
+
+
+def write_parts(
+    folder: Path,
+    parts: int,
+    make: Callable[[int], np.ndarray],
+    what: str,
+    worker: Worker | None = None,
+    engine: EngineSettings | None = None,
+    device: str = "cpu",
+) -> None:
     """Writes labels.npy: what `make` gives for each part in turn, joined along the first axis.
 
     Each part is a file until all are there; those of an interrupted run are kept.
     """
     (folder / "parts").mkdir(exist_ok=True)
-    paths = [folder / "parts" / f"part-{number:05d}.npy" for number in range(parts)]
-    done = sum(path.exists() for path in paths)
-    with progress(what, parts, "parts", done) as advance:
-        for number, path in enumerate(paths):
-            if not path.exists():
-                write_array(path, make(number))
-                advance(1, "")
+    paths = [_part(folder, number) for number in range(parts)]
+    pending = [number for number, path in enumerate(paths) if not path.exists()]
+    with progress(what, parts, "parts", parts - len(pending)) as advance:
+        work = partial(_work, folder, make)
+        run_shards(pending, work, worker or (lambda: work), advance, engine, device)
+    require_there(paths)
     # part by part: all labels together may be larger than memory
     loaded = [np.load(path, mmap_mode="r") for path in paths]
     shape = (sum(len(part) for part in loaded), *loaded[0].shape[1:])

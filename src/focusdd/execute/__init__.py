@@ -1,0 +1,43 @@
+"""Where the numbered shards of a stage are worked on. A stage never learns it: parts are the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from focusdd.console import Advance
+from focusdd.settings import EngineSettings
+
+Work = Callable[[Sequence[int], Advance], None]
+"""work(shards, advance): writes the part of each of these shards whole, unless it is there already, and says
+how many items are done, with a note for the progress line."""
+
+Worker = Callable[[], Work]
+"""Makes the work in another process: it can be pickled, so it holds names and settings, never data."""
+
+
+def run_shards(
+    shards: Sequence[int],
+    work: Work,
+    worker: Worker,
+    advance: Advance,
+    engine: EngineSettings | None = None,
+    device: str = "cpu",
+) -> None:
+    """Works on every shard; the caller holds the stage's lock and leaves out the shards that are there.
+
+    Args:
+        work: what this process does.
+        worker: what makes the same work elsewhere, from the files that all nodes share.
+        device: "cpu" for work that needs no GPU; "auto" takes GPUs where the cluster has any.
+
+    Raises:
+        FocusError: what a worker raised, wherever it ran.
+    """
+    if not shards:
+        return
+    if engine is None or engine.engine == "local":
+        work(shards, advance)
+    else:
+        from focusdd.execute.ray import run_on_ray
+
+        run_on_ray(shards, worker, advance, engine, device)

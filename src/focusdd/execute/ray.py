@@ -1,0 +1,175 @@
+"""Shards on Ray actors: only shard numbers travel there, only counts and a sentence come back.
+
+Ray restarts an actor that dies, on another node if it has to, and sends it its shard again. A part that is
+there already is not made twice, so a shard may run any number of times, even at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from focusdd.console import Advance, say, warn
+from focusdd.errors import FocusError
+from focusdd.execute import Work, Worker
+from focusdd.settings import EngineSettings
+
+_RESTARTS = 5  # of a worker; a shard that kills whoever takes it ends the run after that
+_OBJECT_STORE = 80 * 2**20  # bytes; Ray's least, for nothing is kept in it
+_WAIT = 60.0  # seconds without a worker until it is said what all are waiting for
+
+
+class _Done(NamedTuple):
+    """What comes back from a worker."""
+
+    items: int = 0
+    note: str = ""
+    problem: str = ""
+    """The sentence of a FocusError."""
+
+
+class _Actor:
+    """One process that works on one shard after another; what it needs is opened once."""
+
+    def __init__(self, worker: Worker, folder: str, gpu: bool) -> None:
+        self._worker, self._folder, self._gpu = worker, folder, gpu
+        self._work: Work | None = None
+
+    def run(self, shards: Sequence[int]) -> _Done:
+        """Works on shards; on none, it only gets ready."""
+        items, last = 0, ""
+
+        def advance(count: int, note: str = "") -> None:
+            nonlocal items, last
+            items, last = items + count, note
+
+        try:
+            if self._work is None:
+                if not self._gpu:
+                    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # whatever GPU there is belongs to someone else
+                with contextlib.suppress(OSError):
+                    os.chdir(self._folder)  # so that relative paths mean the same everywhere
+                self._work = self._worker()
+            if shards:
+                self._work(shards, advance)
+        except FocusError as error:
+            return _Done(problem=str(error))
+        return _Done(items, last)
+
+
+def run_on_ray(
+    shards: Sequence[int], worker: Worker, advance: Advance, engine: EngineSettings, device: str
+) -> None:
+    """Hands the shards to as many actors as the cluster has GPUs, or nodes where there are none.
+
+    Raises:
+        FocusError: Ray is not installed, the cluster does not answer, a worker raised one, or a shard killed
+            its worker again and again.
+    """
+    ray = _import_ray()
+    with _connected(ray, engine.address):
+        count, resources = _plan(ray.nodes(), engine.workers, len(shards), device)
+        say(f"ray: {count} workers, each with " + ", ".join(f"{n} {name}" for name, n in resources.items()))
+        actor = ray.remote(_Actor).options(
+            num_cpus=resources["CPU"],
+            num_gpus=resources.get("GPU", 0),
+            max_restarts=_RESTARTS,
+            max_task_retries=-1,  # as long as there are restarts: failing to reach a lost node counts as a try
+        )
+        gpu = "GPU" in resources
+        actors = [actor.remote(worker, str(Path.cwd()), gpu) for _ in range(count)]
+        try:
+            _hand_out(ray, actors, shards, advance)
+        finally:
+            for one in actors:
+                ray.kill(one)
+
+
+def _hand_out(ray: Any, actors: list[Any], shards: Sequence[int], advance: Advance) -> None:
+    """One shard at a time to every actor that is ready; returns when all are done."""
+    upcoming, left = deque(shards), len(shards)
+    running: dict[Any, tuple[Any, tuple[int, ...]]] = {actor.run.remote(()): (actor, ()) for actor in actors}
+    while left:
+        ready, _ = ray.wait(list(running), num_returns=1, timeout=_WAIT)
+        if not ready:
+            if not any(mine for _, mine in running.values()):
+                warn("the cluster has no room for a worker yet: waiting")
+            continue
+        actor, mine = running.pop(ready[0])
+        try:
+            done = ray.get(ready[0])
+        except ray.exceptions.RayActorError as error:
+            raise FocusError(_why_dead(str(error), mine)) from error
+        if done.problem:
+            raise FocusError(done.problem)
+        if mine:
+            left -= 1
+            advance(done.items, done.note)
+        if upcoming:
+            mine = (upcoming.popleft(),)
+            running[actor.run.remote(mine)] = (actor, mine)
+        else:
+            ray.kill(actor)  # makes room for one that lost its node and waits to be restarted
+
+
+def _why_dead(said: str, mine: tuple[int, ...]) -> str:
+    """The sentence about a worker that Ray has given up."""
+    missing = next((line for line in said.splitlines() if line.startswith("ModuleNotFoundError")), None)
+    if missing:
+        return f"a worker cannot begin ({missing}): install focusdd with the same extras on all nodes"
+    what = f"over shard {mine[0]}" if mine else "as it began"
+    return (
+        f"a worker ended {_RESTARTS + 1} times, at last {what}, often for want of memory (see Ray's logs): "
+        "run the same command again to go on"
+    )
+
+
+def _plan(
+    nodes: list[dict[str, Any]], workers: int | None, shards: int, device: str
+) -> tuple[int, dict[str, int]]:
+    """How many workers, and what each asks for: a GPU and its share of a node, or an equal share of the CPUs.
+
+    The share is the same for all, so it is that of the poorest node.
+    """
+    rooms = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+    gpus = [room for room in rooms if room.get("GPU", 0) >= 1]
+    if device == "cuda" or (device == "auto" and gpus):
+        share = min((int(room["CPU"] // room["GPU"]) for room in gpus), default=1)
+        count = workers or sum(int(room["GPU"]) for room in gpus) or 1
+        return min(count, shards), {"GPU": 1, "CPU": max(1, share)}
+    count = min(workers or max(1, len(rooms)), shards)
+    least = min((int(room["CPU"]) for room in rooms), default=1)
+    return count, {"CPU": max(1, least // -(-count // max(1, len(rooms))))}
+
+
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # else Ray warns that this will come
+    try:
+        import ray
+    except ImportError as error:
+        raise FocusError("engine ray needs ray: pip install 'focusdd[ray]'") from error
+    return ray
+
+
+@contextlib.contextmanager
+def _connected(ray: Any, address: str | None) -> Iterator[None]:
+    """A connection to the cluster, or a Ray of this machine alone for as long as the block runs."""
+    if ray.is_initialized():  # the caller's own
+        yield
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE} if address == "local" else {}
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
+        raise FocusError(f"no Ray cluster can be reached at {address!r} ({reason})") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()

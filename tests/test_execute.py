@@ -1,0 +1,294 @@
+"""Shards on a Ray cluster come out as the same bytes as at home, whoever is killed in between."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from focusdd import (
+    DistillSettings,
+    EngineSettings,
+    ExtractSettings,
+    FocusError,
+    LabelSettings,
+    distill,
+    extract,
+    label,
+    open_source,
+)
+from focusdd.demo import WEIGHTS
+from focusdd.execute import Work, run_shards
+from focusdd.execute import elsewhere as elsewhere_module
+from focusdd.execute.elsewhere import SourceName, load_same, require_shared, require_there
+from focusdd.execute.ray import _plan
+from focusdd.run import open_stage, read_json, write_whole
+from focusdd.sources import DemoSource
+
+TEACHER, VIT = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")
+RAY = EngineSettings(engine="ray")
+VARIES = {"run.json"}
+EXTRACT = ExtractSettings(extractor=VIT, tile=32, device="cpu", batch_size=8)
+DISTILL = DistillSettings(method="random", ipc=2, size=64)
+LABEL = LabelSettings(teacher=TEACHER, labels="both", size=32, views=3, device="cpu")
+
+
+def digests(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in VARIES)
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two nodes with a CPU each; the test process is the driver, on the first."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import this file
+    node = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    cluster.add_node(**node)
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    cluster.wait_for_nodes()
+    try:
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the local engine makes."""
+    out = tmp_path_factory.mktemp("home")
+    source = photographs(out / "photos")
+    extract(source, out / "index", EXTRACT)
+    made = distill(source, out / "tiny", DISTILL)
+    label(made, LABEL)
+    return out
+
+
+def photographs(root: Path) -> Any:
+    """A folder of demo images, one of which is broken."""
+    demo = DemoSource(6)
+    for key, _ in demo.records:
+        path = root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(demo.read(key))
+    (root / "0-zero" / "broken.jpg").write_bytes(b"no image")
+    return open_source(str(root))
+
+
+@dataclass(frozen=True)
+class Files:
+    """Writes a file per shard; shard 2 kills its worker as often as there are files to remove in `deaths`."""
+
+    out: Path
+    deaths: Path
+    sentence: str = ""
+
+    def __call__(self) -> Work:
+        return self.work
+
+    def work(self, shards: Any, advance: Callable[[int, str], None]) -> None:
+        for shard in shards:
+            if shard == 2:
+                if self.sentence:
+                    raise FocusError(self.sentence)
+                for death in sorted(self.deaths.iterdir()):
+                    death.unlink()
+                    os.kill(os.getpid(), signal.SIGKILL)
+            write_whole(self.out / f"{shard}.txt", str(shard**2))
+            advance(1, f"shard {shard}")
+
+
+def files(tmp_path: Path, deaths: int = 0, sentence: str = "") -> Files:
+    for name in ("out", "deaths"):
+        (tmp_path / name).mkdir()
+    for number in range(deaths):
+        (tmp_path / "deaths" / str(number)).touch()
+    return Files(tmp_path / "out", tmp_path / "deaths", sentence)
+
+
+def test_the_local_engine_works_on_all_shards_at_once(tmp_path: Path) -> None:
+    calls: list[Any] = []
+
+    def refuse() -> Work:
+        raise AssertionError("nothing is opened again at home")
+
+    run_shards(range(3), lambda shards, advance: calls.append(list(shards)), refuse, lambda *_: None)
+    run_shards([], lambda shards, advance: calls.append(list(shards)), refuse, lambda *_: None, RAY)
+    assert calls == [[0, 1, 2]]
+
+
+def test_a_worker_that_dies_over_a_shard_is_restarted(cluster: Any, tmp_path: Path) -> None:
+    worker, said = files(tmp_path, deaths=2), []
+    run_shards(range(6), worker.work, worker, lambda *done: said.append(done), RAY)
+    assert {path.name: path.read_text() for path in worker.out.iterdir()} == {
+        f"{n}.txt": str(n**2) for n in range(6)
+    }
+    assert sorted(said) == [(1, f"shard {n}") for n in range(6)]
+
+
+def test_a_shard_that_kills_every_worker_is_named(cluster: Any, tmp_path: Path) -> None:
+    worker = files(tmp_path, deaths=6)
+    with pytest.raises(FocusError, match="ended 6 times, at last over shard 2"):
+        run_shards(range(2, 4), worker.work, worker, lambda *_: None, RAY)
+
+
+def test_a_users_mistake_comes_back_as_it_is(cluster: Any, tmp_path: Path) -> None:
+    worker = files(tmp_path, sentence="photos/x.jpg has changed: run it again")
+    with pytest.raises(FocusError) as caught:
+        run_shards(range(2, 4), worker.work, worker, lambda *_: None, RAY)
+    assert str(caught.value) == worker.sentence
+    assert type(caught.value) is FocusError
+
+
+def test_compose_and_label_are_the_same_on_a_cluster(
+    cluster: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("focusdd.compose.SHARD", 4)
+    monkeypatch.chdir(tmp_path)  # relative names mean the same to a worker
+    made = distill(open_source(str(home / "photos")), "tiny", DISTILL, engine=RAY)
+    monkeypatch.setattr("focusdd.labels.label._BATCH", 64)
+    for store in label(made, LABEL, engine=EngineSettings(engine="ray", workers=1)):
+        assert store.info["images"] == 20
+    assert digests(tmp_path / "tiny") == digests(home / "tiny")
+
+
+@contextmanager
+def meddling(at: dict[int, Callable[[], None]]) -> Iterator[Callable[[int, str], None]]:
+    """A progress line that does something when so many shards are done."""
+    done = 0
+
+    def advance(items: int, note: str = "") -> None:
+        nonlocal done
+        assert note.endswith("is the bottleneck)")
+        done += 1
+        at.pop(done, lambda: None)()
+
+    yield advance
+    assert not at
+
+
+def actors() -> list[psutil.Process]:
+    """The processes of Ray's actors."""
+    found = psutil.Process().children(recursive=True)
+    return [one for one in found if one.status() != "zombie" and "ray::_Actor" in " ".join(one.cmdline())]
+
+
+def test_extract_survives_dead_workers_and_a_dead_node(
+    cluster: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = open_source(str(home / "photos")), tmp_path / "index"
+    monkeypatch.setattr("focusdd.focus.passes.SHARD", 8)
+    reference = extract(source, tmp_path / "reference", EXTRACT)
+    killed: list[int] = []
+
+    def kill() -> None:
+        for one in actors():
+            one.kill()
+            killed.append(one.pid)
+
+    def remove() -> None:
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+
+    def refused() -> None:
+        with pytest.raises(FocusError, match="in use by another"):
+            extract(source, out, EXTRACT, engine=RAY)
+
+    events = {1: refused, 2: kill, 4: remove}
+    monkeypatch.setattr("focusdd.focus.passes.progress", lambda *_: meddling(events))
+    index = extract(source, out, EXTRACT, engine=RAY)
+    assert len(killed) == 2
+    assert digests(out) == digests(tmp_path / "reference")
+    assert (
+        index.info["skipped"]
+        == reference.info["skipped"]
+        == [["0-zero/broken.jpg", "not an image in any format known to Pillow"]]
+    )
+    assert read_json(out / "index.json") == read_json(home / "index" / "index.json")
+
+
+def test_a_source_without_a_name_is_refused(cluster: Any, tmp_path: Path) -> None:
+    with pytest.raises(FocusError, match="is another source on node"):
+        distill(DemoSource(12, seed=5), tmp_path / "x", DISTILL, engine=RAY)
+
+
+# what a worker checks before it begins
+
+
+def test_a_source_that_cannot_be_opened_by_its_name() -> None:
+    source = DemoSource(3)
+    assert SourceName.of(source, open_source).reopen().records == source.records
+    source.name = "./nowhere"
+    with pytest.raises(
+        FocusError, match=r"cannot open the source './nowhere' by its name.*there is no folder"
+    ):
+        SourceName.of(source, open_source).reopen()
+
+
+def test_a_folder_that_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_stage(tmp_path / "a", "x", 1, {}, {}, False) as stage:
+        require_shared(stage.out, stage.key)
+        with pytest.raises(FocusError, match="storage that all nodes share"):
+            require_shared(tmp_path / "b", stage.key)
+        with pytest.raises(FocusError, match="storage that all nodes share"):
+            require_shared(stage.out, "another run's")
+        monkeypatch.setattr(elsewhere_module, "__version__", "9")
+        with pytest.raises(FocusError, match="the same version on all nodes"):
+            require_shared(stage.out, stage.key)
+    monkeypatch.setattr(elsewhere_module, "_SEEN_AFTER", 0.0)
+    require_there([tmp_path / "a" / "stage.json"])
+    with pytest.raises(FocusError, match="has written"):
+        require_there([tmp_path / "a" / "part"])
+
+
+def test_other_weights_are_noticed() -> None:
+    with pytest.raises(FocusError, match="has other weights on node"):
+        load_same(TEACHER, "0" * 16, "cpu", None)
+
+
+# how a cluster is shared out
+
+
+def node(cpus: float, gpus: float = 0, alive: bool = True) -> dict[str, Any]:
+    return {"Alive": alive, "Resources": {"CPU": cpus, **({"GPU": gpus} if gpus else {})}}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "device", "expected"),
+    [
+        ([node(16)], None, "auto", (1, {"CPU": 16})),
+        ([node(16), node(8), node(8, alive=False)], None, "auto", (2, {"CPU": 8})),
+        ([node(16), node(8)], 4, "cpu", (4, {"CPU": 4})),
+        ([node(96, 8)], None, "auto", (8, {"GPU": 1, "CPU": 12})),
+        ([node(96, 8), node(8, 2), node(64)], None, "auto", (10, {"GPU": 1, "CPU": 4})),
+        ([node(96, 8)], 2, "cuda", (2, {"GPU": 1, "CPU": 12})),
+        ([node(96, 8)], None, "cpu", (1, {"CPU": 96})),
+        ([node(2)], None, "cuda", (1, {"GPU": 1, "CPU": 1})),  # a GPU may come: the cluster can grow
+        ([node(2)], 16, "cpu", (16, {"CPU": 1})),
+        ([node(0)], None, "auto", (1, {"CPU": 1})),
+    ],
+)
+def test_one_worker_for_each_gpu_or_node(
+    nodes: list[dict[str, Any]], workers: int | None, device: str, expected: Any
+) -> None:
+    assert _plan(nodes, workers, 99, device) == expected
+    assert _plan(nodes, workers, 1, device)[0] == 1
+
+
+def test_ray_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(FocusError, match=r"pip install 'focusdd\[ray\]'"):
+        run_shards([0], lambda *_: None, lambda: lambda *_: None, lambda *_: None, RAY)
