@@ -65,6 +65,7 @@ def test_texts_name_settings_that_exist():
     from focusdd import cli
 
     known = {"--to", "--help", "--out", "--index", "--val", "--overwrite", "--quick"}
+    known |= {"--head"}  # of `ray start`
     for group in (
         settings.EngineSettings,
         settings.ExtractSettings,
