@@ -83,7 +83,6 @@ def test_texts_name_settings_that_exist():
         ROOT / "README.md",
         ROOT / "docs" / "how-it-works.md",
         ROOT / "docs" / "detection.md",
-        ROOT / "docs" / "cluster.md",
     ]:
         flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*(?![\w>-])", path.read_text()))
         assert flags - known == set(), path.name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -27,11 +28,13 @@ from focusdd import (
     open_source,
 )
 from focusdd.demo import WEIGHTS
+from focusdd.detect.extract import extract_objects
 from focusdd.execute import Work, run_shards
 from focusdd.execute import elsewhere as elsewhere_module
 from focusdd.execute.elsewhere import SourceName, load_same, require_shared, require_there
 from focusdd.execute.ray import _plan
 from focusdd.run import open_stage, read_json, write_whole
+from focusdd.settings import ViewSettings
 from focusdd.sources import DemoSource
 
 TEACHER, VIT = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")
@@ -223,6 +226,17 @@ def test_extract_survives_dead_workers_and_a_dead_node(
 def test_a_source_without_a_name_is_refused(cluster: Any, tmp_path: Path) -> None:
     with pytest.raises(FocusError, match="is another source on node"):
         distill(DemoSource(12, seed=5), tmp_path / "x", DISTILL, engine=RAY)
+
+
+def test_objects_are_the_same_through_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def in_this_process(shards: Any, worker: Any, advance: Any, *_: Any) -> None:
+        pickle.loads(pickle.dumps(worker))()(shards, advance)
+
+    monkeypatch.setattr("focusdd.execute.ray.run_on_ray", in_this_process)
+    views = ViewSettings(extractor=VIT, device="cpu")
+    for name, engine in (("home", None), ("ray", RAY)):
+        extract_objects(DemoSource(3), tmp_path / name, views, engine=engine)
+    assert digests(tmp_path / "home") == digests(tmp_path / "ray")
 
 
 # what a worker checks before it begins

@@ -78,7 +78,8 @@ def run_on_ray(
             num_cpus=resources["CPU"],
             num_gpus=resources.get("GPU", 0),
             max_restarts=_RESTARTS,
-            max_task_retries=-1,  # while there are restarts: failing to reach a lost node counts as a try
+            # the restarts are the limit: Ray counts failing to reach a lost node as a try
+            max_task_retries=-1,
         )
         gpu = "GPU" in resources
         actors = [actor.remote(worker, str(Path.cwd()), gpu) for _ in range(count)]
