@@ -18,8 +18,8 @@ CARD = "README.md"
 
 
 @dataclass(frozen=True)
-class Distilled:
-    """A finished distilled dataset on disk."""
+class Finished:
+    """A finished distilled dataset on disk, of whatever kind."""
 
     folder: Path
     info: dict[str, Any]
@@ -36,6 +36,10 @@ class Distilled:
     @property
     def class_names(self) -> tuple[str, ...]:
         return tuple(self.info["class_names"])
+
+
+class Distilled(Finished):
+    """A finished distilled dataset for classification."""
 
     def plan(self) -> Plan:
         """Every tile's provenance."""

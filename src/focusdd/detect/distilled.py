@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from focusdd.console import progress
+from focusdd.dataset import Finished
 from focusdd.errors import FocusError
 from focusdd.images import UnreadableImage, decode
 from focusdd.run import read_json
@@ -32,25 +32,8 @@ class Sample(NamedTuple):
     """int64 (n,)."""
 
 
-@dataclass(frozen=True)
-class DistilledDetection:
+class DistilledDetection(Finished):
     """A finished distilled detection dataset."""
-
-    folder: Path
-    info: dict[str, Any]
-    """The content of distilled.json."""
-
-    @property
-    def name(self) -> str:
-        return str(self.folder)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(self.info["classes"])
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return tuple(self.info["class_names"])
 
     def files(self) -> list[Path]:
         """The image files in order.
