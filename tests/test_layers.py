@@ -12,6 +12,7 @@ ROOT = Path(focusdd.__file__).parent
 LAYERS = [
     {"__main__"},
     {"cli"},
+    {"cli_detect"},
     {"demo"},
     {"reports"},
     {"comparison"},
