@@ -51,7 +51,6 @@ def focus_scenes(table: ObjectTable, settings: DetectDistillSettings) -> Scenes:
     """
     classes = table.index.classes
     score = table.realism(settings)
-    images = np.arange(len(table.keys))
     image_of = table.image_of
     tiles: list[Tile] = []
     refused, short = 0, []
@@ -64,10 +63,9 @@ def focus_scenes(table: ObjectTable, settings: DetectDistillSettings) -> Scenes:
                 continue
             rng = np.random.default_rng([settings.seed, 12, label])
             order = drawn(mine, score, settings.keep, wanted[label] * settings.grid**2, rng)
-            holding = np.isin(images, image_of[mine])
             # the images whose objects are used last come first as views
-            ranks = {image: rank for rank, image in enumerate(image_of[order])}
-            views = sorted(np.flatnonzero(holding).tolist(), key=lambda image: -ranks[image])
+            ranks = {image: rank for rank, image in enumerate(image_of[order].tolist())}
+            views = sorted(ranks, key=lambda image: -ranks[image])
             filler = _Filler(table, settings, score, image_of, order.tolist(), views)
             for number in range(wanted[label]):
                 tiles += filler.canvas(scene_name(folder, number), label)
