@@ -1,13 +1,16 @@
-"""Ablations on one source: the rows of a table differ in what they say, and share all else and the seeds.
+"""Ablations on one source: what each setting is worth, with all else and the seeds the same.
 
-    python benchmarks/ablations.py crops DATA --extractor VIT --teacher TEACHER --work runs/ablations
+    python benchmarks/ablations.py layout DATA --extractor VIT --teacher TEACHER --work runs/ablations
 
-One row per run in results/ablation-<table>.csv as it ends: the same command goes on where it was stopped.
+A row is a method and what differs from REFERENCE, as in "focus grid=3 views=2"; --rows takes any such text.
+One line per run in results/ablations.csv as it ends: the same command goes on where it was stopped, and a row
+that several tables have is run once. `python tools/benchmarks_page.py` makes docs/ablations.md of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -16,48 +19,15 @@ from students import append, done, read
 
 from focusdd import DistillSettings, ExtractSettings, TrainSettings, distill, extract, open_source, train
 
-# table -> row -> settings of distilling and training
-TABLES: dict[str, dict[str, dict[str, dict[str, Any]]]] = {
-    "crops": {
-        "random": {"distill": {"method": "random"}, "train": {"batch_size": 50}},
-        **{
-            f"{method}, tile crops {share:g}": {
-                "distill": {"method": method, "keep": 0.0},
-                "train": {"batch_size": 50, "tile_crops": share},
-            }
-            for method, share in (
-                ("focus", 0.0),
-                ("focus", 0.5),
-                ("focus", 1.0),
-                ("view", 1.0),
-                ("rded", 1.0),
-            )
-        },
-    },
-    "batch": {
-        f"{method}, batch {batch}": {
-            "distill": {"method": method, "keep": 0.0},
-            "train": {"batch_size": batch, "tile_crops": 1.0},
-        }
-        for batch in (50, 20)
-        for method in ("random", "focus")
-    },
-    "selection": {
-        f"{name}, {views} views": {
-            "distill": {"keep": keep, "views": views},
-            "train": {"batch_size": 20, "tile_crops": 1.0},
-        }
-        for name, keep in (("most realistic", 0.0), ("better half", 0.5), ("all", 1.0))
-        for views in (1, 2)
-    },
-    "layout": {
-        f"grid {grid}, {views} views": {
-            "distill": {"keep": 1.0, "grid": grid, "views": views},
-            "train": {"batch_size": 20, "tile_crops": 1.0},
-        }
-        for grid, views in ((1, 0), (2, 0), (2, 1), (2, 4), (3, 2), (4, 4))
-    },
-}
+# every setting that a row may differ in, as it is where the row is silent
+REFERENCE: dict[str, Any] = {
+    "grid": 2, "views": 1, "view_source": "other", "keep": 1.0, "share": 0.75, "window": "object",
+    "patches": 1, "confidence_power": 1.0, "mass_power": 1.0, "area_power": 0.0,
+    "attention": "mean", "layers": 2, "heads": "max", "input_size": 128,
+    "batch_size": 20, "crop": 0.5, "tile_crops": 1.0, "shuffle_tiles": True, "mixup": 1.0,
+    "temperature": 20.0, "schedule": "cosine", "lr": 1e-3, "weight_decay": 0.01,
+}  # fmt: skip
+TABLES: dict[str, tuple[str, list[str]]] = {}
 COLUMNS = ["row", "ipc", "seed", "student", "size", "epochs", "top1", "top5", "seconds_train", "commit",
            "machine", "date"]  # fmt: skip
 
@@ -66,48 +36,71 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("table", choices=[*TABLES, "rows"], help="rows: those of --rows")
     parser.add_argument("data")
     parser.add_argument("--extractor", required=True)
     parser.add_argument("--teacher", required=True)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--results", type=Path, default=Path("results"))
-    parser.add_argument("--rows", nargs="+", help="only these")
+    parser.add_argument("--csv", type=Path, default=Path("results/ablations.csv"))
+    parser.add_argument("--rows", nargs="+", help='such as "focus grid=3" "random batch_size=50"')
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--student", default="resnet18")
     parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--view-size", type=int, default=128, help="what the extractor sees")
-    parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--epochs", type=int, default=300)
     options = parser.parse_args()
     source, val = open_source(options.data), open_source(options.data, "val")
-    path = options.results / f"ablation-{options.table}.csv"
     for seed in options.seeds:
-        for name, changes in TABLES[options.table].items():
+        for name in options.rows or TABLES[options.table][1]:
             run = {"row": name, "ipc": options.ipc, "seed": seed, "student": options.student,
                    "size": options.size, "epochs": options.epochs}  # fmt: skip
-            if done(path, run) or (options.rows and name not in options.rows):
+            if done(options.csv, run):
                 continue
-            folder = options.work / options.table / f"{name}-ipc{options.ipc}-seed{seed}".replace(", ", "-")
-            settings = DistillSettings(
-                **{"ipc": options.ipc, "seed": seed, "teacher": options.teacher} | changes.get("distill", {})
-            )
+            method, changes = parse(name)
+            settings = REFERENCE | changes | {
+                "method": method, "ipc": options.ipc, "seed": seed, "teacher": options.teacher,
+                "student": options.student, "size": options.size, "epochs": options.epochs,
+                "extractor": options.extractor,
+            }  # fmt: skip
+            to_distill = DistillSettings(**_fields(DistillSettings, settings, {"size"}))
             index = None
-            if settings.method == "focus":
-                views = ExtractSettings(extractor=options.extractor, input_size=options.view_size)
-                index = extract(source, options.work / "index", views)
-            distilled = distill(source, folder / "distilled", settings, index=index)
-            recipe = {"student": options.student, "teacher": options.teacher, "size": options.size,
-                      "epochs": options.epochs, "seed": seed}  # fmt: skip
-            recipe |= changes.get("train", {})
+            if method == "focus":
+                view = ExtractSettings(**_fields(ExtractSettings, settings, {"batch_size"}))
+                kind = "-".join(f"{settings[key]}" for key in ("attention", "layers", "heads", "input_size"))
+                kind += f"-{Path(settings['extractor']).name}"
+                index = extract(source, options.work / f"index-{kind}", view.model_copy(update=_STORED))
+            folder = options.work / f"{name.replace(' ', '-')}-ipc{options.ipc}-seed{seed}"
+            distilled = distill(source, folder / "distilled", to_distill, index=index)
             out = folder / f"{options.student}-{options.size}px-{options.epochs}"
-            result = train(distilled, val, out, TrainSettings(**recipe))
+            result = train(distilled, val, out, TrainSettings(**_fields(TrainSettings, settings)))
             cost = read(out / "run.json")
-            append(path, run | {
+            append(options.csv, run | {
                 "top1": result["top1"], "top5": result["top5"], "seconds_train": cost["seconds"]["train"],
                 "commit": cost["commit"], "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
             }, COLUMNS)  # fmt: skip
-            print(f"{folder.name}: {result['top1']:.1%}", flush=True)
+            print(f"{name}, seed {seed}: {result['top1']:.1%}", flush=True)
+
+
+_STORED = {name: ExtractSettings.model_fields[name].default for name in ("window", "share", "patches")}
+
+
+def parse(row: str) -> tuple[str, dict[str, Any]]:
+    """The method of a row and the settings in which it differs."""
+    method, *changes = row.split()
+    found: dict[str, Any] = {}
+    for change in changes:
+        name, _, value = change.partition("=")
+        if name not in REFERENCE and name != "extractor":
+            raise SystemExit(f"{row!r}: no setting {name}; there are {', '.join(REFERENCE)} and extractor")
+        try:
+            found[name] = json.loads(value)
+        except json.JSONDecodeError:
+            found[name] = value
+    return method, found
+
+
+def _fields(kind: Any, settings: dict[str, Any], without: set[str] = frozenset()) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name in kind.model_fields.keys() - without}
 
 
 if __name__ == "__main__":
