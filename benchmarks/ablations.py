@@ -25,7 +25,8 @@ REFERENCE: dict[str, Any] = {
     "patches": 1, "confidence_power": 1.0, "mass_power": 1.0, "area_power": 0.0,
     "attention": "mean", "layers": 2, "heads": "max", "input_size": 128,
     "batch_size": 20, "crop": 0.5, "tile_crops": 1.0, "shuffle_tiles": True, "mixup": 1.0,
-    "temperature": 20.0, "schedule": "cosine", "lr": 1e-3, "weight_decay": 0.01,
+    "mix": "cutmix", "loss": "kl", "hard_weight": 0.0, "ema": 0.0, "temperature": 20.0,
+    "schedule": "cosine", "lr": 1e-3, "weight_decay": 0.01,
 }  # fmt: skip
 TABLES: dict[str, tuple[str, list[str]]] = {}
 COLUMNS = ["row", "ipc", "seed", "student", "size", "epochs", "top1", "top5", "seconds_train", "commit",

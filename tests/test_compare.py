@@ -314,6 +314,25 @@ def test_keys_of_students_say_what_changes_them(tmp_path):
     assert weights[0] == weights[1]
 
 
+def test_every_part_of_the_recipe_changes_the_student(tmp_path):
+    made = distill(SOURCE, tmp_path / "d", DistillSettings(method="random", ipc=1, size=64))
+
+    def weights(name, **changes):
+        recipe = {"student": "test_resnet", "teacher": TEACHER, "size": 32, "epochs": 2}
+        train(made, VAL, tmp_path / name, TrainSettings(**recipe | changes))
+        return (tmp_path / name / "model.safetensors").read_bytes()
+
+    changes = [
+        {},
+        {"loss": "mse"},
+        {"mix": "mixup"},
+        {"hard_weight": 0.5},
+        {"ema": 0.5},
+        {"temperature": 2.0},
+    ]
+    assert len({weights(f"{number}", **change) for number, change in enumerate(changes)}) == len(changes)
+
+
 def test_a_source_with_other_classes_is_refused(tmp_path):
     val = DemoSource(12, "val")
     val.classes = tuple(f"other-{name}" for name in val.classes)

@@ -325,6 +325,15 @@ def test_views_are_for_one_recipe(labelled: Path) -> None:
     LabelledViews(labelled, TrainSettings(labels="tiles", **RECIPE | {"size": 32, "crop": 0.2}))
 
 
+@pytest.mark.parametrize("other", [{"mix": "mixup"}, {"loss": "mse"}, {"hard_weight": 0.1}])
+def test_stored_labels_are_learnt_in_one_way(labelled: Path, tmp_path: Path, other: dict) -> None:
+    name = next(iter(other)).replace("_", "-")
+    settings = TrainSettings(labels="stored", **RECIPE, **other)
+    with pytest.raises(FocusError, match=f"only be learnt with --{name}"):
+        train(labelled, DemoSource(20, "val"), tmp_path / "student", settings)
+    assert not (tmp_path / "student").exists()
+
+
 def test_labels_of_other_settings_are_not_overwritten(copy: Path) -> None:
     other = SETTINGS.model_copy(update={"labels": "tiles", "bits": 4})
     with pytest.raises(FocusError, match="bits was 8, now 4"):

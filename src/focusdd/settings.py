@@ -232,7 +232,7 @@ class AugmentSettings(Settings):
     shuffle_tiles: bool = True
     """Put the tiles of a distilled image in random order in every epoch."""
     mixup: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of the batches that are mixed by CutMix."""
+    """Share of the batches in which images are mixed, by CutMix if nothing else is said."""
 
 
 class LabelSettings(AugmentSettings):
@@ -279,8 +279,16 @@ class TrainSettings(AugmentSettings):
     """Peak learning rate (AdamW); default: by the student's family, 0.001 for a ResNet."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     """Weight decay; default: by the student's family, 0.01 for a ResNet."""
+    loss: Literal["kl", "mse"] = "kl"
+    """Distance from the teacher: divergence of the softened distributions, or squared error of the logits."""
     temperature: Annotated[float, Field(gt=0)] = 20.0
     """Temperature of the teacher's and the student's distribution."""
+    hard_weight: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Weight of the cross-entropy with the class index beside the distance from the teacher."""
+    mix: Literal["cutmix", "mixup"] = "cutmix"
+    """How batches are mixed: a box of another image, or a blend of two; stored labels know CutMix alone."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of an exponential average of the weights, which is then scored and kept; 0 keeps the last."""
     schedule: Literal["cosine", "half-cosine"] = "cosine"
     """Learning rate over the epochs: down to zero, or to half of the peak as RDED's code does."""
     augment: bool = True

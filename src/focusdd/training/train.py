@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from focusdd.checks import matched_outputs, sample_accuracy
 from focusdd.console import say
@@ -27,14 +27,15 @@ from focusdd.models import (
 from focusdd.run import Clock, open_stage, read_json, write_json
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source
-from focusdd.training.augment import Mixed, augment, mixed_cross_entropy, resized_crops, shuffle_tiles
+from focusdd.training.augment import MIXING, Mixed, augment, mixed_cross_entropy, resized_crops, shuffle_tiles
 from focusdd.training.checkpoint import new_net, save_checkpoint
+from focusdd.training.distances import DISTANCES, divergence
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, half_cosine, run_epochs, turn
 from focusdd.training.pixels import Pixels, load_files, load_source
 from focusdd.training.recipes import recipe
 
-VERSION = 2
+VERSION = 3
 _NOT_IN_KEY = {"device", "teacher"}  # the weights' hash stands for the teacher
 
 
@@ -62,7 +63,8 @@ def train(
 ) -> dict[str, Any]:
     """Trains a student on a distilled dataset by knowledge distillation.
 
-    The weights of the last epoch are scored once on all of `val`; nothing is chosen by it.
+    The weights of the last epoch, or their average with --ema, are scored once on all of `val`; nothing is
+    chosen by it.
 
     Returns:
         The content of `result.json`: top-1 and top-5 as fractions, and what they were reached with.
@@ -141,6 +143,7 @@ def _train(
     if settings.labels in ("stored", "tiles", "views"):
         if lesson.stored is None:
             raise FocusError(f"{lesson.name} is a whole source without stored labels: use --labels soft")
+        _check_stored(settings)
         with clock.measure("read"):
             data = lesson.stored(settings, device)
         inputs["labels"] = data.store.key
@@ -164,6 +167,7 @@ def _train(
             loss = _loss(net, pixels, lesson.facts["grid"], teacher, outputs, settings, device)
         else:
             loss = _stored_loss(net, data, settings, device)
+        average = copy.deepcopy(net) if settings.ema else None
         clock.seconds["train"] = run_epochs(
             net,
             loss,
@@ -177,11 +181,14 @@ def _train(
             device=device,
             checkpoint=stage.out / "resume.pt",
             what="train",
+            average=average,
+            decay=settings.ema,
         )
+        kept = net if average is None else average
         with clock.measure("evaluate"):
             held_out = load_source(val, settings.size, "evaluate")
             mean, std = normalisation(net)
-            score = evaluate(net, held_out, mean, std, device, len(lesson.classes))
+            score = evaluate(kept, held_out, mean, std, device, len(lesson.classes))
         result = {
             "student": settings.student,
             "top1": round(score.top1, 5),
@@ -201,7 +208,7 @@ def _train(
         facts = {"made_by": "focusdd train", "top1": result["top1"], "distilled": result["distilled"]}
         save_checkpoint(
             stage.out,
-            net,
+            kept,
             settings.student,
             lesson.classes,
             val.class_names,
@@ -225,6 +232,16 @@ def _train(
 def _unused(settings: TrainSettings) -> set[str]:
     """Settings that do not change the result, and so are no part of its key."""
     return _NOT_IN_KEY | ({"augment"} if settings.augment else set(AugmentSettings.model_fields))
+
+
+def _check_stored(settings: TrainSettings) -> None:
+    """Stored labels are distributions of views that CutMix made."""
+    for name in ("mix", "loss", "hard_weight"):
+        if getattr(settings, name) != (usual := TrainSettings.model_fields[name].default):
+            flag = name.replace("_", "-")
+            raise FocusError(
+                f"stored labels can only be learnt with --{flag} {usual}: use that, or --labels soft"
+            )
 
 
 def _rounded(share: float) -> float | None:
@@ -277,6 +294,7 @@ def _loss(
             generator,
             grid,
             settings.tile_crops,
+            MIXING[settings.mix],
         )
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -285,9 +303,11 @@ def _loss(
             predicted = net(normalise(mixed.images, mean, std)).float()
         if teacher is not None and outputs is not None:
             target = teacher.logits(mixed.images)[:, outputs].clone()
-            log_student = F.log_softmax(predicted / settings.temperature, 1)
-            log_teacher = F.log_softmax(target / settings.temperature, 1)
-            return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
+            soft = DISTANCES[settings.loss](predicted, target, settings.temperature)
+            if not settings.hard_weight:
+                return soft
+            hard = mixed_cross_entropy(predicted, labels[rows.to(device)], mixed)
+            return (1 - settings.hard_weight) * soft + settings.hard_weight * hard
         return mixed_cross_entropy(predicted, labels[rows.to(device)], mixed)
 
     return loss
@@ -304,6 +324,6 @@ def _stored_loss(
         pixels, target = data.batch(rows, (rows + turn(generator)) % views)
         with autocast(device):
             predicted = net(normalise(pixels, mean, std)).float()
-        return F.kl_div(F.log_softmax(predicted / settings.temperature, 1), target, reduction="batchmean")
+        return divergence(predicted, target, settings.temperature)
 
     return loss
