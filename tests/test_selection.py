@@ -15,7 +15,7 @@ from focusdd.errors import FocusError
 from focusdd.focus.patches import attention_area, key_patches, patch_options
 from focusdd.index import Index, from_bytes, open_index, read_skipped, to_bytes, write_part
 from focusdd.plan import Plan, Tile
-from focusdd.selection import select
+from focusdd.selection import select, spread
 from focusdd.settings import ExtractSettings, SelectSettings
 
 MakeIndex = Callable[..., Index]
@@ -123,6 +123,50 @@ def test_keep_draws_from_the_best_by_seed(make_index: MakeIndex) -> None:
         assert set(keys(keep=0.5, seed=seed)) <= half
     # a share smaller than what is needed takes what is needed, in another order
     assert set(keys(keep=0.01, seed=3)) == set(keys(keep=0))
+
+
+def test_skip_passes_over_the_easiest(make_index: MakeIndex) -> None:
+    index = make_index(COUNTS)
+
+    def keys(ipc: int, **settings: float) -> list[str]:
+        return patch_keys(select(index, SelectSettings(ipc=ipc, views=0, **settings), 112), "bee")
+
+    ranking = keys(10, keep=0)
+    assert keys(2, keep=0, skip=0.25) == ranking[10:18]
+    assert set(keys(2, keep=0.3, skip=0.25)) <= set(ranking[10:22])
+    # what was passed over comes back where there is nothing else
+    assert keys(10, keep=0, skip=0.25) == ranking[10:] + ranking[:10]
+
+
+def test_clusters_are_all_represented() -> None:
+    """Tight groups of unequal size: one row of each, the nearest to its middle, whatever the seed."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(6), (100, 50, 20, 10, 5, 3))
+    middles = rng.normal(size=(6, 8)) * 10
+    features = middles[groups] + rng.normal(size=(len(groups), 8)) * 0.05
+    order = rng.permutation(len(groups)) + 1000
+    found = spread(order, features[order - 1000], 1.0, 6, np.random.default_rng(1))
+    assert sorted(found) == sorted(order)
+    assert sorted(groups[found[:6] - 1000]) == list(range(6))
+    for row in found[:6] - 1000:
+        mine = features[groups == groups[row]]
+        away = np.linalg.norm(mine - mine.mean(0), axis=1)
+        assert np.linalg.norm(features[row] - mine.mean(0)) == pytest.approx(away.min(), rel=1e-3)
+
+
+def test_clusters_are_those_of_what_is_kept(make_index: MakeIndex) -> None:
+    index = make_index(COUNTS)
+
+    def keys(**settings: float) -> list[str]:
+        return patch_keys(select(index, SelectSettings(ipc=2, views=0, **settings), 112), "bee")
+
+    spread_out = keys(clusters=True, keep=0.5)
+    assert spread_out == keys(clusters=True, keep=0.5)
+    assert len(set(spread_out)) == 8
+    ranking = patch_keys(select(index, SelectSettings(ipc=10, views=0, keep=0), 112), "bee")
+    assert set(spread_out) <= set(ranking[:20])
+    # as many clusters as rows: all of them
+    assert set(keys(clusters=True, keep=0.2)) == set(ranking[:8])
 
 
 @pytest.mark.parametrize(

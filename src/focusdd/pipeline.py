@@ -21,6 +21,8 @@ VERSION = 2
 WITH_INDEX = ("focus", "herding", "k-center")  # methods that choose among what `extract` found
 _OF_RDED = {"teacher", "rded_images", "rded_crops"}
 _OF_FOCUS = {*PatchSettings.model_fields, "views", "view_source", "keep"} | {
+    "skip",
+    "clusters",
     "confidence_power",
     "mass_power",
     "area_power",
@@ -91,7 +93,9 @@ def _check_layout(settings: DistillSettings) -> None:
 
 def depends_on_seed(settings: DistillSettings) -> bool:
     """Whether another seed makes another distilled dataset."""
-    return settings.method not in WITH_INDEX or (settings.method == "focus" and settings.keep > 0)
+    return settings.method not in WITH_INDEX or (
+        settings.method == "focus" and (settings.keep > 0 or settings.clusters)
+    )
 
 
 def _unused(settings: DistillSettings) -> set[str]:

@@ -54,6 +54,7 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
     )
     keys = rows.column("key")
     sizes = np.stack([rows.column(name).to_numpy() for name in ("width", "height")], axis=1)
+    features = index.features() if settings.clusters else None
     tiles: list[Tile] = []
     short = []
     for label, folder in enumerate(index.classes):
@@ -61,7 +62,10 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
         if not len(mine):
             raise FocusError(f"class {folder} has no readable image")
         rng = np.random.default_rng([settings.seed, 11, label])
-        order = drawn(mine, score, settings.keep, settings.ipc * cells, rng)
+        need = settings.ipc * cells
+        order = drawn(mine, score, settings.keep, need, rng, settings.skip)
+        if features is not None:
+            order = spread(order, features[order], settings.keep, need, rng)
         hands, enough = _share_out(order.tolist(), box_mass, settings)
         if not enough:
             short.append(folder)
@@ -140,19 +144,54 @@ def _deal(candidates: list[tuple[int, int]], hands: int, each: int) -> list[list
 
 
 def drawn(
-    mine: np.ndarray, score: np.ndarray, keep: float, least: int, rng: np.random.Generator
+    mine: np.ndarray, score: np.ndarray, keep: float, least: int, rng: np.random.Generator, skip: float = 0.0
 ) -> np.ndarray:
     """Rows of one class in the order they are used: highest score first, or drawn from the best.
 
     Args:
         mine: rows of the class; score: of all rows.
         keep: share of them among which is drawn at random, but at least `least`; 0 keeps the order.
+        skip: share of them, highest score first, that come last.
     """
     order = mine[np.argsort(-score[mine], kind="stable")]
+    order = np.roll(order, -round(skip * len(order)))
     if keep == 0:
         return order
-    pool = max(least, round(keep * len(order)))
+    pool = _pool(len(order), keep, least)
     return np.concatenate([rng.permutation(order[:pool]), order[pool:]])
+
+
+def spread(
+    order: np.ndarray, features: np.ndarray, keep: float, need: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Puts first what stands for the clusters of the rows that `drawn` draws from: of each the row nearest to
+    its middle.
+
+    Args:
+        order: rows of one class as `drawn` gives them.
+        features: (n, d) of these rows, in their order.
+        keep: as it was drawn; 0 counts as 1.
+        need: how many clusters.
+    """
+    from sklearn.cluster import KMeans  # slow to import
+    from threadpoolctl import threadpool_limits
+
+    pool = _pool(len(order), keep or 1.0, need)
+    if need >= pool:
+        return order
+    points = features[:pool].astype(np.float32)
+    seed = int(rng.integers(2**31))
+    with threadpool_limits(1):  # sums in an order that does not depend on the machine
+        found = KMeans(need, n_init=1, max_iter=30, random_state=seed).fit(points)
+        away = np.linalg.norm(points - found.cluster_centers_[found.labels_], axis=1)
+    nearest = np.lexsort((away, found.labels_))
+    _, starts = np.unique(found.labels_[nearest], return_index=True)
+    chosen = rng.permutation(nearest[starts])
+    return np.concatenate([order[chosen], np.delete(order, chosen)])
+
+
+def _pool(rows: int, keep: float, least: int) -> int:
+    return min(rows, max(least, round(keep * rows)))
 
 
 def _patches(

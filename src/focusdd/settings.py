@@ -102,6 +102,11 @@ class SelectSettings(PatchSettings):
     keep: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Share of each class, most realistic first, among which images are drawn at random; 0 takes the most
     realistic in order, 1 draws from all."""
+    skip: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each class, most realistic first, that is passed over as too easy."""
+    clusters: bool = False
+    """Spread the choice: as many clusters of the extractor's features as images are needed, of each the image
+    nearest to its middle."""
     confidence_power: Exponent = 1.0
     """Exponent of the confidence in realism = confidence^a * mass^b * (1 - area)^c."""
     mass_power: Exponent = 1.0
