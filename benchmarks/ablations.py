@@ -2,10 +2,10 @@
 
     python benchmarks/ablations.py layout DATA --extractor VIT --teacher TEACHER --work runs/ablations
 
-A row is a method and what differs from the reference, as in "focus grid=3 views=2"; tables and reference are in
-ablations.toml, and --rows takes any such text.
-One line per run in results/ablations.csv as it ends: the same command goes on where it was stopped, and a row
-that several tables have is run once. `python tools/benchmarks_page.py` makes docs/ablations.md of them.
+A row is a method and what differs from the reference, as in "focus grid=3 views=2"; tables and reference are
+in ablations.toml, and --rows takes any such text. One line per run in results/ablations.csv as it ends: the
+same command goes on where it was stopped, and a row that several tables have is run once.
+`python tools/benchmarks_page.py` makes docs/ablations.md of them.
 """
 
 from __future__ import annotations

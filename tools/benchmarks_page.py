@@ -6,11 +6,13 @@ python tools/benchmarks_page.py
 from __future__ import annotations
 
 import csv
+import tomllib
 from pathlib import Path
 from statistics import mean, stdev
 
 ROOT = Path(__file__).parents[1]
 PAGE, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
+ABLATIONS = ROOT / "docs" / "ablations.md"
 START, END = "<!-- results: written by tools/benchmarks_page.py -->\n", "<!-- end of results -->\n"
 HEAD = """# Benchmarks
 
@@ -18,9 +20,25 @@ Generated from `results/*.csv` by `python tools/benchmarks_page.py`. Every row n
 and the date; the script in `benchmarks/` that made it stands above its table. Accuracies are fractions.
 
 """
+ABLATIONS_HEAD = """# Ablations
+
+What each setting is worth, measured on imagenette with all else and the seeds the same: students at 128 px,
+the whole validation set, weights of the last epoch, no choice by the validation set. Generated from
+`results/ablations.csv` by `python tools/benchmarks_page.py`; every run with its commit, machine and date is
+in [benchmarks.md](benchmarks.md). Cells are mean and deviation over the seeds; where there is one seed,
+differences under a point mean nothing.
+
+A row is a method and the settings in which it differs from the reference: {reference}.
+
+```sh
+python benchmarks/ablations.py TABLE DATA --extractor VIT --teacher TEACHER --work runs/ablations \\
+    --ipc 10 --epochs 300 --seeds 0 1 2
+```
+
+"""
 ABOUT = {
-    "ablation": "One setting at a time, students on distilled imagenette, whole validation set, last weights "
-    "(`benchmarks/ablations.py`).",
+    "ablations": "What each setting is worth: students on distilled imagenette, whole validation set, last "
+    "weights (`benchmarks/ablations.py`; laid out by question in [ablations.md](ablations.md)).",
     "attention": "Cost of class attention against a plain forward of the same model, in turns within one run "
     "(`benchmarks/attention.py`).",
     "coverage": "Share of generated images whose first key patch covers at least 80 % of the true object's "
@@ -49,6 +67,37 @@ def page() -> str:
         lines = [header, ["---"] * len(header), *rows]
         parts.append(_table(lines) + "\n")
     return "".join(parts).rstrip() + "\n"
+
+
+def ablations() -> str:
+    """docs/ablations.md: a table per question, mean and deviation over the seeds."""
+    words = tomllib.loads((ROOT / "benchmarks" / "ablations.toml").read_text(encoding="utf-8"))
+    with (ROOT / "results" / "ablations.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    reference = ", ".join(f"{name} {value}" for name, value in words["reference"].items())
+    parts = [ABLATIONS_HEAD.format(reference=reference)]
+    for name, table in words["tables"].items():
+        mine = [row for row in rows if row["row"] in table["rows"]]
+        runs = list(dict.fromkeys(_run(row) for row in mine))
+        heads = [f"ipc {ipc}, {epochs} epochs, {student}" for ipc, epochs, student in sorted(runs)]
+        lines = [["top-1 %", *heads], ["---"] * (1 + len(heads))]
+        for text in table["rows"]:
+            cells = [
+                _cell([100 * float(row["top1"]) for row in mine if row["row"] == text and _run(row) == run])
+                for run in sorted(runs)
+            ]
+            if any(cells):
+                lines.append([text, *cells])
+        parts.append(
+            f"## {table['title']}\n\n`python benchmarks/ablations.py {name} ...`\n\n{_table(lines)}\n"
+        )
+        if found := table.get("found"):
+            parts.append(f"{found}\n\n")
+    return "".join(parts).rstrip() + "\n"
+
+
+def _run(row: dict[str, str]) -> tuple[int, int, str]:
+    return int(row["ipc"]), int(row["epochs"]), row["student"]
 
 
 def readme() -> str:
@@ -103,4 +152,5 @@ def _cell(scores: list[float]) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    ABLATIONS.write_text(ablations(), encoding="utf-8")
     README.write_text(readme(), encoding="utf-8")
