@@ -15,7 +15,7 @@ from focusdd.console import progress, say
 from focusdd.errors import FocusError
 from focusdd.images import Box, UnreadableImage, decode, resize
 from focusdd.models import Model
-from focusdd.plan import Kind, Plan, Tile, image_name
+from focusdd.plan import Kind, Plan, Tile, grid_of, image_name
 from focusdd.settings import DistillSettings
 from focusdd.sources.base import Source
 
@@ -36,7 +36,7 @@ def random_plan(source: Source, settings: DistillSettings, kind: Kind) -> Plan:
     Raises:
         FocusError: a class without a readable image.
     """
-    grid = 1 if kind == "whole" else settings.grid
+    grid = 1 if kind == "whole" else grid_of(settings)
     need = settings.ipc * grid**2
     pieces = []
     for label, keys in enumerate(_keys_by_class(source)):
@@ -66,7 +66,7 @@ def rded_plan(source: Source, settings: DistillSettings, teacher: Model) -> Plan
     outputs = torch.as_tensor(matched_outputs(teacher, source, "teacher"), device=teacher.device)
     accuracy = sample_accuracy(teacher, outputs.cpu().numpy(), source, "teacher")
     say(f"teacher {teacher.name}: {accuracy:.1%} top-1 on a sample of {source.name}")
-    tile = settings.size // settings.grid
+    tile = settings.size // grid_of(settings)
     by_class = _keys_by_class(source)
     total = sum(min(settings.rded_images, len(keys)) for keys in by_class)
     pieces = []
@@ -92,7 +92,7 @@ def rded_plan(source: Source, settings: DistillSettings, teacher: Model) -> Plan
                     best = int(loss.argmin())
                     found.append(Piece(key, boxes[best], width, height, -float(loss[best])))
             pieces.append(sorted(found, key=lambda piece: -piece.score))
-    return lay_out(source, pieces, settings.ipc, settings.grid, "crop")
+    return lay_out(source, pieces, settings.ipc, grid_of(settings), "crop")
 
 
 def _crops(

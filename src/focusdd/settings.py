@@ -93,20 +93,22 @@ class SelectSettings(PatchSettings):
     """focus: key patches, and views of whole images; random: whole images; view: downsampled views
     only; rded: the best of random crops by the teacher's loss; herding, k-center: whole images that stand
     for their class among the extractor's features."""
-    grid: Annotated[int, Field(ge=1, le=8)] = 2
-    """Tiles per side of a distilled image."""
-    views: Annotated[int, Field(ge=0, le=64)] = 1
-    """Tiles of a distilled image that show a whole image, downsampled; the others show key patches."""
+    grid: Annotated[int, Field(ge=1, le=8)] | None = None
+    """Tiles per side of a distilled image; default: 2, and 3 below five distilled images per class except for
+    rded."""
+    views: Annotated[int, Field(ge=0, le=64)] | None = None
+    """Tiles of a distilled image that show a whole image, downsampled; the others show key patches; default:
+    three quarters of the tiles."""
     view_source: Literal["other", "same"] = "other"
     """Views show other images than the patches, or the same."""
-    keep: Annotated[float, Field(ge=0, le=1)] = 1.0
+    keep: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of each class, most realistic first, among which images are drawn at random; 0 takes the most
-    realistic in order, 1 draws from all."""
+    realistic in order, 1 draws from all; default: 0 below five distilled images per class, else 1."""
     skip: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each class, most realistic first, that is passed over as too easy."""
-    clusters: bool = False
-    """Spread the choice: as many clusters of the extractor's features as images are needed, of each the image
-    nearest to its middle."""
+    clusters: bool = True
+    """Spread the draw, where there is one: as many clusters of the extractor's features as images are needed,
+    of each the image nearest to its middle."""
     confidence_power: Exponent = 1.0
     """Exponent of the confidence in realism = confidence^a * mass^b * (1 - area)^c."""
     mass_power: Exponent = 1.0
