@@ -110,7 +110,7 @@ def test_keep_draws_from_the_best_by_seed(make_index: MakeIndex) -> None:
     index = make_index(COUNTS)
 
     def keys(**settings: float) -> list[str]:
-        return patch_keys(select(index, SelectSettings(ipc=2, views=0, **settings), 112), "bee")
+        return patch_keys(select(index, SelectSettings(ipc=2, grid=2, views=0, **settings), 112), "bee")
 
     assert keys(keep=0, seed=1) == keys(keep=0, seed=2)
     assert keys(keep=1, seed=1) == keys(keep=1, seed=1)
@@ -146,7 +146,7 @@ def test_skip_passes_over_the_easiest(make_index: MakeIndex) -> None:
     index = make_index(COUNTS)
 
     def keys(ipc: int, **settings: float) -> list[str]:
-        return patch_keys(select(index, SelectSettings(ipc=ipc, views=0, **settings), 112), "bee")
+        return patch_keys(select(index, SelectSettings(ipc=ipc, grid=2, views=0, **settings), 112), "bee")
 
     ranking = keys(10, keep=0)
     assert keys(2, keep=0, skip=0.25) == ranking[10:18]
@@ -175,7 +175,7 @@ def test_clusters_are_those_of_what_is_kept(make_index: MakeIndex) -> None:
     index = make_index(COUNTS)
 
     def keys(**settings: float) -> list[str]:
-        return patch_keys(select(index, SelectSettings(ipc=2, views=0, **settings), 112), "bee")
+        return patch_keys(select(index, SelectSettings(ipc=2, grid=2, views=0, **settings), 112), "bee")
 
     spread_out = keys(clusters=True, keep=0.5)
     assert spread_out == keys(clusters=True, keep=0.5)
