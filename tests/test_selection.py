@@ -92,7 +92,9 @@ def test_the_layout_is_as_asked(
 
 def test_the_most_realistic_come_first(make_index: MakeIndex) -> None:
     index = make_index(COUNTS)
-    settings = SelectSettings(ipc=4, keep=0, confidence_power=2.0, mass_power=0.5, area_power=1.0)
+    settings = SelectSettings(
+        ipc=4, grid=2, views=1, keep=0, confidence_power=2.0, mass_power=0.5, area_power=1.0
+    )
     plan = select(index, settings, 112)
     scores: dict[str, float] = {}
     for row in index.table(["key", "confidence", "mass", "area"]).to_pylist():
@@ -136,9 +138,10 @@ def test_few_images_show_more_of_the_most_realistic(make_index: MakeIndex) -> No
     assert all(kind == {"patch": 1, "view": 3} for kind in kinds[3:])
     first = patch_keys(select(index, SelectSettings(ipc=1, grid=3, views=0, keep=0), 112), "bee")
     assert patch_keys(few, "bee") == first[:3]
-    said = select(index, SelectSettings(ipc=1, grid=1, views=0, keep=1, seed=3), 112)
+    said = select(index, SelectSettings(ipc=1, grid=1, views=0, keep=1, clusters=False, seed=3), 112)
     assert said.grid == 1
-    assert said.tiles != select(index, SelectSettings(ipc=1, grid=1, views=0, keep=1, seed=4), 112).tiles
+    other = SelectSettings(ipc=1, grid=1, views=0, keep=1, clusters=False, seed=4)
+    assert said.tiles != select(index, other, 112).tiles
     assert grid_of(SelectSettings(ipc=1, method="rded")) == 2
 
 
