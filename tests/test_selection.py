@@ -138,9 +138,9 @@ def test_few_images_show_more_of_the_most_realistic(make_index: MakeIndex) -> No
     assert all(kind == {"patch": 1, "view": 3} for kind in kinds[3:])
     first = patch_keys(select(index, SelectSettings(ipc=1, grid=3, views=0, keep=0), 112), "bee")
     assert patch_keys(few, "bee") == first[:3]
-    said = select(index, SelectSettings(ipc=1, grid=1, views=0, keep=1, clusters=False, seed=3), 112)
+    said = select(index, SelectSettings(ipc=1, grid=1, views=0, keep=1, seed=3), 112)
     assert said.grid == 1
-    other = SelectSettings(ipc=1, grid=1, views=0, keep=1, clusters=False, seed=4)
+    other = SelectSettings(ipc=1, grid=1, views=0, keep=1, seed=4)
     assert said.tiles != select(index, other, 112).tiles
     assert grid_of(SelectSettings(ipc=1, method="rded")) == 2
 

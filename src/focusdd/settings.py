@@ -106,7 +106,7 @@ class SelectSettings(PatchSettings):
     realistic in order, 1 draws from all; default: 0 below five distilled images per class, else 1."""
     skip: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of each class, most realistic first, that is passed over as too easy."""
-    clusters: bool = True
+    clusters: bool = False
     """Spread the draw, where there is one: as many clusters of the extractor's features as images are needed,
     of each the image nearest to its middle."""
     confidence_power: Exponent = 1.0
