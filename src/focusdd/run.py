@@ -27,13 +27,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from focusdd import __version__
-from focusdd.errors import FocusError
+from focusdd.errors import FocusError, InUse
+from focusdd.torchrun import world_size
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system: two processes on one folder are then not noticed
     fcntl = None  # type: ignore[assignment]
 
+_TOGETHER = ("train", "fit")  # stages that the processes of a torchrun work on as one
 _LOCK = ".focusdd.lock"  # in a stage's folder while a process works on it
 
 
@@ -112,8 +114,11 @@ def open_stage(
         overwrite: throw away what another run of focusdd left in `out`.
 
     Raises:
-        FocusError: `out` holds something else, was made with other settings, or is in use.
+        FocusError: `out` holds something else, was made with other settings, or is in use; or several
+            processes of a torchrun open a stage that they cannot share.
     """
+    if world_size() > 1 and name not in _TOGETHER:
+        raise FocusError(f"focusdd {name} runs in one process: start it without torchrun")
     description = {
         "stage": name,
         "version": version,
@@ -187,7 +192,7 @@ def _locked(out: Path) -> Iterator[None]:
     try:
         file = _lock(path)
     except BlockingIOError as error:
-        raise FocusError(f"{out} is in use by another focusdd process: wait for it to end") from error
+        raise InUse(f"{out} is in use by another focusdd process: wait for it to end") from error
     except OSError as error:
         raise FocusError(f"the folder {out} cannot be written to ({error.strerror})") from error
     with file:

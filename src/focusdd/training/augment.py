@@ -56,13 +56,22 @@ def augment(
 
 
 def mixed_cross_entropy(
-    predicted: torch.Tensor, labels: torch.Tensor, batch: Mixed, smoothing: float = 0.0
+    predicted: torch.Tensor,
+    labels: torch.Tensor,
+    batch: Mixed,
+    smoothing: float = 0.0,
+    part: slice = slice(None),
 ) -> torch.Tensor:
-    """Cross-entropy with the labels (B,) of both parts of every image, weighted by their shares."""
-    own = F.cross_entropy(predicted, labels, label_smoothing=smoothing)
+    """Cross-entropy with the labels (B,) of both parts of every image, weighted by their shares.
+
+    Args:
+        part: the rows of the batch that `predicted` is of.
+    """
+    own = F.cross_entropy(predicted, labels[part], label_smoothing=smoothing)
     if batch.share == 1.0:
         return own
-    other = F.cross_entropy(predicted, labels[batch.order.to(labels.device)], label_smoothing=smoothing)
+    others = labels[batch.order[part].to(labels.device)]
+    other = F.cross_entropy(predicted, others, label_smoothing=smoothing)
     return batch.share * own + (1 - batch.share) * other
 
 

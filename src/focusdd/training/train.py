@@ -24,7 +24,7 @@ from focusdd.models import (
     peak_device_memory_mb,
     pick_device,
 )
-from focusdd.run import Clock, open_stage, read_json, write_json
+from focusdd.run import Clock, read_json, write_json
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source
 from focusdd.training.augment import MIXING, Mixed, augment, mixed_cross_entropy, resized_crops, shuffle_tiles
@@ -33,7 +33,8 @@ from focusdd.training.distances import DISTANCES, divergence
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, half_cosine, run_epochs, turn
 from focusdd.training.pixels import Pixels, load_files, load_source
-from focusdd.training.recipes import recipe
+from focusdd.training.ranks import ALONE, Ranks, joined, open_stage_together
+from focusdd.training.recipes import Recipe, recipe
 
 VERSION = 3
 _NOT_IN_KEY = {"device", "teacher"}  # the weights' hash stands for the teacher
@@ -64,7 +65,7 @@ def train(
     """Trains a student on a distilled dataset by knowledge distillation.
 
     The weights of the last epoch, or their average with --ema, are scored once on all of `val`; nothing is
-    chosen by it.
+    chosen by it. The processes of a `torchrun` train one student together.
 
     Returns:
         The content of `result.json`: top-1 and top-5 as fractions, and what they were reached with.
@@ -134,6 +135,20 @@ def _train(
             f"{len(lesson.classes)}, the first {val.classes[0]!r} and {lesson.classes[0]!r}"
         )
     device = pick_device(settings.device)
+    with joined(device) as ranks:
+        return _train_together(ranks, lesson, val, out, settings, rates, device, overwrite)
+
+
+def _train_together(
+    ranks: Ranks,
+    lesson: _Lesson,
+    val: Source,
+    out: Path,
+    settings: TrainSettings,
+    rates: Recipe,
+    device: torch.device,
+    overwrite: bool,
+) -> dict[str, Any]:
     teacher = _teacher(settings, device)
     inputs = lesson.inputs | {"val": val.fingerprint}
     if teacher is not None:
@@ -148,10 +163,10 @@ def _train(
             data = lesson.stored(settings, device)
         inputs["labels"] = data.store.key
     own = settings.model_dump(exclude=_unused(settings)) | rates._asdict()
-    with open_stage(out, "train", VERSION, own, inputs, overwrite) as stage:
+    with open_stage_together(ranks, out, "train", VERSION, own, inputs, overwrite) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
-            return read_json(stage.out / "result.json")
+            return ranks.of_first(read_json(stage.out / "result.json") if ranks.rank == 0 else None)
         outputs, accuracy = None, None
         if teacher is not None:
             with clock.measure("check"):
@@ -161,12 +176,13 @@ def _train(
             outputs = torch.as_tensor(matched, device=device)
         with clock.measure("read"):
             pixels = lesson.read() if data is None else data.pixels
+        ranks.require_same(pixels.skipped, "readable images")
         peak_device_memory_mb(device)  # from here on
         net, arguments = new_net(settings.student, len(lesson.classes), settings.size, device, settings.seed)
         if data is None:
-            loss = _loss(net, pixels, lesson.facts["grid"], teacher, outputs, settings, device)
+            loss = _loss(net, pixels, lesson.facts["grid"], teacher, outputs, settings, device, ranks)
         else:
-            loss = _stored_loss(net, data, settings, device)
+            loss = _stored_loss(net, data, settings, device, ranks)
         average = copy.deepcopy(net) if settings.ema else None
         clock.seconds["train"] = run_epochs(
             net,
@@ -183,7 +199,10 @@ def _train(
             what="train",
             average=average,
             decay=settings.ema,
+            ranks=ranks,
         )
+        if ranks.rank > 0:
+            return ranks.of_first()
         kept = net if average is None else average
         with clock.measure("evaluate"):
             held_out = load_source(val, settings.size, "evaluate")
@@ -225,8 +244,9 @@ def _train(
             device_memory_mb=peak_device_memory_mb(device),
             epochs=settings.epochs,
             images=len(pixels),
+            processes=ranks.count,
         )
-        return result
+        return ranks.of_first(result)
 
 
 def _unused(settings: TrainSettings) -> set[str]:
@@ -274,10 +294,16 @@ def _loss(
     outputs: torch.Tensor | None,
     settings: TrainSettings,
     device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> StepLoss:
-    """The loss of one batch: augment, ask the teacher about the very crops the student sees, compare."""
+    """The loss of one batch: augment, ask the teacher about the very crops the student sees, compare.
+
+    Every process augments the whole batch: an image may get a part of any other, and next to a pass through
+    the networks that costs little.
+    """
     images, labels = pixels.resident(device), pixels.labels.to(device)
     mean, std = normalisation(net)
+    student = ranks.spread(net, device)
 
     def view(batch: torch.Tensor, generator: torch.Generator) -> Mixed:
         if not settings.augment:
@@ -299,31 +325,39 @@ def _loss(
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         mixed = view(images[rows.to(images.device)].to(device), generator)
+        mine = ranks.rows(len(rows))
+        seen = mixed.images[mine]
         with autocast(device):
-            predicted = net(normalise(mixed.images, mean, std)).float()
+            predicted = student(normalise(seen, mean, std)).float()
         if teacher is not None and outputs is not None:
-            target = teacher.logits(mixed.images)[:, outputs].clone()
+            target = teacher.logits(seen)[:, outputs].clone()
             soft = DISTANCES[settings.loss](predicted, target, settings.temperature)
             if not settings.hard_weight:
                 return soft
-            hard = mixed_cross_entropy(predicted, labels[rows.to(device)], mixed)
+            hard = mixed_cross_entropy(predicted, labels[rows.to(device)], mixed, part=mine)
             return (1 - settings.hard_weight) * soft + settings.hard_weight * hard
-        return mixed_cross_entropy(predicted, labels[rows.to(device)], mixed)
+        return mixed_cross_entropy(predicted, labels[rows.to(device)], mixed, part=mine)
 
     return loss
 
 
 def _stored_loss(
-    net: torch.nn.Module, data: LabelledViews, settings: TrainSettings, device: torch.device
+    net: torch.nn.Module,
+    data: LabelledViews,
+    settings: TrainSettings,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> StepLoss:
     """The loss of one batch with stored labels: every image in another of its views in every epoch."""
     mean, std = normalisation(net)
+    student = ranks.spread(net, device)
     views = len(data.views.flip)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        pixels, target = data.batch(rows, (rows + turn(generator)) % views)
+        mine = rows[ranks.rows(len(rows))]
+        pixels, target = data.batch(mine, (mine + turn(generator)) % views)
         with autocast(device):
-            predicted = net(normalise(pixels, mean, std)).float()
+            predicted = student(normalise(pixels, mean, std)).float()
         return divergence(predicted, target, settings.temperature)
 
     return loss
