@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from focusdd.run import Stage, open_stage
 from focusdd.torchrun import local_rank, world_size
 
 _PATIENCE = timedelta(hours=6)  # while the first one scores
+_GROUPS = count()  # that this process has joined
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,17 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         torch.cuda.set_device(local_rank())
     elif device.type != "cpu":
         raise FocusError(f"device {device} trains in one process: start the command without torchrun")
-    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    store, rank, size = next(dist.rendezvous("env://"))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        timeout=_PATIENCE,
+        # keys of its own: those of an earlier group of these processes lead nowhere
+        store=dist.PrefixStore(f"focusdd/{next(_GROUPS)}", store),
+        rank=rank,
+        world_size=size,
+    )
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size())
+        yield Ranks(rank, size)
     except RuntimeError as error:
         if "by peer" not in str(error):
             raise
