@@ -18,6 +18,7 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from focusdd import (
     CompareSettings,
@@ -39,6 +40,7 @@ from focusdd.execute import Work, run_shards
 from focusdd.execute import elsewhere as elsewhere_module
 from focusdd.execute.elsewhere import SourceName, load_same, once_free, require_shared, require_there
 from focusdd.execute.ray import _plan
+from focusdd.focus import passes
 from focusdd.run import open_stage, read_json, write_whole
 from focusdd.settings import ViewSettings
 from focusdd.sources import DemoSource
@@ -172,6 +174,25 @@ def test_a_users_mistake_comes_back_as_it_is(cluster: Any, tmp_path: Path) -> No
         run_shards(range(2, 4), worker.work, worker, lambda *_: None, RAY)
     assert str(caught.value) == worker.sentence
     assert type(caught.value) is FocusError
+
+
+def test_an_index_is_the_same_however_the_cores_are_shared_out(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, before = open_source(str(home / "photos")), torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            extract(source, tmp_path / str(threads), EXTRACT)
+            assert torch.get_num_threads() == threads
+            assert digests(tmp_path / str(threads)) == digests(home / "index")
+        monkeypatch.setattr("focusdd.focus.passes._MOST_WORKERS", 1)  # all threads on one batch
+        extract(source, tmp_path / "together", EXTRACT)
+        monkeypatch.setattr("focusdd.focus.passes._on_every_core", passes._beside_the_model)  # as for a GPU
+        extract(source, tmp_path / "beside", EXTRACT)
+    finally:
+        torch.set_num_threads(before)
+    assert digests(tmp_path / "together") == digests(tmp_path / "beside") == digests(home / "index")
 
 
 def test_compose_and_label_are_the_same_on_a_cluster(

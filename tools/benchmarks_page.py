@@ -54,6 +54,8 @@ ABOUT = {
     "(`benchmarks/precision.py`).",
     "scale": "Select on an index of random numbers as large as ImageNet-1K's (`benchmarks/scale.py`).",
     "stages": "Time and peak memory of the stages on imagenette (`benchmarks/stages.py`).",
+    "throughput": "Steps of extraction alone and the whole, in one run. On a CPU decode and model share the "
+    "cores; on a GPU the slower of them is the bound (`benchmarks/throughput.py`).",
 }
 
 

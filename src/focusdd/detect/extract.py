@@ -20,9 +20,9 @@ from focusdd.console import say, warn
 from focusdd.errors import FocusError
 from focusdd.execute import Work
 from focusdd.execute.elsewhere import SourceName, load_same, require_shared
-from focusdd.focus.attention import ViT, as_vit
+from focusdd.focus.attention import ViT
 from focusdd.focus.geometry import View, token_cover
-from focusdd.focus.passes import Pass, Seen, attention_of, fill_parts
+from focusdd.focus.passes import Pass, Seen, as_extractor, attention_of, fill_parts
 from focusdd.focus.probe import fit_probes, folds_of, judge
 from focusdd.index import Index, from_bytes, open_index, read_skipped, write_part
 from focusdd.models import Model, load_model, pick_device
@@ -82,7 +82,7 @@ def extract_objects(
         raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
     clock = Clock()
     model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
-    vit = as_vit(model.net, model.name)
+    vit = as_extractor(model)
     own = settings.model_dump(exclude=_NOT_IN_KEY) | {"input_size": model.input_size}
     inputs = {"source": source.fingerprint, "extractor": model.weights}
     with open_stage(out, "detect extract", VERSION, own, inputs, overwrite) as stage:
@@ -114,13 +114,13 @@ class _Worker:
         require_shared(self.out, self.key)
         settings = self.settings
         model = load_same(settings.extractor, self.weights, settings.device, settings.input_size)
-        one = _pass(self.source.reopen(), model, as_vit(model.net, model.name), settings)
+        one = _pass(self.source.reopen(), model, as_extractor(model), settings)
         return one.work(self.out, self.shard)
 
 
 def _pass(source: DetectionSource, model: Model, vit: ViT, settings: ViewSettings) -> Pass:
     rows = partial(_rows, model=model, vit=vit, settings=settings)
-    return Pass(source, model.input_size, settings, SCHEMA, rows, source.objects)
+    return Pass(source, model.input_size, settings, SCHEMA, rows, model.device, source.objects)
 
 
 @torch.inference_mode()
