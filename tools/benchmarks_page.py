@@ -37,12 +37,18 @@ python benchmarks/ablations.py TABLE DATA --extractor VIT --teacher TEACHER --wo
 
 """
 ABOUT = {
+    "cost": "The steps of recipes/imagenet1k.sh by rates measured on the device named, and their hours "
+    "(`benchmarks/cost.py`, explained in [cost.md](cost.md)).",
     "ablations": "What each setting is worth: students on distilled imagenette, whole validation set, last "
     "weights (`benchmarks/ablations.py`; laid out by question in [ablations.md](ablations.md)).",
     "attention": "Cost of class attention against a plain forward of the same model, in turns within one run "
     "(`benchmarks/attention.py`).",
+    "classify": "Time and memory of distilling drawn images by their number "
+    "(`benchmarks/classify_scale.py`).",
+    "compose": "Distilled images composed per second (`benchmarks/compose.py`).",
     "coverage": "Share of generated images whose first key patch covers at least 80 % of the true object's "
     "box (`benchmarks/coverage.py`).",
+    "decode": "Images decoded per second by scale (`benchmarks/decode.py`).",
     "detect": "Detectors trained from scratch on distilled datasets, whole validation set, weights of the "
     "last step; map is mAP50-95 (the `results.csv` of `focusdd detect compare`, with commands in "
     "`docs/detection.md`); time and memory by the number of images (`benchmarks/detect_scale.py`).",
@@ -52,10 +58,13 @@ ABOUT = {
     "label's distance (weight), bytes and speed (`benchmarks/labels.py`, `benchmarks/labels_cost.py`).",
     "precision": "Training steps by precision and memory layout, in turns within one run "
     "(`benchmarks/precision.py`).",
+    "rded": "RDED's own student training, written anew after its public code, against focusdd's, in turns "
+    "within one run; students of either, whole validation set, last weights (`benchmarks/rded_loop.py`).",
     "scale": "Select on an index of random numbers as large as ImageNet-1K's (`benchmarks/scale.py`).",
     "stages": "Time and peak memory of the stages on imagenette (`benchmarks/stages.py`).",
     "throughput": "Steps of extraction alone and the whole, in one run. On a CPU decode and model share the "
     "cores; on a GPU the slower of them is the bound (`benchmarks/throughput.py`).",
+    "workers": "Extract and compose by cores and by workers of engine ray (`benchmarks/workers.py`).",
 }
 
 
