@@ -22,8 +22,8 @@ and the date; the script in `benchmarks/` that made it stands above its table. A
 """
 ABLATIONS_HEAD = """# Ablations
 
-What each setting is worth, measured on imagenette with all else and the seeds the same: students at 128 px,
-the whole validation set, weights of the last epoch, no choice by the validation set. Generated from
+What each setting is worth, measured on imagenette with all else and the seeds the same: the whole validation
+set, weights of the last epoch, no choice by the validation set. Generated from
 `results/ablations.csv` by `python tools/benchmarks_page.py`; every run with its commit, machine and date is
 in [benchmarks.md](benchmarks.md). Cells are mean and deviation over the seeds; where there is one seed,
 differences under a point mean nothing.
@@ -90,7 +90,9 @@ def ablations() -> str:
     for name, table in words["tables"].items():
         mine = [row for row in rows if row["row"] in table["rows"]]
         runs = list(dict.fromkeys(_run(row) for row in mine))
-        heads = [f"ipc {ipc}, {epochs} epochs, {student}" for ipc, epochs, student in sorted(runs)]
+        heads = [
+            f"ipc {ipc}, {epochs} epochs, {student}, {size} px" for ipc, epochs, student, size in sorted(runs)
+        ]
         lines = [["top-1 %", *heads], ["---"] * (1 + len(heads))]
         for text in table["rows"]:
             cells = [
@@ -107,8 +109,8 @@ def ablations() -> str:
     return "".join(parts).rstrip() + "\n"
 
 
-def _run(row: dict[str, str]) -> tuple[int, int, str]:
-    return int(row["ipc"]), int(row["epochs"]), row["student"]
+def _run(row: dict[str, str]) -> tuple[int, int, str, int]:
+    return int(row["ipc"]), int(row["epochs"]), row["student"], int(row["size"])
 
 
 def readme() -> str:
