@@ -23,7 +23,7 @@ from focusdd.execute.elsewhere import SourceName, load_same, require_shared
 from focusdd.focus.attention import ViT
 from focusdd.focus.geometry import View, token_cover
 from focusdd.focus.passes import Pass, Seen, as_extractor, attention_of, fill_parts
-from focusdd.focus.probe import fit_probes, folds_of, judge
+from focusdd.focus.probe import fit_probes, folds_of, judge, rows_to_fit
 from focusdd.index import Index, from_bytes, open_index, read_skipped, write_part
 from focusdd.models import Model, load_model, pick_device
 from focusdd.run import Clock, Stage, open_stage, write_json
@@ -32,7 +32,6 @@ from focusdd.sources.base import DetectionSource, Objects
 from focusdd.sources.detection import open_detection_source
 
 VERSION = 1
-_MOST_FITTED = 20_000  # objects that the probe is fitted on; so its memory does not grow with the source
 _NOT_IN_KEY = {"device", "extractor", "confidence"}
 
 OBJECT = pa.struct(
@@ -225,7 +224,8 @@ def _fill_confidence(
         usable[:] = False
     folds = np.zeros(len(labels), np.int64)
     folds[usable] = folds_of(labels[usable])
-    fitted = _sample(labels, usable, num_classes)
+    fitted = rows_to_fit(np.where(usable, labels, -1), num_classes)
+    folds[fitted] = folds_of(labels[fitted])
     starts = np.cumsum([0, *(_count(part) for part in parts)])
     taken = [
         _features(part)[fitted[(fitted >= start) & (fitted < end)] - start]
@@ -244,16 +244,6 @@ def _fill_confidence(
             right += int((found[1] == mine).sum())
         _rewrite(part, confidence, predicted)
     return right, int(usable.sum())
-
-
-def _sample(labels: np.ndarray, usable: np.ndarray, num_classes: int) -> np.ndarray:
-    """Rows that the probe is fitted on, sorted: of every class as many, spread evenly over the source."""
-    most = max(50, _MOST_FITTED // num_classes)
-    chosen = []
-    for label in np.unique(labels[usable]):
-        mine = np.flatnonzero(usable & (labels == label))
-        chosen.append(mine[np.linspace(0, len(mine) - 1, min(most, len(mine))).astype(int)])
-    return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, np.int64)
 
 
 def _count(part: Path) -> int:

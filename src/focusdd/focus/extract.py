@@ -27,7 +27,7 @@ from focusdd.settings import EngineSettings, ExtractSettings
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
 
-VERSION = 2
+VERSION = 3
 _NOT_IN_KEY = {"device", "extractor"}  # the weights' hash stands for the extractor
 
 
