@@ -19,7 +19,7 @@ from focusdd.errors import FocusError
 from focusdd.execute import session
 from focusdd.focus.extract import extract
 from focusdd.pipeline import WITH_INDEX, extract_settings
-from focusdd.run import csv_text, write_whole
+from focusdd.run import csv_text, locked, write_whole
 from focusdd.scores import Scores, Trial, score
 from focusdd.settings import CompareSettings, EngineSettings
 from focusdd.sources.base import Source
@@ -88,7 +88,7 @@ def compare(
         The rows of `results.csv`; its columns are SCHEMA. Accuracies are fractions, times seconds.
 
     Raises:
-        FocusError: a setting is missing or does not fit; what is finished stays.
+        FocusError: a setting is missing or does not fit, or `out` is in use; what is finished stays.
     """
     settings, out = settings or CompareSettings(), Path(out)
     _check(settings)
@@ -97,7 +97,7 @@ def compare(
             raise FocusError(
                 f"{held_out.name} has other classes than {source.name}: give a source of the same"
             )
-    with session(engine):
+    with locked(out), session(engine):
         return _compare(source, val, out, settings, other, overwrite, engine or EngineSettings())
 
 

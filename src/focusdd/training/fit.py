@@ -18,7 +18,7 @@ from focusdd.sources.base import Source
 from focusdd.training.augment import augment, mixed_cross_entropy
 from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.evaluate import evaluate
-from focusdd.training.loop import StepLoss, run_epochs, warm_cosine
+from focusdd.training.loop import RESUME, StepLoss, run_epochs, warm_cosine
 from focusdd.training.pixels import Pixels, load_source
 from focusdd.training.ranks import ALONE, Ranks, joined, open_stage_together
 
@@ -70,7 +70,7 @@ def _fit_together(
     inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {})
     clock = Clock()
     own = settings.model_dump(exclude=_NOT_IN_KEY)
-    with open_stage_together(ranks, out, "fit", VERSION, own, inputs, overwrite) as stage:
+    with open_stage_together(ranks, out, "fit", VERSION, own, inputs, overwrite, scratch=(RESUME,)) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return stage.out
@@ -105,7 +105,7 @@ def _fit_together(
             rate=warm_cosine,
             seed=settings.seed,
             device=device,
-            checkpoint=stage.out / "resume.pt",
+            checkpoint=stage.out / RESUME,
             what="fit",
             average=average,
             decay=settings.ema,
@@ -133,8 +133,6 @@ def _fit_together(
             arguments,
             facts,
         )
-        (stage.out / "resume.pt").unlink(missing_ok=True)
-        stage.finish({"val_top1": facts["val_top1"]})
         clock.write(
             stage.out,
             device=str(device),
@@ -142,6 +140,7 @@ def _fit_together(
             images=len(pixels),
             processes=ranks.count,
         )
+        stage.finish({"val_top1": facts["val_top1"]})
         return ranks.of_first(stage.out)
 
 

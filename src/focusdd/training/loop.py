@@ -16,11 +16,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from focusdd.console import progress
+from focusdd.console import progress, say
 from focusdd.errors import FocusError
 from focusdd.run import write_whole
 from focusdd.training.ranks import ALONE, Ranks
 
+RESUME = "resume.pt"  # the checkpoint, in the folder of an unfinished stage
 _SAVE_SECONDS = 20.0  # between checkpoints
 
 StepLoss = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -91,6 +92,8 @@ def run_epochs(
     # the first one's: the others may not see its folder, or not yet
     there = checkpoint.read_bytes() if ranks.rank == 0 and checkpoint.exists() else None
     done, before = _restore(ranks.of_first(there), models, optimizer, device)
+    if done:
+        say(f"resuming: {done} of {epochs} epochs are done")
     start = saved = time.monotonic()
     with progress(what, epochs, "epochs", done) as advance:
         for epoch in range(done, epochs):

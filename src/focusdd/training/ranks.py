@@ -136,6 +136,7 @@ def open_stage_together(
     settings: dict[str, Any],
     inputs: dict[str, str],
     overwrite: bool,
+    scratch: tuple[str, ...] = (),
 ) -> Iterator[Stage]:
     """`open_stage`, in the first process for all.
 
@@ -145,6 +146,6 @@ def open_stage_together(
     with ExitStack() as stack:
         stage = None
         if ranks.rank == 0:
-            stage = stack.enter_context(open_stage(out, name, version, settings, inputs, overwrite))
+            stage = stack.enter_context(open_stage(out, name, version, settings, inputs, overwrite, scratch))
         ranks.require_same((settings, inputs), "settings or data")
         yield ranks.of_first(stage)

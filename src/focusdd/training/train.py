@@ -31,7 +31,7 @@ from focusdd.training.augment import MIXING, Mixed, augment, mixed_cross_entropy
 from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.distances import DISTANCES, divergence
 from focusdd.training.evaluate import evaluate
-from focusdd.training.loop import StepLoss, cosine, half_cosine, run_epochs, turn
+from focusdd.training.loop import RESUME, StepLoss, cosine, half_cosine, run_epochs, turn
 from focusdd.training.pixels import Pixels, load_files, load_source
 from focusdd.training.ranks import ALONE, Ranks, joined, open_stage_together
 from focusdd.training.recipes import Recipe, recipe
@@ -163,7 +163,9 @@ def _train_together(
             data = lesson.stored(settings, device)
         inputs["labels"] = data.store.key
     own = settings.model_dump(exclude=_unused(settings)) | rates._asdict()
-    with open_stage_together(ranks, out, "train", VERSION, own, inputs, overwrite) as stage:
+    with open_stage_together(
+        ranks, out, "train", VERSION, own, inputs, overwrite, scratch=(RESUME,)
+    ) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return ranks.of_first(read_json(stage.out / "result.json") if ranks.rank == 0 else None)
@@ -195,7 +197,7 @@ def _train_together(
             rate=cosine if settings.schedule == "cosine" else half_cosine,
             seed=settings.seed,
             device=device,
-            checkpoint=stage.out / "resume.pt",
+            checkpoint=stage.out / RESUME,
             what="train",
             average=average,
             decay=settings.ema,
@@ -236,8 +238,6 @@ def _train_together(
             facts,
         )
         write_json(stage.out / "result.json", result)
-        (stage.out / "resume.pt").unlink(missing_ok=True)
-        stage.finish({"top1": result["top1"], "top5": result["top5"]})
         clock.write(
             stage.out,
             device=str(device),
@@ -246,6 +246,7 @@ def _train_together(
             images=len(pixels),
             processes=ranks.count,
         )
+        stage.finish({"top1": result["top1"], "top5": result["top5"]})
         return ranks.of_first(result)
 
 
