@@ -29,6 +29,9 @@ from focusdd.console import console
 from focusdd.execute.ray import _Actor
 
 
+LOCK = ".focusdd.lock"
+
+
 def focusdd(*words: str) -> int:
     """The exit code of a command in this process."""
     with small_shards(), warnings.catch_warnings(), patch.object(sys, "argv", ["focusdd", *words]):
@@ -122,9 +125,11 @@ def test_a_second_process_is_refused_and_a_kill_loses_no_finished_shard(
     out = bench.folder / f"{name} killed"
     words = bench.words(name, out)
     bench.begin(name, out)
+    begun = set(out.rglob("*"))
     process = processes.start(words)
     if name != "report":  # a page may be written while others work
-        while not list(out.rglob(".focusdd.lock")):
+        # a file beside the lock: it is made before it is locked, and everything else after that
+        while not any(path.is_file() and path.name != LOCK for path in set(out.rglob("*")) - begun):
             assert process.exitcode is None
             time.sleep(0.002)
         os.kill(process.pid, signal.SIGSTOP)
