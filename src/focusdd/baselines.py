@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,11 +13,12 @@ import torch
 import torch.nn.functional as F
 
 from focusdd.checks import matched_outputs, sample_accuracy
-from focusdd.console import progress, say
+from focusdd.console import Advance, progress, say
 from focusdd.errors import FocusError
 from focusdd.images import Box, UnreadableImage, decode, resize
 from focusdd.models import Model
 from focusdd.plan import Kind, Plan, Tile, image_name
+from focusdd.run import make_folder, read_json, write_whole
 from focusdd.settings import DistillSettings
 from focusdd.sources.base import Source
 
@@ -54,11 +57,14 @@ def random_plan(source: Source, settings: DistillSettings, kind: Kind) -> Plan:
     return lay_out(source, pieces, settings.ipc, grid, kind)
 
 
-def rded_plan(source: Source, settings: DistillSettings, teacher: Model) -> Plan:
+def rded_plan(source: Source, settings: DistillSettings, teacher: Model, kept: Path) -> Plan:
     """RDED's choice (Sun et al., CVPR 2024): of some random crops per image the one with the lowest teacher
     loss, then the crops with the lowest loss of each class.
 
     The crops are torchvision's RandomResizedCrop (8 to 100 % of the area, square), scored at the tile's size.
+
+    Args:
+        kept: folder that holds the choice of every class so far, so that an interrupted run goes on there.
 
     Raises:
         FocusError: the teacher does not know the classes.
@@ -66,33 +72,50 @@ def rded_plan(source: Source, settings: DistillSettings, teacher: Model) -> Plan
     outputs = torch.as_tensor(matched_outputs(teacher, source, "teacher"), device=teacher.device)
     accuracy = sample_accuracy(teacher, outputs.cpu().numpy(), source, "teacher")
     say(f"teacher {teacher.name}: {accuracy:.1%} top-1 on a sample of {source.name}")
-    tile = settings.size // settings.grid
     by_class = _keys_by_class(source)
-    total = sum(min(settings.rded_images, len(keys)) for keys in by_class)
-    pieces = []
-    with progress("crop", total, "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
-        for label, keys in enumerate(by_class):
-            rng = np.random.default_rng([settings.seed, 13, label])
-            chosen = sorted(rng.permutation(len(keys))[: settings.rded_images])
-            jobs = [(keys[number], rng.random((settings.rded_crops, 3))) for number in chosen]
-            found = []
-            for start in range(0, len(jobs), 64):
-                batch = jobs[start : start + 64]
-                crops = [
-                    crop for crop in pool.map(lambda job: _crops(source, job[0], job[1], tile), batch) if crop
-                ]
-                advance(len(batch), "")
-                if not crops:
-                    continue
-                pixels = torch.from_numpy(np.concatenate([crop[1] for crop in crops])).permute(0, 3, 1, 2)
-                logits = teacher.logits(pixels)[:, outputs]
-                target = torch.full((len(logits),), label, device=logits.device)
-                losses = F.cross_entropy(logits, target, reduction="none").view(len(crops), -1).cpu().numpy()
-                for (boxes, _, key, width, height), loss in zip(crops, losses, strict=True):
-                    best = int(loss.argmin())
-                    found.append(Piece(key, boxes[best], width, height, -float(loss[best])))
-            pieces.append(sorted(found, key=lambda piece: -piece.score))
+    make_folder(kept)
+    files = [kept / f"{label:05d}.json" for label in range(len(by_class))]
+    counts = [min(settings.rded_images, len(keys)) for keys in by_class]
+    done = sum(count for file, count in zip(files, counts, strict=True) if file.exists())
+    with progress("crop", sum(counts), "images", done) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for label, (keys, file) in enumerate(zip(by_class, files, strict=True)):
+            if not file.exists():
+                found = _best_crops(source, label, keys, settings, teacher, outputs, pool, advance)
+                write_whole(file, json.dumps(sorted(found, key=lambda piece: -piece.score)))
+    pieces = [[Piece(key, tuple(box), *rest) for key, box, *rest in read_json(file)] for file in files]
     return lay_out(source, pieces, settings.ipc, settings.grid, "crop")
+
+
+def _best_crops(
+    source: Source,
+    label: int,
+    keys: list[str],
+    settings: DistillSettings,
+    teacher: Model,
+    outputs: torch.Tensor,
+    pool: ThreadPoolExecutor,
+    advance: Advance,
+) -> list[Piece]:
+    """The crop with the lowest loss of each of some images of a class."""
+    rng = np.random.default_rng([settings.seed, 13, label])
+    chosen = sorted(rng.permutation(len(keys))[: settings.rded_images])
+    jobs = [(keys[number], rng.random((settings.rded_crops, 3))) for number in chosen]
+    tile = settings.size // settings.grid
+    found = []
+    for start in range(0, len(jobs), 64):
+        batch = jobs[start : start + 64]
+        crops = [crop for crop in pool.map(lambda job: _crops(source, job[0], job[1], tile), batch) if crop]
+        advance(len(batch), "")
+        if not crops:
+            continue
+        pixels = torch.from_numpy(np.concatenate([crop[1] for crop in crops])).permute(0, 3, 1, 2)
+        logits = teacher.logits(pixels)[:, outputs]
+        target = torch.full((len(logits),), label, device=logits.device)
+        losses = F.cross_entropy(logits, target, reduction="none").view(len(crops), -1).cpu().numpy()
+        for (boxes, _, key, width, height), loss in zip(crops, losses, strict=True):
+            best = int(loss.argmin())
+            found.append(Piece(key, boxes[best], width, height, -float(loss[best])))
+    return found
 
 
 def _crops(

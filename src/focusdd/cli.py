@@ -17,7 +17,7 @@ from rich.table import Table
 from focusdd import __version__
 from focusdd.cli_detect import detect
 from focusdd.console import console, say
-from focusdd.errors import FocusError, plain_settings_error
+from focusdd.errors import FocusError, plain_os_error, plain_settings_error
 from focusdd.settings import (
     CompareSettings,
     DistillSettings,
@@ -43,7 +43,7 @@ app = App(
     help="Distil a large image dataset into a tiny one on which any architecture trains fast and well. "
     "Settings may also stand in a file focusdd.toml in the current folder, one table per command.",
     config=Toml("focusdd.toml", must_exist=False),
-    suppress_keyboard_interrupt=False,  # main() says how to go on
+    suppress_keyboard_interrupt=False,  # the program says how to go on
 )
 Flat = Parameter(name="*")
 
@@ -326,7 +326,7 @@ def demo(*, out: Path = Path("demo"), quick: bool = False) -> None:
 
 
 def main() -> None:
-    """Entry point: a user's mistake is one sentence and exit code 2, never a traceback."""
+    """Runs a command: a user's mistake is one sentence and exit code 2, never a traceback."""
     warnings.filterwarnings("ignore", module=r"(torch|timm|PIL|torchvision)\b.*")
     try:
         app(exit_on_error=False, print_error=False)
@@ -338,10 +338,7 @@ def main() -> None:
     except FocusError as error:
         _fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename or 'a file'}: {error.strerror}")
-    except KeyboardInterrupt:
-        Console(stderr=True).print("stopped. Run the same command again to go on")
-        sys.exit(130)
+        _fail(str(plain_os_error(error)))
 
 
 def _fail(sentence: str) -> None:

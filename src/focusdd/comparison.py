@@ -21,7 +21,7 @@ from focusdd.errors import FocusError
 from focusdd.focus.extract import extract
 from focusdd.index import Index
 from focusdd.pipeline import WITH_INDEX, depends_on_seed, distill, extract_settings
-from focusdd.run import csv_text, read_json, write_whole
+from focusdd.run import csv_text, locked, read_json, write_whole
 from focusdd.scores import Scores, Trial, score
 from focusdd.settings import CompareSettings
 from focusdd.sources.base import Source
@@ -120,7 +120,7 @@ def compare(
         The rows of `results.csv`; its columns are SCHEMA. Accuracies are fractions, times seconds.
 
     Raises:
-        FocusError: a setting is missing or does not fit; what is finished stays.
+        FocusError: a setting is missing or does not fit, or `out` is in use; what is finished stays.
     """
     settings, out = settings or CompareSettings(), Path(out)
     _check(settings)
@@ -129,6 +129,13 @@ def compare(
             raise FocusError(
                 f"{held_out.name} has other classes than {source.name}: give a source of the same"
             )
+    with locked(out):
+        return _compare(source, val, out, settings, other, overwrite)
+
+
+def _compare(
+    source: Source, val: Source, out: Path, settings: CompareSettings, other: Source | None, overwrite: bool
+) -> pa.Table:
     cells = _cells(settings)
     index = None
     if any(cell.method in WITH_INDEX for cell in cells):

@@ -23,7 +23,7 @@ from focusdd.execute.elsewhere import SourceName, require_shared, require_there
 from focusdd.focus.geometry import cell_edges
 from focusdd.images import Box, UnreadableImage, decode, encode, resize
 from focusdd.plan import Plan, Tile
-from focusdd.run import write_whole
+from focusdd.run import make_folder, write_whole
 from focusdd.settings import ComposeSettings, EngineSettings
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
@@ -56,7 +56,7 @@ def compose(
     """
     images = list(plan.images())
     for folder in {image.partition("/")[0] for image, _ in images}:
-        (out / "train" / folder).mkdir(parents=True, exist_ok=True)
+        make_folder(out / "train" / folder)
     write_plan(out, plan.table())
     lines = [_metadata(f"{image}.{settings.format}", tiles) for image, tiles in images]
     write_whole(out / "train" / "metadata.jsonl", "\n".join(lines) + "\n")

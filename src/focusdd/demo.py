@@ -16,7 +16,7 @@ from focusdd.focus.coverage import object_coverage
 from focusdd.focus.extract import extract
 from focusdd.pipeline import distill
 from focusdd.reports.page import report
-from focusdd.run import read_json
+from focusdd.run import locked, read_json
 from focusdd.settings import (
     DetectCompareSettings,
     DetectDistillSettings,
@@ -40,7 +40,15 @@ def run_demo(out: Path, quick: bool = False) -> Path:
 
     Returns:
         The report page.
+
+    Raises:
+        FocusError: another process is at work in `out`.
     """
+    with locked(out):
+        return _run_demo(out, quick)
+
+
+def _run_demo(out: Path, quick: bool) -> Path:
     teacher, vit = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")
     per_class, ipc, epochs = (16, 1, 2) if quick else (200, 10, 100)
     source, val = DemoSource(per_class), DemoSource(per_class, "val")

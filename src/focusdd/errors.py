@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 from pydantic import ValidationError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 class FocusError(ValueError):
@@ -17,3 +23,28 @@ def plain_settings_error(error: ValidationError) -> FocusError:
         given = "" if item["type"] == "missing" else f", got {item['input']!r}"
         lines.append(f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}{given}")
     return FocusError("; ".join(lines))
+
+
+def write_error(path: Path | str, error: OSError, what: str = "") -> FocusError:
+    """What keeps a file or a folder from being written, with the remedy; `what`: it cannot be, in words."""
+    said = f"{what or f'{path} cannot be written'} ({error.strerror or error})"
+    folder = Path(path).parent
+    if error.errno in _FULL:
+        said += (
+            f": free some space on the disk of {folder} and run the same command again, or use another disk"
+        )
+    elif error.errno in _FORBIDDEN:
+        said += f": make {folder} writable and run the same command again, or use another folder"
+    return FocusError(said)
+
+
+def no_room(error: OSError) -> bool:
+    """Whether a disk is full or takes nothing."""
+    return error.errno in (*_FULL, errno.EROFS)
+
+
+def plain_os_error(error: OSError) -> FocusError:
+    """Turns what the system says of a file, or of standard output where it names none, into a sentence."""
+    if no_room(error):
+        return write_error(error.filename or "standard output", error)
+    return FocusError(f"{error.filename or 'a file'}: {error.strerror or error}")

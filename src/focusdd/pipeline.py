@@ -18,6 +18,7 @@ from focusdd.settings import DistillSettings, EngineSettings, ExtractSettings, P
 from focusdd.sources.base import Source
 
 VERSION = 2
+_CHOSEN = "chosen"  # folder of an unfinished stage: what method rded has chosen so far
 WITH_INDEX = ("focus", "herding", "k-center")  # methods that choose among what `extract` found
 _OF_RDED = {"teacher", "rded_images", "rded_crops"}
 _OF_FOCUS = {*PatchSettings.model_fields, "views", "view_source", "keep"} | {
@@ -62,12 +63,12 @@ def distill(
         teacher = _teacher(settings, views)
         inputs["teacher"] = teacher.weights
     clock = Clock()
-    with open_stage(out, "distill", VERSION, used, inputs, overwrite) as stage:
+    with open_stage(out, "distill", VERSION, used, inputs, overwrite, scratch=(_CHOSEN,)) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return open_distilled(out)
         with clock.measure("select"):
-            plan = _plan(source, settings, index, teacher)
+            plan = _plan(source, settings, index, teacher, out / _CHOSEN)
         if plan.short:
             few = ", ".join(plan.short[:5])
             warn(f"{len(plan.short)} classes have fewer images than tiles, theirs are used again: {few}")
@@ -76,8 +77,8 @@ def distill(
         description = _description(source, settings, plan, index, teacher, stage.key, out)
         write_json(out / "distilled.json", description)
         write_whole(out / CARD, card(description))
-        stage.finish({"images": images, "classes": len(source.classes), "ipc": settings.ipc})
         clock.write(out, images=images)
+        stage.finish({"images": images, "classes": len(source.classes), "ipc": settings.ipc})
     return open_distilled(out)
 
 
@@ -150,7 +151,7 @@ def _teacher(settings: DistillSettings, views: ViewSettings) -> Any:
     return load_model(settings.teacher, pick_device(views.device), settings.size // settings.grid)
 
 
-def _plan(source: Source, settings: DistillSettings, index: Any, teacher: Any) -> Plan:
+def _plan(source: Source, settings: DistillSettings, index: Any, teacher: Any, chosen: Path) -> Plan:
     if settings.method == "focus":
         return select(index, settings, settings.size // settings.grid)
     if index is not None:
@@ -160,7 +161,7 @@ def _plan(source: Source, settings: DistillSettings, index: Any, teacher: Any) -
     from focusdd.baselines import random_plan, rded_plan
 
     if settings.method == "rded":
-        return rded_plan(source, settings, teacher)
+        return rded_plan(source, settings, teacher, chosen)
     return random_plan(source, settings, "whole" if settings.method == "random" else "view")
 
 

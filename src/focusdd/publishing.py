@@ -6,17 +6,18 @@ import importlib.util
 import json
 import os
 import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from focusdd.dataset import CARD, Distilled, card, open_distilled
-from focusdd.errors import FocusError
+from focusdd.errors import FocusError, no_room, plain_os_error, write_error
 from focusdd.labels.packed import kept
 from focusdd.labels.store import Store, open_store, stored_kinds
-from focusdd.run import write_whole
+from focusdd.run import empty, locked, write_whole
 
 _OF_HERE = {"run.json"}  # tells of the machine, not of the dataset
 
@@ -42,17 +43,30 @@ def publish(distilled: Distilled | Path | str, to: str | None = None) -> Publish
         to: "owner/name" on the Hub.
 
     Raises:
-        FocusError: an image or a label is damaged, `load_dataset` cannot read the folder, or the Hub refuses.
+        FocusError: an image or a label is damaged, there is no room for a copy, `load_dataset` cannot read
+            it, or the Hub refuses.
     """
     distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
     stores = [open_store(distilled, kind) for kind in stored_kinds(distilled)]
-    with tempfile.TemporaryDirectory(prefix=".publish-", dir=distilled.folder.parent) as scratch:
-        folder = Path(scratch) / "dataset"
+    with _scratch(distilled.folder) as scratch:
+        folder = scratch / "dataset"
         _copy(distilled, stores, folder)
         files = [path for path in folder.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
-        columns = _columns(folder, Path(scratch) / "cache", len(distilled.files()))
+        columns = _columns(folder, scratch / "cache", len(distilled.files()))
         return Published(len(files), size, columns, _upload(folder, to) if to is not None else None)
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """An empty folder beside another, on the same disk; what a killed run left in it goes first."""
+    scratch = folder.absolute().parent / f".publish-{folder.absolute().name}"
+    with locked(scratch):
+        empty(scratch)
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
 
 def soft_labels(store: Store) -> list[list[dict[str, Any]]]:
@@ -72,7 +86,10 @@ def _copy(distilled: Distilled, stores: list[Store], folder: Path) -> None:
         try:
             os.link(source, target)
         except OSError:
-            shutil.copyfile(source, target)
+            try:
+                shutil.copyfile(source, target)
+            except OSError as error:
+                raise write_error(target, error) from error
 
     def left_out(_: str, names: list[str]) -> set[str]:
         return {name for name in names if name[0] == "." or name in _OF_HERE}
@@ -104,6 +121,9 @@ def _columns(folder: Path, cache: Path, images: int) -> tuple[str, ...] | None:
             "imagefolder", data_dir=str(folder), cache_dir=str(cache), split="train"
         )
     except Exception as error:  # whatever its loaders raise means the same here
+        for one in (error, error.__cause__):
+            if isinstance(one, OSError) and no_room(one):
+                raise plain_os_error(one) from error
         raise FocusError(
             f"load_dataset cannot read the folder: {str(error).splitlines()[0][:200]}"
         ) from error

@@ -2,8 +2,9 @@
 
 A stage is a folder. `stage.json` is written first and says what is being made: the stage's name and version,
 its settings, the keys of its inputs, and the key made of all these. Results are written whole (temporary
-name, fsync, rename). `done.json` is written last and closes the stage. So a killed stage resumes, and a
-changed setting is noticed and named instead of silently mixed in.
+name, fsync, rename). `done.json` is written last and closes the stage; what only an unfinished stage needs
+goes after it. So a killed stage resumes, and a changed setting is noticed and named instead of silently mixed
+in.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import io
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -27,14 +29,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from focusdd import __version__
-from focusdd.errors import FocusError
+from focusdd.errors import FocusError, write_error
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system: two processes on one folder are then not noticed
     fcntl = None  # type: ignore[assignment]
 
-_LOCK = ".focusdd.lock"  # in a stage's folder while a process works on it
+_LOCK = ".focusdd.lock"  # in a folder while a process works on it
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # what write_whole calls a file that is not whole yet
 
 
 def hash_of(value: Any) -> str:
@@ -42,14 +45,22 @@ def hash_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_whole(path: Path, data: bytes | str) -> None:
-    """Writes a file so that it is either there in full or not at all."""
+def write_whole(path: Path, data: bytes | str | Iterator[bytes]) -> None:
+    """Writes a file so that it is either there in full or not at all.
+
+    Args:
+        data: all of it, or one piece after another where all would be too much for memory.
+
+    Raises:
+        FocusError: the disk is full, or the place cannot be written to.
+    """
     data = data.encode() if isinstance(data, str) else data
     # a name of its own: two processes may write the same file, each whole
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            for piece in [data] if isinstance(data, bytes) else data:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -57,8 +68,16 @@ def write_whole(path: Path, data: bytes | str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         if isinstance(error, OSError):
-            raise FocusError(f"{path} cannot be written ({error.strerror or error})") from error
+            raise write_error(path, error) from error
         raise
+
+
+def make_folder(path: Path) -> None:
+    """Makes a folder and those above it. Raises FocusError when that fails."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(path, error, f"the folder {path} cannot be made") from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -93,16 +112,29 @@ class Stage:
     name: str
     key: str
     complete: bool
+    scratch: tuple[str, ...] = ()
 
     def finish(self, counts: dict[str, Any]) -> None:
         """Closes the stage with figures that depend on the inputs alone."""
         description = read_json(self.out / "stage.json")
         write_json(self.out / "done.json", {**description, "counts": counts})
+        self.clear()
+
+    def clear(self) -> None:
+        """Removes what only an unfinished stage needs: after `done.json`, lest a kill in between lose it."""
+        for name in self.scratch:
+            _remove(self.out / name)
 
 
 @contextlib.contextmanager
 def open_stage(
-    out: Path, name: str, version: int, settings: dict[str, Any], inputs: dict[str, str], overwrite: bool
+    out: Path,
+    name: str,
+    version: int,
+    settings: dict[str, Any],
+    inputs: dict[str, str],
+    overwrite: bool,
+    scratch: tuple[str, ...] = (),
 ) -> Iterator[Stage]:
     """Opens `out` for a stage, and holds a lock on it while the block runs.
 
@@ -110,9 +142,10 @@ def open_stage(
         settings: what changes the result, and nothing else (not the device, not the number of workers).
         inputs: name -> key or fingerprint of what the stage reads.
         overwrite: throw away what another run of focusdd left in `out`.
+        scratch: files and folders in `out` that only an unfinished stage needs.
 
     Raises:
-        FocusError: `out` holds something else, was made with other settings, or is in use.
+        FocusError: `out` holds something else, was made with other settings, is in use or cannot be written.
     """
     description = {
         "stage": name,
@@ -124,11 +157,7 @@ def open_stage(
     key = hash_of({part: description[part] for part in ("stage", "version", "settings", "inputs")})
     description["key"] = key
     out = Path(out)
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise FocusError(f"the folder {out} cannot be made ({error.strerror})") from error
-    with _locked(out):
+    with locked(out):
         known = out / "stage.json"
         for leftover in out.glob(".stage.json*.tmp"):  # of a run that was killed before it began
             leftover.unlink(missing_ok=True)
@@ -138,7 +167,7 @@ def open_stage(
                     raise FocusError(
                         f"{out} {_difference(before, description)}: use another --out, or --overwrite"
                     )
-                _empty(out)
+                empty(out)
         elif foreign := sorted(path.name for path in out.iterdir() if path.name != _LOCK):
             raise FocusError(
                 f"{out} is not empty and was not made by focusdd {name} (it holds {foreign[0]!r}): "
@@ -148,7 +177,10 @@ def open_stage(
             leftover.unlink(missing_ok=True)
         if not known.exists():
             write_json(known, description)
-        yield Stage(out, name, key, (out / "done.json").exists())
+        stage = Stage(out, name, key, (out / "done.json").exists(), scratch)
+        if stage.complete:
+            stage.clear()
+        yield stage
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
@@ -172,26 +204,43 @@ def _stage_in(out: Path) -> dict[str, Any] | None:
     return stage if isinstance(stage, dict) and {"focusdd", "stage", "key"} <= stage.keys() else None
 
 
-def _empty(out: Path) -> None:
+def empty(out: Path) -> None:
     """Removes everything; whenever it is killed, the rest is still known as an unfinished stage."""
     (out / "done.json").unlink(missing_ok=True)
     for path in out.iterdir():
         if path.name not in (_LOCK, "stage.json"):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            _remove(path)
     (out / "stage.json").unlink(missing_ok=True)
 
 
+def _remove(path: Path) -> None:
+    """Removes a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
+def locked(out: Path) -> Iterator[None]:
+    """Makes a folder and keeps every other process out of it while the block runs.
+
+    Raises:
+        FocusError: another process is in it, or it cannot be written to.
+    """
+    make_folder(out)
     path = out / _LOCK
     try:
         file = _lock(path)
     except BlockingIOError as error:
         raise FocusError(f"{out} is in use by another focusdd process: wait for it to end") from error
     except OSError as error:
-        raise FocusError(f"the folder {out} cannot be written to ({error.strerror})") from error
+        raise write_error(path, error, f"the folder {out} cannot be written to") from error
     with file:
         try:
+            for leftover in out.iterdir():  # of a run that was killed as it wrote
+                if _TEMPORARY.fullmatch(leftover.name):
+                    leftover.unlink(missing_ok=True)
             yield
         finally:
             path.unlink(missing_ok=True)

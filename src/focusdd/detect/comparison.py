@@ -18,7 +18,7 @@ from focusdd.detect.select import WITH_INDEX
 from focusdd.detect.train import train
 from focusdd.errors import FocusError
 from focusdd.index import Index
-from focusdd.run import csv_text, read_json, write_whole
+from focusdd.run import csv_text, locked, read_json, write_whole
 from focusdd.settings import DetectCompareSettings
 from focusdd.sources.base import DetectionSource
 
@@ -85,10 +85,17 @@ def compare(
         The rows of `results.csv`; its columns are SCHEMA.
 
     Raises:
-        FocusError: a setting is missing or does not fit; what is finished stays.
+        FocusError: a setting is missing or does not fit, or `out` is in use; what is finished stays.
     """
     settings, out = settings or DetectCompareSettings(), Path(out)
     _check(settings)
+    with locked(out):
+        return _compare(source, val, out, settings, overwrite)
+
+
+def _compare(
+    source: DetectionSource, val: DetectionSource, out: Path, settings: DetectCompareSettings, overwrite: bool
+) -> pa.Table:
     index = None
     if any(method in WITH_INDEX for method in settings.methods):
         views = settings.views.model_copy(update={"extractor": settings.extractor, "device": settings.device})

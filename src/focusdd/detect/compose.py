@@ -13,7 +13,7 @@ from focusdd.compose import cut, in_parallel, write_plan
 from focusdd.console import progress
 from focusdd.detect.scenes import Placed, Scenes, Tile, mask_boxes
 from focusdd.images import encode
-from focusdd.run import write_json, write_whole
+from focusdd.run import make_folder, write_json, write_whole
 from focusdd.settings import ComposeSettings
 from focusdd.sources.base import Source
 
@@ -36,7 +36,7 @@ def compose_scenes(
     """
     images = list(scenes.images())
     for folder in (IMAGES, LABELS):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+        make_folder(out / folder)
     write_plan(out, scenes.table())
     write_json(out / "annotations.json", coco(images, settings, class_names))
     write_whole(out / "data.yaml", data_yaml(class_names))

@@ -94,8 +94,9 @@ def extract_objects(
         with clock.measure("extract"):
             images = fill_parts(stage, _pass(source, model, vit, settings), worker, engine)
         with clock.measure("finish"):
-            _finish(stage, source, model, vit, settings)
+            counts = _finish(stage, source, model, vit, settings)
         clock.write(out, images=images, device=str(model.device))
+        stage.finish(counts)
     return open_index(out)
 
 
@@ -167,8 +168,10 @@ def _objects(notes: Objects, mass: np.ndarray) -> list[dict[str, Any]]:
     ]
 
 
-def _finish(stage: Stage, source: DetectionSource, model: Model, vit: ViT, settings: ViewSettings) -> None:
-    """Fills in the probe's confidence, collects what was skipped, writes index.json and closes the stage."""
+def _finish(
+    stage: Stage, source: DetectionSource, model: Model, vit: ViT, settings: ViewSettings
+) -> dict[str, Any]:
+    """Fills in the probe's confidence, collects what was skipped, writes index.json; returns the counts."""
     parts = sorted((stage.out / "parts").glob("part-*.parquet"))
     skipped = [*source.skipped, *(item for part in parts for item in read_skipped(part))]
     flat = Index(stage.out, {}).table(["objects"]).column("objects").combine_chunks().flatten()
@@ -201,7 +204,6 @@ def _finish(stage: Stage, source: DetectionSource, model: Model, vit: ViT, setti
         "problems": [list(item) for item in source.problems],
     }
     write_json(stage.out / "index.json", info)
-    stage.finish({**counts, "probe accuracy": accuracy})
     say(f"probe on the extractor's tokens: {accuracy:.1%} top-1 on {judged} objects of {source.name}")
     for what, items in (
         ("files were skipped", skipped),
@@ -210,6 +212,7 @@ def _finish(stage: Stage, source: DetectionSource, model: Model, vit: ViT, setti
         if items:
             name, reason = items[0]
             warn(f"{len(items)} {what} and listed in index.json, the first: {name} ({reason})")
+    return {**counts, "probe accuracy": accuracy}
 
 
 def _fill_confidence(

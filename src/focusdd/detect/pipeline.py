@@ -81,8 +81,8 @@ def distill(
         description = _description(source, settings, scenes, found, stage.key, out) | {"settings": used}
         write_json(out / "distilled.json", description)
         write_whole(out / CARD, card(description))
-        stage.finish({"images": images, "objects": sum(description["objects"].values())})
         clock.write(out, images=images)
+        stage.finish({"images": images, "objects": sum(description["objects"].values())})
     _say(description)
     return open_detection(out)
 

@@ -23,7 +23,7 @@ from focusdd.models import peak_device_memory_mb, pick_device
 from focusdd.run import Clock, open_stage, read_json, write_json
 from focusdd.settings import DetectTrainSettings
 from focusdd.sources.base import DetectionSource
-from focusdd.training.loop import StepLoss, hash_seed, run_epochs, turn, warm_cosine
+from focusdd.training.loop import RESUME, StepLoss, hash_seed, run_epochs, turn, warm_cosine
 
 VERSION = 1
 _NOT_IN_KEY = {"device"}
@@ -60,7 +60,7 @@ def train(
     own = settings.model_dump(exclude=_NOT_IN_KEY)
     inputs = {"distilled": data.info["key"], "val": val.fingerprint}
     clock = Clock()
-    with open_stage(out, "detect train", VERSION, own, inputs, overwrite) as stage:
+    with open_stage(out, "detect train", VERSION, own, inputs, overwrite, scratch=(RESUME,)) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return read_json(stage.out / "result.json")
@@ -80,7 +80,7 @@ def train(
             rate=warm_cosine,
             seed=settings.seed,
             device=device,
-            checkpoint=stage.out / "resume.pt",
+            checkpoint=stage.out / RESUME,
             what="train",
             clip=CLIP / settings.batch_size,
         )
@@ -105,8 +105,6 @@ def train(
         facts = {"made_by": "focusdd detect train", "map": result["map"], "distilled": result["distilled"]}
         save_detector(stage.out, detector, facts)
         write_json(stage.out / "result.json", result)
-        (stage.out / "resume.pt").unlink(missing_ok=True)
-        stage.finish({"mAP50-95": result["map"], "mAP50": result["map50"]})
         clock.write(
             stage.out,
             device=str(device),
@@ -115,6 +113,7 @@ def train(
             images=len(samples),
             ultralytics=version("ultralytics"),
         )
+        stage.finish({"mAP50-95": result["map"], "mAP50": result["map50"]})
         return result
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from focusdd.console import Advance, say, warn
-from focusdd.errors import FocusError
+from focusdd.errors import FocusError, plain_os_error
 from focusdd.execute import Work, Worker
 from focusdd.settings import EngineSettings
 
@@ -29,7 +29,7 @@ class _Done(NamedTuple):
     items: int = 0
     note: str = ""
     problem: str = ""
-    """The sentence of a FocusError."""
+    """What went wrong, in a sentence."""
 
 
 class _Actor:
@@ -58,6 +58,8 @@ class _Actor:
                 self._work(shards, advance)
         except FocusError as error:
             return _Done(problem=str(error))
+        except OSError as error:
+            return _Done(problem=str(plain_os_error(error)))
         return _Done(items, last)
 
 

@@ -72,8 +72,9 @@ def extract(
         with clock.measure("extract"):
             images = fill_parts(stage, _pass(source, model, vit, outputs, settings), worker, engine)
         with clock.measure("finish"):
-            _finish(stage, source, model, vit, outputs, settings)
+            counts = _finish(stage, source, model, vit, outputs, settings)
         clock.write(stage.out, images=images, device=str(model.device))
+        stage.finish(counts)
     return open_index(out)
 
 
@@ -164,8 +165,8 @@ def _finish(
     vit: ViT,
     outputs: np.ndarray | None,
     settings: ExtractSettings,
-) -> None:
-    """Fills in the probe's confidence, collects what was skipped, writes index.json and closes the stage."""
+) -> dict[str, Any]:
+    """Fills in the probe's confidence, collects what was skipped, writes index.json; returns the counts."""
     parts = sorted((stage.out / "parts").glob("part-*.parquet"))
     skipped = [*source.skipped, *(item for part in parts for item in read_skipped(part))]
     index = Index(stage.out, {})
@@ -196,11 +197,11 @@ def _finish(
         "skipped": [list(item) for item in skipped],
     }
     write_json(stage.out / "index.json", info)
-    stage.finish({"images": len(labels), "skipped": len(skipped), f"{kind} accuracy": accuracy})
     say(f"{kind} of the extractor: {accuracy:.1%} top-1 on {len(labels)} images of {source.name}")
     if skipped:
         name, reason = skipped[0]
         warn(f"{len(skipped)} files were skipped and listed in index.json, the first: {name} ({reason})")
+    return {"images": len(labels), "skipped": len(skipped), f"{kind} accuracy": accuracy}
 
 
 def _fill_confidence(index: Index, parts: list[Path], labels: np.ndarray, source: Source) -> None:

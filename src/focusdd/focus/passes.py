@@ -26,7 +26,7 @@ from focusdd.focus.geometry import View, without_padding
 from focusdd.images import UnreadableImage, decode, letterbox, square
 from focusdd.index import to_bytes, write_part
 from focusdd.models import Model, autocast
-from focusdd.run import Stage
+from focusdd.run import Stage, make_folder
 from focusdd.settings import EngineSettings, ViewSettings
 from focusdd.sources.base import Record, Source
 
@@ -76,7 +76,7 @@ def fill_parts(
     Returns:
         How many images were processed.
     """
-    (stage.out / "parts").mkdir(exist_ok=True)
+    make_folder(stage.out / "parts")
     records = one.source.records
     shards = math.ceil(len(records) / SHARD)
     pending = [shard for shard in range(shards) if not _part(stage.out, shard).exists()]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -31,7 +30,7 @@ from focusdd.labels.store import (
 from focusdd.labels.tiles import tile_boxes
 from focusdd.labels.views import Views, draw_views, show
 from focusdd.models import Model, load_model, pick_device
-from focusdd.run import Clock, open_stage, read_json, write_json, write_whole
+from focusdd.run import Clock, locked, make_folder, open_stage, read_json, write_json, write_whole
 from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
 from focusdd.sources.base import Record
 from focusdd.training.augment import resized_crops
@@ -83,12 +82,12 @@ def label(
     facts = _teacher_facts(teacher, images, pixels.labels.numpy(), distilled, settings)
     say(f"teacher {model.name}: {facts['accuracy']:.1%} top-1 on {facts['tiles']} tiles")
     kinds: tuple[Kind, ...] = ("tiles", "views") if settings.labels == "both" else (settings.labels,)
-    for kind in kinds:
-        _label(
-            kind, distilled, [path for path, _ in files], images, teacher, facts, settings, overwrite, engine
-        )
-    there = [read_json(folder_of(distilled, kind) / "labels.json") for kind in stored_kinds(distilled)]
-    write_whole(distilled.folder / CARD, card(distilled.info, there))
+    paths = [path for path, _ in files]
+    with locked(distilled.folder):  # which another `label` or `distill` may want to write to
+        for kind in kinds:
+            _label(kind, distilled, paths, images, teacher, facts, settings, overwrite, engine)
+        there = [read_json(folder_of(distilled, kind) / "labels.json") for kind in stored_kinds(distilled)]
+        write_whole(distilled.folder / CARD, card(distilled.info, there))
     return tuple(open_store(distilled, kind) for kind in kinds)
 
 
@@ -160,7 +159,7 @@ def _label(
     inputs = {"distilled": distilled.info["key"], "teacher": teacher.model.weights}
     folder = folder_of(distilled, kind)
     clock = Clock()
-    with open_stage(folder, "label", VERSION, used, inputs, overwrite) as stage:
+    with open_stage(folder, "label", VERSION, used, inputs, overwrite, scratch=("parts",)) as stage:
         if stage.complete:
             say(f"{folder} is complete already: nothing to do")
             return
@@ -174,7 +173,6 @@ def _label(
         worker = _Worker(kind, name, folder.absolute(), stage.key, settings, weights)
         with clock.measure("label"):
             write_parts(folder, parts, make, f"label {kind}", worker, engine, settings.device)
-        shutil.rmtree(folder / "parts")
         names = ("images.npy", "labels.npy", *(["views.npy"] if kind == "views" else []))
         info = {
             "kind": kind,
@@ -189,8 +187,8 @@ def _label(
             "files": {name: digest_of(folder / name) for name in names},
         }
         write_json(folder / "labels.json", info)
-        stage.finish({"images": len(images), **({"views": settings.views} if kind == "views" else {})})
         clock.write(folder, device=str(images.device), images=len(images))
+        stage.finish({"images": len(images), **({"views": settings.views} if kind == "views" else {})})
 
 
 def _make(
@@ -257,7 +255,7 @@ def write_parts(
 
     Each part is a file until all are there; those of an interrupted run are kept.
     """
-    (folder / "parts").mkdir(exist_ok=True)
+    make_folder(folder / "parts")
     paths = [_part(folder, number) for number in range(parts)]
     pending = [number for number, path in enumerate(paths) if not path.exists()]
     with progress(what, parts, "parts", parts - len(pending)) as advance:
@@ -265,16 +263,21 @@ def write_parts(
         run_shards(pending, work, worker or (lambda: work), advance, engine, device)
     require_there(paths)
     # part by part: all labels together may be larger than memory
-    loaded = [np.load(path, mmap_mode="r") for path in paths]
-    shape = (sum(len(part) for part in loaded), *loaded[0].shape[1:])
-    temporary = folder / ".labels.npy.tmp"
-    joined = np.lib.format.open_memmap(temporary, "w+", loaded[0].dtype, shape)
-    start = 0
-    for part in loaded:
-        joined[start : start + len(part)] = part
-        start += len(part)
-    joined.flush()
-    temporary.replace(folder / "labels.npy")
+    write_whole(folder / "labels.npy", _joined([np.load(path, mmap_mode="r") for path in paths]))
+
+
+def _joined(parts: list[np.ndarray]) -> Iterator[bytes]:
+    """The .npy file of arrays joined along the first axis, piece by piece."""
+    header = io.BytesIO()
+    described = {
+        "descr": np.lib.format.dtype_to_descr(parts[0].dtype),
+        "fortran_order": False,
+        "shape": (sum(len(part) for part in parts), *parts[0].shape[1:]),
+    }
+    np.lib.format.write_array_header_1_0(header, described)
+    yield header.getvalue()
+    for part in parts:
+        yield part.tobytes()
 
 
 def write_array(path: Path, array: np.ndarray) -> None:

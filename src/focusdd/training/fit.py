@@ -18,7 +18,7 @@ from focusdd.sources.base import Source
 from focusdd.training.augment import augment, mixed_cross_entropy
 from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.evaluate import evaluate
-from focusdd.training.loop import StepLoss, run_epochs, warm_cosine
+from focusdd.training.loop import RESUME, StepLoss, run_epochs, warm_cosine
 from focusdd.training.pixels import Pixels, load_source
 
 VERSION = 2
@@ -53,9 +53,8 @@ def fit(
     teacher = load_model(settings.teacher, device, settings.size) if settings.teacher else None
     inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {})
     clock = Clock()
-    with open_stage(
-        Path(out), "fit", VERSION, settings.model_dump(exclude=_NOT_IN_KEY), inputs, overwrite
-    ) as stage:
+    own = settings.model_dump(exclude=_NOT_IN_KEY)
+    with open_stage(Path(out), "fit", VERSION, own, inputs, overwrite, scratch=(RESUME,)) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return stage.out
@@ -89,7 +88,7 @@ def fit(
             rate=warm_cosine,
             seed=settings.seed,
             device=device,
-            checkpoint=stage.out / "resume.pt",
+            checkpoint=stage.out / RESUME,
             what="fit",
             average=average,
             decay=settings.ema,
@@ -103,7 +102,7 @@ def fit(
                 score = evaluate(kept, held_out, mean, std, device, len(source.classes))
             facts["val_top1"] = round(score.top1, 5)
             say(f"{settings.model}: {score.top1:.1%} top-1 on {len(held_out)} images of {val.name}")
-        facts["settings"] = settings.model_dump(exclude=_NOT_IN_KEY)
+        facts["settings"] = own
         save_checkpoint(
             stage.out,
             kept,
@@ -114,9 +113,8 @@ def fit(
             arguments,
             facts,
         )
-        (stage.out / "resume.pt").unlink(missing_ok=True)
-        stage.finish({"val_top1": facts["val_top1"]})
         clock.write(stage.out, device=str(device), epochs=settings.epochs, images=len(pixels))
+        stage.finish({"val_top1": facts["val_top1"]})
         return stage.out
 
 

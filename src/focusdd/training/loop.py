@@ -16,10 +16,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from focusdd.console import progress
+from focusdd.console import progress, say
 from focusdd.errors import FocusError
 from focusdd.run import write_whole
 
+RESUME = "resume.pt"  # the checkpoint, in the folder of an unfinished stage
 _SAVE_SECONDS = 20.0  # between checkpoints
 
 StepLoss = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
@@ -79,6 +80,8 @@ def run_epochs(
     optimizer = torch.optim.AdamW(_groups(net, weight_decay), lr=lr, fused=device.type in ("cpu", "cuda"))
     models = {"net": net} | ({"average": average} if average is not None else {})
     done, before = _restore(checkpoint, models, optimizer, device)
+    if done:
+        say(f"resuming: {done} of {epochs} epochs are done")
     batches = len(list(_batches(torch.arange(num_images), batch_size)))
     start = saved = time.monotonic()
     with progress(what, epochs, "epochs", done) as advance:

@@ -18,6 +18,7 @@ from focusdd.training.pixels import Pixels, load_source
 
 VERSION = 1
 _BATCH = 256  # images corrupted at once
+_KEPT = "resume.json"  # the corruptions that an unfinished stage has been through
 
 
 def robustness(
@@ -52,21 +53,24 @@ def robustness(
     clock = Clock()
     inputs = {"student": read_json(student / "done.json")["key"], "val": val.fingerprint}
     inputs |= {"other": other.fingerprint} if other is not None else {}
-    with open_stage(
-        out, "robustness", VERSION, {"corruptions": corruptions, "seed": 0}, inputs, overwrite
-    ) as stage:
+    own = {"corruptions": corruptions, "seed": 0}
+    with open_stage(out, "robustness", VERSION, own, inputs, overwrite, scratch=(_KEPT,)) as stage:
         if stage.complete:
             return read_json(out / "robustness.json")
         model = load_model(str(student), pick_device(device))
-        found: dict[str, list[float]] = {}
-        if corruptions:
+        found: dict[str, list[float]] = read_json(out / _KEPT) if (out / _KEPT).exists() else {}
+        left = [name for name in CORRUPTIONS if name not in found] if corruptions else []
+        if left:
             pixels = load_source(val, model.input_size, "read")
-            with progress("corrupt", len(CORRUPTIONS) * len(STRENGTHS), "sets") as advance:
-                for name in CORRUPTIONS:
+            sets, done = len(CORRUPTIONS) * len(STRENGTHS), len(found) * len(STRENGTHS)
+            with progress("corrupt", sets, "sets", done) as advance:
+                for name in left:
+                    tops = []
                     for strength in STRENGTHS:
-                        top1 = _top1(model, pixels, name, strength)
-                        found.setdefault(name, []).append(top1)
+                        tops.append(_top1(model, pixels, name, strength))
                         advance(1, "")
+                    found[name] = tops
+                    write_json(out / _KEPT, found)
         result: dict[str, Any] = {
             "corrupted_top1": round(mean(mean(tops) for tops in found.values()), 5) if found else None,
             "corruptions": found or None,
@@ -76,8 +80,8 @@ def robustness(
             pixels = load_source(other, model.input_size, "read")
             result["other"] = {"name": other.name, "images": len(pixels), "top1": _top1(model, pixels)}
         write_json(out / "robustness.json", result)
-        stage.finish({"corrupted top1": result["corrupted_top1"]})
         clock.write(out, device=str(model.device))
+        stage.finish({"corrupted top1": result["corrupted_top1"]})
         return result
 
 

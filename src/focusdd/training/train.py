@@ -30,7 +30,7 @@ from focusdd.sources.base import Source
 from focusdd.training.augment import Mixed, augment, mixed_cross_entropy, resized_crops, shuffle_tiles
 from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.evaluate import evaluate
-from focusdd.training.loop import StepLoss, cosine, half_cosine, run_epochs, turn
+from focusdd.training.loop import RESUME, StepLoss, cosine, half_cosine, run_epochs, turn
 from focusdd.training.pixels import Pixels, load_files, load_source
 from focusdd.training.recipes import recipe
 
@@ -145,7 +145,7 @@ def _train(
             data = lesson.stored(settings, device)
         inputs["labels"] = data.store.key
     own = settings.model_dump(exclude=_unused(settings)) | rates._asdict()
-    with open_stage(out, "train", VERSION, own, inputs, overwrite) as stage:
+    with open_stage(out, "train", VERSION, own, inputs, overwrite, scratch=(RESUME,)) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return read_json(stage.out / "result.json")
@@ -175,7 +175,7 @@ def _train(
             rate=cosine if settings.schedule == "cosine" else half_cosine,
             seed=settings.seed,
             device=device,
-            checkpoint=stage.out / "resume.pt",
+            checkpoint=stage.out / RESUME,
             what="train",
         )
         with clock.measure("evaluate"):
@@ -210,8 +210,6 @@ def _train(
             facts,
         )
         write_json(stage.out / "result.json", result)
-        (stage.out / "resume.pt").unlink(missing_ok=True)
-        stage.finish({"top1": result["top1"], "top5": result["top5"]})
         clock.write(
             stage.out,
             device=str(device),
@@ -219,6 +217,7 @@ def _train(
             epochs=settings.epochs,
             images=len(pixels),
         )
+        stage.finish({"top1": result["top1"], "top5": result["top5"]})
         return result
 
 
