@@ -1,11 +1,7 @@
-"""The whole path on generated images, and what a kill in the middle of each stage leaves."""
+"""The whole path on generated images."""
 
 import hashlib
 import json
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -147,62 +143,3 @@ def test_a_damaged_distilled_dataset_is_noticed(tmp_path):
     picture.unlink()
     with pytest.raises(FocusError, match="is missing from"):
         train(made, DemoSource(16, "val"), tmp_path / "t", settings)
-
-
-COMMANDS = {
-    "extract": ["extract", "demo:120", "--extractor", VIT, "--tile", "64"],
-    "distill": ["distill", "demo:120", "--method", "rded", "--teacher", TEACHER, "--ipc", "20",
-                "--size", "128"],
-    "train": ["train", "DISTILLED", "--val", "demo:40", "--teacher", TEACHER, "--student", "test_resnet",
-              "--size", "64", "--epochs", "12"],
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("stage", COMMANDS)
-def test_a_kill_loses_nothing(stage, demo, tmp_path):
-    """kill -9 in the middle, then the same command again: the same bytes as an undisturbed run."""
-    words = [str(demo[0] / "focus") if word == "DISTILLED" else word for word in COMMANDS[stage]]
-    command = [sys.executable, "-m", "focusdd", *words, "--out"]
-    start = time.monotonic()
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-    seconds = time.monotonic() - start
-    for share in (0.6, 0.8):
-        process = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
-        time.sleep(seconds * share)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
-    assert digests(tmp_path / "killed") == digests(tmp_path / "whole")
-
-
-def _heed_interrupts() -> None:
-    """A test run in the background passes on that interrupts are to be ignored."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def test_interrupt_says_how_to_go_on(tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "focusdd",
-        "extract",
-        "demo:2000",
-        "--extractor",
-        VIT,
-        "--out",
-        str(tmp_path),
-    ]
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_heed_interrupts,
-    )
-    while not (tmp_path / "parts").exists():
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "same command again" in said
-    assert "Traceback" not in said

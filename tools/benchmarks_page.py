@@ -28,8 +28,13 @@ ABOUT = {
     "detect": "Detectors trained from scratch on distilled datasets, whole validation set, weights of the "
     "last step; map is mAP50-95 (the `results.csv` of `focusdd detect compare`, with commands in "
     "`docs/detection.md`); time and memory by the number of images (`benchmarks/detect_scale.py`).",
+    "disk": "Every stage on a disk that fills up at a random size, then with room "
+    "(`benchmarks/disk_full.py`).",
     "imagenette": "Students trained on distilled imagenette, whole validation set, last weights "
     "(`benchmarks/students.py`). Seconds are wall time on a machine that did other work too.",
+    "kill": "`kill -9` at random moments over all stages, then the same command again: files identical, byte "
+    "by byte, with those of an undisturbed run; shards and epochs that were finished before the kill, and "
+    "those of them that were made again (`benchmarks/kill.py`).",
     "labels": "Stored labels: how far a composed label is from the teacher's, as a share of a uniform "
     "label's distance (weight), bytes and speed (`benchmarks/labels.py`, `benchmarks/labels_cost.py`).",
     "precision": "Training steps by precision and memory layout, in turns within one run "
