@@ -41,7 +41,7 @@ RECIPE = {"student": "test_resnet", "size": 64, "epochs": 2, "batch_size": 8}
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty images of four tiles, without labels."""
     out = tmp_path_factory.mktemp("labels") / "tiny"
-    return distill(DemoSource(16), out, DistillSettings(method="view", ipc=2, size=128)).folder
+    return distill(DemoSource(16), out, DistillSettings(method="view", ipc=2, grid=2, size=128)).folder
 
 
 @pytest.fixture(scope="module")

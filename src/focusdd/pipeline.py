@@ -20,6 +20,7 @@ from focusdd.sources.base import Source
 VERSION = 2
 _CHOSEN = "chosen"  # folder of an unfinished stage: what method rded has chosen so far
 WITH_INDEX = ("focus", "herding", "k-center")  # methods that choose among what `extract` found
+_WHOLE = ("random", "herding", "k-center")  # a distilled image is one whole image
 _OF_RDED = {"teacher", "rded_images", "rded_crops"}
 _OF_FOCUS = {*PatchSettings.model_fields, "views", "view_source", "keep"} | {
     "skip",
@@ -87,7 +88,7 @@ def distill(
 
 
 def _check_layout(settings: DistillSettings) -> None:
-    if settings.size // grid_of(settings) < 8:
+    if settings.method not in _WHOLE and settings.size // grid_of(settings) < 8:
         raise FocusError(
             f"a {grid_of(settings)} x {grid_of(settings)} grid on {settings.size} px makes tiles under 8 px: "
             "use a smaller --grid or a larger --size"
@@ -108,7 +109,7 @@ def _unused(settings: DistillSettings) -> set[str]:
         unused |= _OF_FOCUS
     if not depends_on_seed(settings):
         unused.add("seed")
-    if settings.method in ("random", "herding", "k-center"):
+    if settings.method in _WHOLE:
         unused.add("grid")
     if settings.format == "png":
         unused.add("quality")
