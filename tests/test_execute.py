@@ -229,11 +229,12 @@ def actors() -> list[psutil.Process]:
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:
-    """Results without times and memory."""
+    """Results without times, memory and the commit, which moves on where somebody works meanwhile."""
     with (out / "results.csv").open() as file:
         rows = list(csv.DictReader(file))
     return [
-        {k: v for k, v in row.items() if k.partition("_")[0] not in ("seconds", "memory")} for row in rows
+        {k: v for k, v in row.items() if k.partition("_")[0] not in ("seconds", "memory", "commit")}
+        for row in rows
     ]
 
 
