@@ -110,7 +110,7 @@ def ablations() -> str:
             f"## {table['title']}\n\n`python benchmarks/ablations.py {name} ...`\n\n{_table(lines)}\n"
         )
         if found := table.get("found"):
-            parts.append(f"{found}\n\n")
+            parts.append(f"{found.strip()}\n\n")
     return "".join(parts).rstrip() + "\n"
 
 
