@@ -82,8 +82,9 @@ def folder_names(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _clean(name: str) -> str:
+    name = name.encode(errors="replace").decode()  # which puts a "?" for halves of surrogate pairs
     name = _UNSAFE.sub("_", unicodedata.normalize("NFC", name)).lstrip(". ")
-    name = name.encode(errors="replace")[:_LONGEST].decode(errors="ignore")
+    name = name.encode()[:_LONGEST].decode(errors="ignore")
     return name.rstrip(". ") or "class"
 
 
