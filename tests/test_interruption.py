@@ -28,7 +28,6 @@ from focusdd import cli
 from focusdd.console import console
 from focusdd.execute.ray import _Actor
 
-
 LOCK = ".focusdd.lock"
 
 
