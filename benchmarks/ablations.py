@@ -2,9 +2,10 @@
 
     python benchmarks/ablations.py layout DATA --extractor VIT --teacher TEACHER --work runs/ablations
 
-A row is a method and what differs from REFERENCE, as in "focus grid=3 views=2"; --rows takes any such text.
-One line per run in results/ablations.csv as it ends: the same command goes on where it was stopped, and a row
-that several tables have is run once. `python tools/benchmarks_page.py` makes docs/ablations.md of them.
+A row is a method and what differs from the reference, as in "focus grid=3 views=2"; tables and reference are
+in ablations.toml, and --rows takes any such text. One line per run in results/ablations.csv as it ends: the
+same command goes on where it was stopped, and a row that several tables have is run once.
+`python tools/benchmarks_page.py` makes docs/ablations.md of them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,8 @@ from students import append, done, read
 
 from focusdd import DistillSettings, ExtractSettings, TrainSettings, distill, extract, open_source, train
 
-# every setting that a row may differ in, as it is where the row is silent
-REFERENCE: dict[str, Any] = {
-    "grid": 2, "views": 1, "view_source": "other", "keep": 1.0, "share": 0.75, "window": "object",
-    "patches": 1, "confidence_power": 1.0, "mass_power": 1.0, "area_power": 0.0,
-    "attention": "mean", "layers": 2, "heads": "max", "input_size": 128,
-    "batch_size": 20, "crop": 0.5, "tile_crops": 1.0, "shuffle_tiles": True, "mixup": 1.0,
-    "temperature": 20.0, "schedule": "cosine", "lr": 1e-3, "weight_decay": 0.01,
-}  # fmt: skip
-TABLES: dict[str, tuple[str, list[str]]] = {}
+WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+REFERENCE: dict[str, Any] = WORDS["reference"]
 COLUMNS = ["row", "ipc", "seed", "student", "size", "epochs", "top1", "top5", "seconds_train", "commit",
            "machine", "date"]  # fmt: skip
 
@@ -36,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("table", choices=[*TABLES, "rows"], help="rows: those of --rows")
+    parser.add_argument("table", choices=[*WORDS["tables"], "rows"], help="rows: those of --rows")
     parser.add_argument("data")
     parser.add_argument("--extractor", required=True)
     parser.add_argument("--teacher", required=True)
@@ -51,7 +46,7 @@ def main() -> None:
     options = parser.parse_args()
     source, val = open_source(options.data), open_source(options.data, "val")
     for seed in options.seeds:
-        for name in options.rows or TABLES[options.table][1]:
+        for name in options.rows or WORDS["tables"][options.table]["rows"]:
             run = {"row": name, "ipc": options.ipc, "seed": seed, "student": options.student,
                    "size": options.size, "epochs": options.epochs}  # fmt: skip
             if done(options.csv, run):

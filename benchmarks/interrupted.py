@@ -148,8 +148,8 @@ def made(folder: Path, name: str) -> dict[str, str]:
         data = path.read_bytes()
         if path.name == "results.csv":
             rows = csv.DictReader(data.decode().splitlines())
-            kept = [{k: v for k, v in row.items() if not k.startswith(("seconds_", "memory_", "date"))}
-                    for row in rows]  # fmt: skip
+            other = ("seconds_", "memory_", "date", "commit")
+            kept = [{k: v for k, v in row.items() if not k.startswith(other)} for row in rows]
             data = repr(kept).encode()
         found[path.relative_to(folder).as_posix()] = hashlib.sha256(data).hexdigest()
     return found

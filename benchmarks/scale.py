@@ -2,29 +2,30 @@
 
     python benchmarks/scale.py --work runs/scale [--classes 1000] [--per-class 1280]
 
-Seconds and peak memory of choosing at ipc 10 and 50, from the patches in the index and with patches of
-another size, found again from the attention in the index. Each in a process of its own.
+Seconds and peak memory of choosing and laying out the plan that compose executes, from the patches in the
+index, and with patches of another size, found again from the attention in the index, which takes as long at
+any ipc. Each in a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
-import subprocess
-import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from apart import apart
 from tables import publish
 
 from focusdd.index import schema, write_part
 from focusdd.settings import ExtractSettings
 
 GRID, FEATURE, ROWS = 14, 192, 4096
-WAYS = {"as in the index": [], "share 0.5": ["--share", "0.5"]}
+STORED = ExtractSettings().share
+WAYS = ((10, STORED), (50, STORED), (10, 0.5))
 
 
 def main() -> None:
@@ -34,38 +35,34 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--per-class", type=int, default=1280)
-    parser.add_argument("--only", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--share", type=float, default=ExtractSettings().share)
     options = parser.parse_args()
     index = options.work / f"index-{options.classes}-{options.per_class}"
-    if options.only:
-        measure(index, options.only, options.share)
-        return
     if not (index / "index.json").exists():
         make_index(index, options.classes, options.per_class)
     rows = []
-    for ipc in (10, 50):
-        for name, words in WAYS.items():
-            own = [sys.executable, *sys.argv, *words, "--only", str(ipc)]
-            found = json.loads(subprocess.run(own, check=True, capture_output=True, text=True).stdout)
-            rows.append({"select": f"ipc {ipc}, patches {name}", **found})
+    for ipc, share in WAYS:
+        found = apart(measure, index, ipc, share)
+        rows.append(
+            {
+                "select": f"ipc {ipc}, patches {'as in the index' if share == STORED else f'share {share}'}",
+                "images": f"{options.classes * options.per_class:,}",
+                "tiles": str(found["tiles"]),
+                "seconds": f"{found['seconds']:.1f}",
+                "peak memory MB": f"{found['peak']:.0f}",
+            }
+        )
     publish("scale-select", rows)
 
 
-def measure(index: Path, ipc: int, share: float) -> None:
+def measure(_: Path, index: Path, ipc: int, share: float) -> dict[str, Any]:
     from focusdd.index import open_index
     from focusdd.selection import select
     from focusdd.settings import SelectSettings
 
     start = time.perf_counter()
     plan = select(open_index(index), SelectSettings(ipc=ipc, share=share), ExtractSettings().tile)
-    seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        json.dumps(
-            {"tiles": str(len(plan.tiles)), "seconds": f"{seconds:.1f}", "peak memory MB": f"{peak:.0f}"}
-        )
-    )
+    tiles = len(plan.table())
+    return {"tiles": tiles, "seconds": time.perf_counter() - start}
 
 
 def make_index(folder: Path, classes: int, per_class: int) -> None:

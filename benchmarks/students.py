@@ -3,7 +3,8 @@
     python benchmarks/students.py DATA --extractor VIT --teacher TEACHER --work runs/imagenette \
         --csv results/imagenette.csv --methods focus random rded view --ipc 10 --seeds 0 1 2
 
-Finished rows are kept: the same command goes on where it was stopped.
+Method full is the source itself, for as many images seen as the others see. Finished rows are kept: the same
+command goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import csv
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from focusdd import DistillSettings, ExtractSettings, TrainSettings, distill, extract, open_source, train
+from focusdd.training.train import train_on_source
 
 COLUMNS = [
     "method", "ipc", "seed", "student", "size", "epochs", "labels", "top1", "top5", "teacher_top1_sample",
@@ -40,33 +43,37 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=300)
     options = parser.parse_args()
     source, val = open_source(options.data), open_source(options.data, "val")
-    index = extract(
-        source,
-        options.work / "index",
-        ExtractSettings(extractor=options.extractor, input_size=options.view_size),
-    )
     for seed in options.seeds:
         for method in options.methods:
             run = {"method": method, "ipc": options.ipc, "seed": seed, "student": options.student,
                    "size": options.size, "epochs": options.epochs, "labels": "soft"}  # fmt: skip
             if done(options.csv, run):
                 continue
-            name = f"{method}-ipc{options.ipc}-seed{seed}"
-            settings = DistillSettings(ipc=options.ipc, method=method, seed=seed, teacher=options.teacher)
-            distilled = distill(
-                source, options.work / name, settings, index=index if method == "focus" else None
-            )
-            out = options.work / f"{name}-{options.student}-{options.size}px-{options.epochs}"
             recipe = TrainSettings(
                 student=options.student, teacher=options.teacher, size=options.size, epochs=options.epochs,
                 seed=seed,
             )  # fmt: skip
-            result = train(distilled, val, out, recipe)
-            cost, made = read(out / "run.json"), read(distilled.folder / "run.json")
+            made: dict[str, Any] = {}
+            name = f"{method}-ipc{options.ipc}-seed{seed}"
+            out = options.work / f"{name}-{options.student}-{options.size}px-{options.epochs}"
+            if method == "full":  # as many images seen as from the distilled datasets, in whole passes
+                seen = options.epochs * options.ipc * len(source.classes)
+                passes = recipe.model_copy(update={"epochs": max(1, round(seen / len(source.records)))})
+                result = train_on_source(source, val, out, passes)
+            else:
+                settings = DistillSettings(ipc=options.ipc, method=method, seed=seed, teacher=options.teacher)
+                index = None
+                if method == "focus":
+                    view = ExtractSettings(extractor=options.extractor, input_size=options.view_size)
+                    index = extract(source, options.work / "index", view)
+                distilled = distill(source, options.work / name, settings, index=index)
+                result = train(distilled, val, out, recipe)
+                made = read(distilled.folder / "run.json")
+            cost = read(out / "run.json")
             append(options.csv, run | {
                 "top1": result["top1"], "top5": result["top5"],
                 "teacher_top1_sample": round(result["teacher"]["sample_accuracy"], 4),
-                "seconds_distil": made["seconds_total"], "seconds_train": cost["seconds"]["train"],
+                "seconds_distil": made.get("seconds_total", ""), "seconds_train": cost["seconds"]["train"],
                 "peak_memory_mb": cost["peak_memory_mb"], "commit": cost["commit"],
                 "torch": cost["versions"]["torch"],
                 "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),

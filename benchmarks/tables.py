@@ -14,6 +14,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from focusdd.models import peak_device_memory_mb
+
 RESULTS = Path(__file__).parents[1] / "results"
 
 
@@ -44,6 +46,12 @@ def machine() -> str:
     names = [line for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
     name = names[0].partition(":")[2].strip() if names else platform.machine()
     return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+
+
+def device_memory(device: torch.device) -> dict[str, str]:
+    """A column: most memory that tensors took on a GPU since this was asked last; none without one."""
+    peak = peak_device_memory_mb(device)
+    return {} if peak is None else {"peak device memory MB": str(peak)}
 
 
 def commit() -> str:

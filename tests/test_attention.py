@@ -11,7 +11,15 @@ import torch
 from torch import nn
 
 from focusdd.errors import FocusError
-from focusdd.focus.attention import EMA_DECAY, AttentionOptions, as_vit, class_attention
+from focusdd.focus.attention import (
+    EMA_DECAY,
+    AttentionOptions,
+    _attend,
+    _is_slow,
+    as_vit,
+    class_attention,
+)
+from focusdd.models import autocast, cast_weights
 
 SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 3, "num_classes": 7}
 FAMILIES = {
@@ -247,3 +255,44 @@ def test_layers_that_fold_heads_or_windows_into_the_batch_are_refused(global_lay
     net = timm.create_model("samvit_base_patch16", **small, global_attn_indexes=global_layers).eval()
     with pytest.raises(FocusError, match=r"class attention of .* cannot be read: layer"):
         class_attention(as_vit(net, "sam"), torch.zeros(1, 3, 64, 64), AttentionOptions("last"))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+@torch.inference_mode()
+def test_weights_cast_once_change_no_bit_under_autocast(name: str) -> None:
+    device, images = torch.device("cpu"), pictures(*FAMILIES[name][1])
+    net = copy.deepcopy(model(name))
+    with autocast(device):
+        wanted = model(name).forward_features(images)
+        cast_weights(net, device)
+        assert torch.equal(net.forward_features(images), wanted)
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+@torch.inference_mode()
+def test_matrix_products_attend_as_the_definition_says(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In as many steps as the scores held at a time ask for."""
+    monkeypatch.setattr("focusdd.focus.attention._MOST_SCORES", count * 2 * 9 * 9)
+    generator = torch.Generator().manual_seed(3)
+    query, key, value = (torch.randn(7, 9, 2, 16, generator=generator).transpose(1, 2) for _ in range(3))
+    query, key, value = query.bfloat16(), key.bfloat16(), value.bfloat16()
+    full = (query.double() @ key.double().transpose(-2, -1) * 0.3).softmax(-1) @ value.double()
+    found = _attend(query, key, value, 0.3)
+    assert found.dtype == torch.bfloat16
+    assert (found - full).abs().max() < 0.03
+    found = _attend(query.double(), key.double(), value.double(), 0.3)
+    torch.testing.assert_close(found, full)
+
+
+@torch.inference_mode()
+def test_only_plain_attention_in_bfloat16_is_done_otherwise() -> None:
+    query = torch.zeros(2, 2, 5, 8, dtype=torch.bfloat16)
+    assert _is_slow(query, query, query, attn_mask=None, dropout_p=0.0, is_causal=False, scale=0.5)
+    assert not _is_slow(query, query, query, attn_mask=torch.zeros(5, 5, dtype=torch.bfloat16))
+    assert not _is_slow(query, query, query, is_causal=True)
+    assert not _is_slow(query, query, query, None, 0.0, True)
+    assert _is_slow(query, query, query, None, 0.0, False, scale=0.5)
+    assert not _is_slow(query[:, :, :1], query, query)
+    assert not _is_slow(query.float(), query.float(), query.float())
+    large = query.new_zeros(1).expand(1, 2, 3000, 8)
+    assert not _is_slow(large, large, large)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import itertools
 import json
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import timm
 import torch
 
-import focusdd.comparison as comparison
+import focusdd.cells as cells
 from focusdd import CompareSettings, DistillSettings, FocusError, TrainSettings, compare, distill
 from focusdd.comparison import SCHEMA
 from focusdd.coresets import herd, spread
@@ -20,6 +21,7 @@ from focusdd.models import load_model
 from focusdd.reports.page import report
 from focusdd.sources import DemoSource
 from focusdd.training.checkpoint import new_net, save_checkpoint
+from focusdd.training.pixels import DecodedOnce, load_source
 from focusdd.training.recipes import DEFAULT, FAMILIES, Recipe, recipe
 from focusdd.training.train import train, train_on_source
 
@@ -61,19 +63,19 @@ def compared(tmp_path_factory):
     settings = CompareSettings(
         **TINY, methods=("focus", "full"), labels=("soft", "hard"), plain=True, corruptions=True
     )
-    real, calls = comparison.train, itertools.count()
+    real, calls = cells.train, itertools.count()
 
     def fails(*args, **kwargs):
         if next(calls) == 3:
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    comparison.train = fails
+    cells.train = fails
     try:
         with pytest.raises(KeyboardInterrupt):
             compare(SOURCE, VAL, out, settings, other=DemoSource(8, "val"))
     finally:
-        comparison.train = real
+        cells.train = real
     before = digests(out)
     part = rows_of(out)
     table = compare(SOURCE, VAL, out, settings, other=DemoSource(8, "val"))
@@ -169,6 +171,45 @@ def test_a_comparison_grows(compared):
     assert {name: after[name] for name in before} == before
     random = [row for row in table.to_pylist() if row["method"] == "random" and row["labels"] == "hard"]
     assert grown.to_pylist()[2] == next(row for row in random if row["augmented"] and row["seed"] == 0)
+
+
+class Counted(DemoSource):
+    """Counts how often every image is read."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.reads: dict[str, int] = {}
+
+    def read(self, key):
+        self.reads[key] = self.reads.get(key, 0) + 1
+        return super().read(key)
+
+
+def test_validation_images_are_decoded_once_for_all_students(tmp_path):
+    val = Counted(12, "val")
+    settings = CompareSettings(
+        methods=("random",),
+        ipc=(1,),
+        students=("test_resnet", "test_vit"),
+        labels=("hard",),
+        seeds=1,
+        corruptions=True,
+        distill=DistillSettings(size=64),
+        train=TrainSettings(size=32, epochs=1, batch_size=10),
+    )
+    compare(SOURCE, val, tmp_path, settings)
+    assert val.reads == {record.key: 1 for record in val.records}
+
+
+def test_decoded_images_of_one_size_are_kept_and_no_others():
+    once = DecodedOnce(VAL)
+    first = load_source(once, 32, "read")
+    assert load_source(once, 32, "read") is first
+    assert torch.equal(first.images, load_source(VAL, 32, "read").images)
+    kept = weakref.ref(first)
+    del first
+    assert load_source(once, 16, "read").images.shape[-1] == 16
+    assert kept() is None
 
 
 @pytest.mark.parametrize(
@@ -312,6 +353,25 @@ def test_keys_of_students_say_what_changes_them(tmp_path):
     assert key("plain-mixup", augment=False, mixup=0.5) == plain
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("plain", "plain-mixup")]
     assert weights[0] == weights[1]
+
+
+def test_every_part_of_the_recipe_changes_the_student(tmp_path):
+    made = distill(SOURCE, tmp_path / "d", DistillSettings(method="random", ipc=1, size=64))
+
+    def weights(name, **changes):
+        recipe = {"student": "test_resnet", "teacher": TEACHER, "size": 32, "epochs": 2}
+        train(made, VAL, tmp_path / name, TrainSettings(**recipe | changes))
+        return (tmp_path / name / "model.safetensors").read_bytes()
+
+    changes = [
+        {},
+        {"loss": "mse"},
+        {"mix": "mixup"},
+        {"hard_weight": 0.5},
+        {"ema": 0.5},
+        {"temperature": 2.0},
+    ]
+    assert len({weights(f"{number}", **change) for number, change in enumerate(changes)}) == len(changes)
 
 
 def test_a_source_with_other_classes_is_refused(tmp_path):

@@ -182,7 +182,7 @@ def make(source: FolderSource, make_index: Callable[..., object], tmp_path: Path
     index = make_index(counts, sizes=(60, 45), fingerprint=source.fingerprint, tile=16)
 
     def run(name: str = "out", **options: object) -> Distilled:
-        settings = DistillSettings(**{"ipc": 2, "size": 32, "format": "png"} | options)
+        settings = DistillSettings(**{"ipc": 2, "grid": 2, "size": 32, "format": "png"} | options)
         return distill(source, tmp_path / name, settings, index=index)
 
     return run

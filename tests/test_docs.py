@@ -16,6 +16,7 @@ def test_the_benchmarks_page_is_made_of_the_results():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.PAGE.read_text() == module.page(), "run: python tools/benchmarks_page.py"
+    assert module.ABLATIONS.read_text() == module.ablations(), "run: python tools/benchmarks_page.py"
     assert module.README.read_text() == module.readme(), "run: python tools/benchmarks_page.py"
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import os
 import pickle
+import shutil
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +18,17 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from focusdd import (
+    CompareSettings,
     DistillSettings,
     EngineSettings,
     ExtractSettings,
     FocusError,
     LabelSettings,
+    TrainSettings,
+    compare,
     distill,
     extract,
     label,
@@ -31,8 +38,9 @@ from focusdd.demo import WEIGHTS
 from focusdd.detect.extract import extract_objects
 from focusdd.execute import Work, run_shards
 from focusdd.execute import elsewhere as elsewhere_module
-from focusdd.execute.elsewhere import SourceName, load_same, require_shared, require_there
+from focusdd.execute.elsewhere import SourceName, load_same, once_free, require_shared, require_there
 from focusdd.execute.ray import _plan
+from focusdd.focus import passes
 from focusdd.run import open_stage, read_json, write_whole
 from focusdd.settings import ViewSettings
 from focusdd.sources import DemoSource
@@ -42,6 +50,17 @@ RAY = EngineSettings(engine="ray")
 VARIES = {"run.json"}
 EXTRACT = ExtractSettings(extractor=VIT, tile=32, device="cpu", batch_size=8)
 DISTILL = DistillSettings(method="random", ipc=2, size=64)
+COMPARE = CompareSettings(
+    methods=("focus", "full"),
+    ipc=(1,),
+    students=("test_resnet",),
+    labels=("hard",),
+    seeds=2,
+    extractor=VIT,
+    device="cpu",
+    distill=DistillSettings(size=64, keep=0),
+    train=TrainSettings(size=32, epochs=2, batch_size=10),
+)
 LABEL = LabelSettings(teacher=TEACHER, labels="both", size=32, views=3, device="cpu")
 
 
@@ -157,6 +176,25 @@ def test_a_users_mistake_comes_back_as_it_is(cluster: Any, tmp_path: Path) -> No
     assert type(caught.value) is FocusError
 
 
+def test_an_index_is_the_same_however_the_cores_are_shared_out(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, before = open_source(str(home / "photos")), torch.get_num_threads()
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            extract(source, tmp_path / str(threads), EXTRACT)
+            assert torch.get_num_threads() == threads
+            assert digests(tmp_path / str(threads)) == digests(home / "index")
+        monkeypatch.setattr("focusdd.focus.passes._MOST_WORKERS", 1)  # all threads on one batch
+        extract(source, tmp_path / "together", EXTRACT)
+        monkeypatch.setattr("focusdd.focus.passes._on_every_core", passes._beside_the_model)  # as for a GPU
+        extract(source, tmp_path / "beside", EXTRACT)
+    finally:
+        torch.set_num_threads(before)
+    assert digests(tmp_path / "together") == digests(tmp_path / "beside") == digests(home / "index")
+
+
 def test_compose_and_label_are_the_same_on_a_cluster(
     cluster: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -188,6 +226,52 @@ def actors() -> list[psutil.Process]:
     """The processes of Ray's actors."""
     found = psutil.Process().children(recursive=True)
     return [one for one in found if one.status() != "zombie" and "ray::_Actor" in " ".join(one.cmdline())]
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    """Results without times, memory and the commit, which moves on where somebody works meanwhile."""
+    with (out / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    return [
+        {k: v for k, v in row.items() if k.partition("_")[0] not in ("seconds", "memory", "commit")}
+        for row in rows
+    ]
+
+
+def test_a_comparison_on_a_cluster_is_that_of_one_machine(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Begun on one machine, and all workers die on the way."""
+    source, val, other = DemoSource(4), DemoSource(4, "val"), DemoSource(3, "val")
+    compare(source, val, tmp_path / "home", COMPARE, other=other)
+    for part in ("index", "distilled/focus-ipc1", "distilled/random-ipc1-seed0", "students/full*seed0"):
+        [there] = (tmp_path / "home").glob(part)
+        shutil.copytree(there, tmp_path / "ray" / there.relative_to(tmp_path / "home"))
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "ray").glob("*/*/done.json")}
+    killed: list[int] = []
+    named: list[str] = []
+
+    @contextmanager
+    def watched(what: str, *_: Any) -> Iterator[Callable[[int, str], None]]:
+        def advance(items: int, note: str) -> None:
+            named.append(note)
+            if what == "train" and not killed:
+                for one in actors():
+                    one.kill()
+                    killed.append(one.pid)
+
+        yield advance
+
+    monkeypatch.setattr("focusdd.cells_elsewhere.progress", watched)
+    monkeypatch.chdir(tmp_path)  # relative names mean the same to a worker
+    table = compare(source, val, "ray", COMPARE, other=other, engine=RAY)
+    assert len(killed) == 2 and len(table) == 6
+    students = {path.name for path in Path("ray/students").iterdir()}
+    assert named[0] == "random-ipc1-seed1" and sorted(named[1:]) == sorted(students)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert rows_of(tmp_path / "ray") == rows_of(tmp_path / "home")
+    monkeypatch.setitem(globals(), "VARIES", {*VARIES, "results.csv"})
+    assert digests(tmp_path / "ray") == digests(tmp_path / "home")
 
 
 def test_extract_survives_dead_workers_and_a_dead_node(
@@ -266,6 +350,25 @@ def test_a_folder_that_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyP
     require_there([tmp_path / "a" / "stage.json"])
     with pytest.raises(FocusError, match="has written"):
         require_there([tmp_path / "a" / "part"])
+
+
+def test_a_folder_that_a_lost_worker_seems_to_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[Path] = []
+
+    def use() -> None:
+        with open_stage(tmp_path / "a", "x", 1, {}, {}, False) as stage:
+            opened.append(stage.out)
+
+    with open_stage(tmp_path / "a", "x", 1, {}, {}, False):
+        waiting = threading.Thread(target=once_free, args=(use,))
+        waiting.start()
+        waiting.join(0.2)
+        assert not opened
+        monkeypatch.setattr(elsewhere_module, "_HELD_FOR", 0.0)
+        with pytest.raises(FocusError, match="in use by another"):
+            once_free(use)
+    waiting.join()
+    assert opened
 
 
 def test_other_weights_are_noticed() -> None:

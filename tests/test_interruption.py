@@ -123,15 +123,11 @@ def test_a_second_process_is_refused_and_a_kill_loses_no_finished_shard(
     bench, rng = undisturbed.bench, random.Random(name)
     out = bench.folder / f"{name} killed"
     words = bench.words(name, out)
-    bench.begin(name, out)
-    begun = set(out.rglob("*"))
-    process = processes.start(words)
-    if name != "report":  # a page may be written while others work
-        # a file beside the lock: it is made before it is locked, and everything else after that
-        while not any(path.is_file() and path.name != LOCK for path in set(out.rglob("*")) - begun):
-            assert process.exitcode is None
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGSTOP)
+    if name == "report":  # a page may be written while others work
+        bench.begin(name, out)
+        process = processes.start(words)
+    else:
+        process = held(name, bench, out, processes)
         said = refused(words, capsys)
         assert "is in use by another focusdd process: wait for it to end" in said and str(out) in said
         os.kill(process.pid, signal.SIGCONT)
@@ -159,6 +155,26 @@ def test_a_kill_between_two_files_loses_nothing_either(
     process.join()
     assert process.exitcode == -signal.SIGKILL
     assert goes_on(name, bench, out, capsys) > 0
+
+
+def held(name: str, bench: Bench, out: Path, processes: Processes) -> Any:
+    """A process that is stopped in the middle of its work."""
+    for _ in range(10):  # on a busy machine it may be done before it is stopped
+        bench.begin(name, out)
+        begun = set(out.rglob("*"))
+        process = processes.start(bench.words(name, out))
+        # a file beside the lock: it is made before it is locked, and everything else after that
+        while process.exitcode is None and not any(
+            path.is_file() and path.name != LOCK for path in set(out.rglob("*")) - begun
+        ):
+            time.sleep(0.002)
+        if process.exitcode is None:
+            os.kill(process.pid, signal.SIGSTOP)
+            if any(out.rglob(LOCK)):
+                return process
+        process.kill()
+        process.join()
+    pytest.fail(f"{name} was never met at work")
 
 
 def goes_on(name: str, bench: Bench, out: Path, capsys: pytest.CaptureFixture[str]) -> int:

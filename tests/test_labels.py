@@ -41,7 +41,7 @@ RECIPE = {"student": "test_resnet", "size": 64, "epochs": 2, "batch_size": 8}
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Twenty images of four tiles, without labels."""
     out = tmp_path_factory.mktemp("labels") / "tiny"
-    return distill(DemoSource(16), out, DistillSettings(method="view", ipc=2, size=128)).folder
+    return distill(DemoSource(16), out, DistillSettings(method="view", ipc=2, grid=2, size=128)).folder
 
 
 @pytest.fixture(scope="module")
@@ -323,6 +323,15 @@ def test_views_are_for_one_recipe(labelled: Path) -> None:
     with pytest.raises(FocusError, match="size was 64, now 32"):
         LabelledViews(labelled, TrainSettings(labels="stored", **RECIPE | {"size": 32}))
     LabelledViews(labelled, TrainSettings(labels="tiles", **RECIPE | {"size": 32, "crop": 0.2}))
+
+
+@pytest.mark.parametrize("other", [{"mix": "mixup"}, {"loss": "mse"}, {"hard_weight": 0.1}])
+def test_stored_labels_are_learnt_in_one_way(labelled: Path, tmp_path: Path, other: dict) -> None:
+    name = next(iter(other)).replace("_", "-")
+    settings = TrainSettings(labels="stored", **RECIPE, **other)
+    with pytest.raises(FocusError, match=f"only be learnt with --{name}"):
+        train(labelled, DemoSource(20, "val"), tmp_path / "student", settings)
+    assert not (tmp_path / "student").exists()
 
 
 def test_labels_of_other_settings_are_not_overwritten(copy: Path) -> None:

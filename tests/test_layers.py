@@ -15,7 +15,7 @@ LAYERS = [
     {"cli_detect"},
     {"demo"},
     {"reports"},
-    {"comparison"},
+    {"comparison", "cells", "cells_elsewhere"},
     {"detect", "labels", "pipeline", "publishing", "training"},
     {"compose", "selection", "baselines", "coresets", "dataset"},
     {"focus"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"convnet", "index", "models", "plan"},
     {"sources"},
     {"run", "console"},
-    {"images", "scores", "settings", "errors"},
+    {"images", "scores", "settings", "errors", "torchrun"},
 ]
 RANK = {name: number for number, layer in enumerate(LAYERS) for name in layer}
 # geometry and patches are what everything below the screen may share

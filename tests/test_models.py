@@ -8,9 +8,10 @@ import pytest
 import timm
 import torch
 
+import focusdd.focus.probe
 from focusdd.checks import matched_outputs, refuse_near_chance, stratified
 from focusdd.errors import FocusError
-from focusdd.focus.probe import cross_fitted_probabilities
+from focusdd.focus.probe import cross_fitted_probabilities, rows_to_fit
 from focusdd.models import autocast, load_model, map_classes, normalise
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Record
@@ -158,6 +159,21 @@ def test_probe_agrees_with_one_fitted_by_hand():
         expected = probe.predict_proba(features[row : row + 1].astype(np.float32))[0]
         assert confidence[row] == pytest.approx(expected[labels[row]], abs=1e-5)
         assert predicted[row] == expected.argmax()
+
+
+def test_probe_is_fitted_on_a_part_of_many_images(monkeypatch):
+    """Its memory does not grow with the data; images that took no part are judged all the same."""
+    monkeypatch.setattr(focusdd.focus.probe, "MOST_FITTED", 150)
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(3), (250, 60, 10))  # 250 in steps of 5 would all be of one fold
+    features = (rng.normal(size=(320, 6)) + 3 * labels[:, None]).astype(np.float16)
+    fitted = rows_to_fit(labels, 3)
+    assert np.bincount(labels[fitted]).tolist() == [50, 50, 10]
+    assert (np.diff(fitted) > 0).all()
+    confidence, predicted = cross_fitted_probabilities(features, labels, 3)
+    assert (predicted == labels).mean() > 0.95
+    assert confidence.mean() > 0.9
+    assert rows_to_fit(np.where(labels == 0, -1, labels), 3).min() >= 250
 
 
 def test_probe_needs_two_images_of_a_class():

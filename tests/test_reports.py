@@ -281,7 +281,7 @@ def test_rows_join_seeds_and_name_what_differs(work: Path) -> None:
     shown = [(row.method, row.student, row.variant, len(row.top1)) for row in found]
     assert shown == [
         ("focus", "resnet18", "views 0", 1),
-        ("focus", "resnet18", "views 1", 2),
+        ("focus", "resnet18", "views 6", 2),
         ("focus", "vit_tiny", "", 1),
         ("random", "resnet18", "", 2),
     ]

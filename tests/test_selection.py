@@ -14,8 +14,8 @@ from PIL import Image
 from focusdd.errors import FocusError
 from focusdd.focus.patches import attention_area, key_patches, patch_options
 from focusdd.index import Index, from_bytes, open_index, read_skipped, to_bytes, write_part
-from focusdd.plan import Plan, Tile
-from focusdd.selection import select
+from focusdd.plan import Plan, Tile, grid_of
+from focusdd.selection import select, spread
 from focusdd.settings import ExtractSettings, SelectSettings
 
 MakeIndex = Callable[..., Index]
@@ -42,7 +42,7 @@ def test_no_image_is_opened(make_index: MakeIndex, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Image, "open", refuse)
     monkeypatch.setattr("focusdd.images.decode", refuse)
     for tile in (112, 64):  # as the index has them, and found again
-        assert len(select(index, SelectSettings(ipc=2), tile).tiles) == 3 * 2 * 4
+        assert len(select(index, SelectSettings(ipc=2, grid=2), tile).tiles) == 3 * 2 * 4
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,9 @@ def test_the_layout_is_as_asked(
 
 def test_the_most_realistic_come_first(make_index: MakeIndex) -> None:
     index = make_index(COUNTS)
-    settings = SelectSettings(ipc=4, keep=0, confidence_power=2.0, mass_power=0.5, area_power=1.0)
+    settings = SelectSettings(
+        ipc=4, grid=2, views=1, keep=0, confidence_power=2.0, mass_power=0.5, area_power=1.0
+    )
     plan = select(index, settings, 112)
     scores: dict[str, float] = {}
     for row in index.table(["key", "confidence", "mass", "area"]).to_pylist():
@@ -110,7 +112,7 @@ def test_keep_draws_from_the_best_by_seed(make_index: MakeIndex) -> None:
     index = make_index(COUNTS)
 
     def keys(**settings: float) -> list[str]:
-        return patch_keys(select(index, SelectSettings(ipc=2, views=0, **settings), 112), "bee")
+        return patch_keys(select(index, SelectSettings(ipc=2, grid=2, views=0, **settings), 112), "bee")
 
     assert keys(keep=0, seed=1) == keys(keep=0, seed=2)
     assert keys(keep=1, seed=1) == keys(keep=1, seed=1)
@@ -123,6 +125,68 @@ def test_keep_draws_from_the_best_by_seed(make_index: MakeIndex) -> None:
         assert set(keys(keep=0.5, seed=seed)) <= half
     # a share smaller than what is needed takes what is needed, in another order
     assert set(keys(keep=0.01, seed=3)) == set(keys(keep=0))
+
+
+def test_few_images_show_more_of_the_most_realistic(make_index: MakeIndex) -> None:
+    """The defaults follow ipc: what is said is kept to."""
+    index = make_index(COUNTS)
+    few, many = (select(index, SelectSettings(ipc=ipc), 112) for ipc in (1, 5))
+    kinds = [
+        Counter(tile.kind for tile in tiles) for plan in (few, many) for tiles in by_image(plan).values()
+    ]
+    assert all(kind == {"patch": 3, "view": 6} for kind in kinds[:3])
+    assert all(kind == {"patch": 1, "view": 3} for kind in kinds[3:])
+    first = patch_keys(select(index, SelectSettings(ipc=1, grid=3, views=0, keep=0), 112), "bee")
+    assert patch_keys(few, "bee") == first[:3]
+    said = select(index, SelectSettings(ipc=1, grid=1, views=0, keep=1, seed=3), 112)
+    assert said.grid == 1
+    other = SelectSettings(ipc=1, grid=1, views=0, keep=1, seed=4)
+    assert said.tiles != select(index, other, 112).tiles
+    assert grid_of(SelectSettings(ipc=1, method="rded")) == 2
+
+
+def test_skip_passes_over_the_easiest(make_index: MakeIndex) -> None:
+    index = make_index(COUNTS)
+
+    def keys(ipc: int, **settings: float) -> list[str]:
+        return patch_keys(select(index, SelectSettings(ipc=ipc, grid=2, views=0, **settings), 112), "bee")
+
+    ranking = keys(10, keep=0)
+    assert keys(2, keep=0, skip=0.25) == ranking[10:18]
+    assert set(keys(2, keep=0.3, skip=0.25)) <= set(ranking[10:22])
+    # what was passed over comes back where there is nothing else
+    assert keys(10, keep=0, skip=0.25) == ranking[10:] + ranking[:10]
+
+
+def test_clusters_are_all_represented() -> None:
+    """Tight groups of unequal size: one row of each, the nearest to its middle, whatever the seed."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(6), (100, 50, 20, 10, 5, 3))
+    middles = rng.normal(size=(6, 8)) * 10
+    features = middles[groups] + rng.normal(size=(len(groups), 8)) * 0.05
+    order = rng.permutation(len(groups)) + 1000
+    found = spread(order, features[order - 1000], 1.0, 6, np.random.default_rng(1))
+    assert sorted(found) == sorted(order)
+    assert sorted(groups[found[:6] - 1000]) == list(range(6))
+    for row in found[:6] - 1000:
+        mine = features[groups == groups[row]]
+        away = np.linalg.norm(mine - mine.mean(0), axis=1)
+        assert np.linalg.norm(features[row] - mine.mean(0)) == pytest.approx(away.min(), rel=1e-3)
+
+
+def test_clusters_are_those_of_what_is_kept(make_index: MakeIndex) -> None:
+    index = make_index(COUNTS)
+
+    def keys(**settings: float) -> list[str]:
+        return patch_keys(select(index, SelectSettings(ipc=2, grid=2, views=0, **settings), 112), "bee")
+
+    spread_out = keys(clusters=True, keep=0.5)
+    assert spread_out == keys(clusters=True, keep=0.5)
+    assert len(set(spread_out)) == 8
+    ranking = patch_keys(select(index, SelectSettings(ipc=10, views=0, keep=0), 112), "bee")
+    assert set(spread_out) <= set(ranking[:20])
+    # as many clusters as rows: all of them
+    assert set(keys(clusters=True, keep=0.2)) == set(ranking[:8])
 
 
 @pytest.mark.parametrize(

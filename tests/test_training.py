@@ -10,14 +10,17 @@ from torchvision.transforms.functional import resize
 
 from focusdd.errors import FocusError
 from focusdd.training.augment import (
+    Mixed,
     augment,
     crop_boxes,
     crop_regions,
     cutmix,
     mixed_cross_entropy,
+    mixup,
     resized_crops,
     shuffle_tiles,
 )
+from focusdd.training.distances import DISTANCES, divergence
 from focusdd.training.loop import cosine, half_cosine, run_epochs, warm_cosine
 
 
@@ -81,6 +84,34 @@ def test_cutmix_share_is_the_share_of_own_pixels():
                 continue
             own = (mixed.images[number, 0] == images[number, 0, 0, 0]).double().mean()
             assert own.item() == pytest.approx(mixed.share)
+
+
+def test_mixup_blends_with_the_share_of_its_own():
+    images = torch.randint(0, 256, (5, 3, 4, 4), dtype=torch.uint8)
+    mixed = mixup(images, generator(2))
+    assert 0 < mixed.share < 1
+    for number, partner in enumerate(mixed.order.tolist()):
+        expected = mixed.share * images[number].double() + (1 - mixed.share) * images[partner].double()
+        torch.testing.assert_close(mixed.images[number].double(), expected, rtol=0, atol=1e-3)
+
+
+def test_augment_mixes_in_the_way_it_is_told():
+    images = torch.rand(4, 3, 8, 8)
+    told = augment(
+        images, 8, 1.0, False, 1.0, generator(), mix=lambda batch, _: Mixed(batch * 0, batch, 0.25)
+    )
+    assert told.images.abs().max() == 0
+    assert told.share == 0.25
+
+
+def test_distances_by_hand():
+    predicted, target = torch.tensor([[1.0, 3.0, -2.0]]), torch.tensor([[0.5, 2.0, 0.0]])
+    student, teacher = ([math.exp(x / 4) for x in row] for row in (predicted[0].tolist(), target[0].tolist()))
+    student, teacher = ([x / sum(row) for x in row] for row in (student, teacher))
+    expected = 16 * sum(t * math.log(t / s) for s, t in zip(student, teacher, strict=True))
+    assert DISTANCES["kl"](predicted, target, 4.0).item() == pytest.approx(expected, rel=1e-5)
+    assert divergence(predicted, torch.tensor([teacher]), 4.0).item() == pytest.approx(expected, rel=1e-5)
+    assert DISTANCES["mse"](predicted, target, 4.0).item() == pytest.approx((0.25 + 1 + 4) / 3)
 
 
 def test_mixed_cross_entropy_weighs_both_labels():

@@ -6,11 +6,13 @@ python tools/benchmarks_page.py
 from __future__ import annotations
 
 import csv
+import tomllib
 from pathlib import Path
 from statistics import mean, stdev
 
 ROOT = Path(__file__).parents[1]
 PAGE, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
+ABLATIONS = ROOT / "docs" / "ablations.md"
 START, END = "<!-- results: written by tools/benchmarks_page.py -->\n", "<!-- end of results -->\n"
 HEAD = """# Benchmarks
 
@@ -18,13 +20,35 @@ Generated from `results/*.csv` by `python tools/benchmarks_page.py`. Every row n
 and the date; the script in `benchmarks/` that made it stands above its table. Accuracies are fractions.
 
 """
+ABLATIONS_HEAD = """# Ablations
+
+What each setting is worth, measured on imagenette with all else and the seeds the same: the whole validation
+set, weights of the last epoch, no choice by the validation set. Generated from
+`results/ablations.csv` by `python tools/benchmarks_page.py`; every run with its commit, machine and date is
+in [benchmarks.md](benchmarks.md). Cells are mean and deviation over the seeds; where there is one seed,
+differences under a point mean nothing.
+
+A row is a method and the settings in which it differs from the reference: {reference}.
+
+```sh
+python benchmarks/ablations.py TABLE DATA --extractor VIT --teacher TEACHER --work runs/ablations \\
+    --ipc 10 --epochs 300 --seeds 0 1 2
+```
+
+"""
 ABOUT = {
-    "ablation": "One setting at a time, students on distilled imagenette, whole validation set, last weights "
-    "(`benchmarks/ablations.py`).",
+    "cost": "The steps of recipes/imagenet1k.sh by rates measured on the device named, and their hours "
+    "(`benchmarks/cost.py`, explained in [cost.md](cost.md)).",
+    "ablations": "What each setting is worth: students on distilled imagenette, whole validation set, last "
+    "weights (`benchmarks/ablations.py`; laid out by question in [ablations.md](ablations.md)).",
     "attention": "Cost of class attention against a plain forward of the same model, in turns within one run "
     "(`benchmarks/attention.py`).",
+    "classify": "Time and memory of distilling drawn images by their number "
+    "(`benchmarks/classify_scale.py`).",
+    "compose": "Distilled images composed per second (`benchmarks/compose.py`).",
     "coverage": "Share of generated images whose first key patch covers at least 80 % of the true object's "
     "box (`benchmarks/coverage.py`).",
+    "decode": "Images decoded per second by scale (`benchmarks/decode.py`).",
     "detect": "Detectors trained from scratch on distilled datasets, whole validation set, weights of the "
     "last step; map is mAP50-95 (the `results.csv` of `focusdd detect compare`, with commands in "
     "`docs/detection.md`); time and memory by the number of images (`benchmarks/detect_scale.py`).",
@@ -39,8 +63,13 @@ ABOUT = {
     "label's distance (weight), bytes and speed (`benchmarks/labels.py`, `benchmarks/labels_cost.py`).",
     "precision": "Training steps by precision and memory layout, in turns within one run "
     "(`benchmarks/precision.py`).",
+    "rded": "RDED's own student training, written anew after its public code, against focusdd's, in turns "
+    "within one run; students of either, whole validation set, last weights (`benchmarks/rded_loop.py`).",
     "scale": "Select on an index of random numbers as large as ImageNet-1K's (`benchmarks/scale.py`).",
     "stages": "Time and peak memory of the stages on imagenette (`benchmarks/stages.py`).",
+    "throughput": "Steps of extraction alone and the whole, in one run. On a CPU decode and model share the "
+    "cores; on a GPU the slower of them is the bound (`benchmarks/throughput.py`).",
+    "workers": "Extract and compose by cores and by workers of engine ray (`benchmarks/workers.py`).",
 }
 
 
@@ -54,6 +83,39 @@ def page() -> str:
         lines = [header, ["---"] * len(header), *rows]
         parts.append(_table(lines) + "\n")
     return "".join(parts).rstrip() + "\n"
+
+
+def ablations() -> str:
+    """docs/ablations.md: a table per question, mean and deviation over the seeds."""
+    words = tomllib.loads((ROOT / "benchmarks" / "ablations.toml").read_text(encoding="utf-8"))
+    with (ROOT / "results" / "ablations.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    reference = ", ".join(f"{name} {value}" for name, value in words["reference"].items())
+    parts = [ABLATIONS_HEAD.format(reference=reference)]
+    for name, table in words["tables"].items():
+        mine = [row for row in rows if row["row"] in table["rows"]]
+        runs = list(dict.fromkeys(_run(row) for row in mine))
+        heads = [
+            f"ipc {ipc}, {epochs} epochs, {student}, {size} px" for ipc, epochs, student, size in sorted(runs)
+        ]
+        lines = [["top-1 %", *heads], ["---"] * (1 + len(heads))]
+        for text in table["rows"]:
+            cells = [
+                _cell([100 * float(row["top1"]) for row in mine if row["row"] == text and _run(row) == run])
+                for run in sorted(runs)
+            ]
+            if any(cells):
+                lines.append([text, *cells])
+        parts.append(
+            f"## {table['title']}\n\n`python benchmarks/ablations.py {name} ...`\n\n{_table(lines)}\n"
+        )
+        if found := table.get("found"):
+            parts.append(f"{found}\n\n")
+    return "".join(parts).rstrip() + "\n"
+
+
+def _run(row: dict[str, str]) -> tuple[int, int, str, int]:
+    return int(row["ipc"]), int(row["epochs"]), row["student"], int(row["size"])
 
 
 def readme() -> str:
@@ -108,4 +170,5 @@ def _cell(scores: list[float]) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    ABLATIONS.write_text(ablations(), encoding="utf-8")
     README.write_text(readme(), encoding="utf-8")

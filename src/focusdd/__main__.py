@@ -43,8 +43,11 @@ def main() -> None:
             if signal.getsignal(number) is stop:
                 signal.signal(number, signal.SIG_DFL)
     if code:
-        with contextlib.suppress(OSError):
-            sys.stderr.write(f"{_WORDS}\n")
+        from focusdd.torchrun import fails_first
+
+        if fails_first():
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"{_WORDS}\n")
         sys.exit(code)
 
 

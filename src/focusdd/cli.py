@@ -28,6 +28,7 @@ from focusdd.settings import (
     TrainSettings,
     ViewSettings,
 )
+from focusdd.torchrun import fails_first
 
 SourceName = Annotated[
     str,
@@ -124,6 +125,7 @@ def fit(
     """Train a teacher or an extractor on a source and write a checkpoint folder.
 
     Example: `focusdd fit photos/ --model resnet18 --epochs 30 --val photos/ --out teacher/`
+    Several GPUs: `torchrun --nproc-per-node 4 -m focusdd fit ...`
 
     Parameters
     ----------
@@ -204,6 +206,7 @@ def train(
     """Train a student on a distilled dataset and score it on the untouched validation images.
 
     Example: `focusdd train tiny/ --val photos/ --teacher teacher/ --student resnet18 --out student/`
+    Several GPUs: `torchrun --nproc-per-node 4 -m focusdd train ...`
 
     Parameters
     ----------
@@ -235,6 +238,7 @@ def compare(
     settings: Annotated[
         CompareSettings | None, Parameter(name="*", consume_multiple=True, negative_iterable=())
     ] = None,
+    engine: Annotated[EngineSettings | None, Flat] = None,
     overwrite: bool = False,
 ) -> None:
     """Run methods x ipc x students x labels x seeds, and write one table and one page of it all.
@@ -257,7 +261,9 @@ def compare(
 
     second = open_source(other, "val") if other is not None else None
     held_out = open_source(val if val is not None else source, "val")
-    table = compare(open_source(source), held_out, out, settings, other=second, overwrite=overwrite)
+    table = compare(
+        open_source(source), held_out, out, settings, other=second, overwrite=overwrite, engine=engine
+    )
     page = report(out)
     say(f"wrote {out / 'results.csv'}: {len(table)} runs. Next: open {page} in a browser")
 
@@ -342,5 +348,6 @@ def main() -> None:
 
 
 def _fail(sentence: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {sentence}", markup=False)
+    if fails_first():
+        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {sentence}", markup=False)
     sys.exit(2)

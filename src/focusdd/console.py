@@ -16,7 +16,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-console = Console(highlight=False, soft_wrap=True)
+from focusdd.torchrun import rank
+
+# of the processes of a torchrun, the first speaks for all
+console = Console(highlight=False, soft_wrap=True, quiet=rank() > 0)
 _PLAIN_SECONDS = 15.0  # between plain lines
 
 Advance = Callable[[int, str], None]

@@ -23,9 +23,9 @@ def coreset_plan(source: Source, index: Index, settings: DistillSettings) -> Pla
         FocusError: a class without a readable image.
     """
     choose: Callable[[np.ndarray, int], Choice] = herd if settings.method == "herding" else spread
-    rows = index.table(["key", "label", "width", "height", "feature"])
+    rows = index.table(["key", "label", "width", "height"])
     labels = rows.column("label").to_numpy()
-    features = rows.column("feature").combine_chunks().flatten().to_numpy().reshape(len(labels), -1)
+    features = index.features()
     pieces = []
     for label in range(len(index.classes)):
         mine = np.flatnonzero(labels == label)

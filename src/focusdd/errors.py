@@ -15,6 +15,10 @@ class FocusError(ValueError):
     """A mistake in the input, the settings or the surroundings: one sentence, no traceback, exit code 2."""
 
 
+class InUse(FocusError):
+    """Another process works on the folder."""
+
+
 def plain_settings_error(error: ValidationError) -> FocusError:
     """Turns pydantic's report into one line that names each setting, its value and what is allowed."""
     lines = []

@@ -73,6 +73,11 @@ class Index:
         """Some columns of all rows, in the order of the source."""
         return pq.read_table(self.folder / "parts", columns=columns)
 
+    def features(self) -> np.ndarray:
+        """Class-token features (n, d) float16 of all rows."""
+        column = self.table(["feature"]).column("feature").combine_chunks()
+        return column.flatten().to_numpy().reshape(len(column), -1)
+
     def attention(self, rows: pa.Table) -> np.ndarray:
         """Attention grids (n, h, w) float64, each summing to 1, of rows that have the column."""
         h, w = self.info["grid"]

@@ -11,7 +11,7 @@ from focusdd.console import say, warn
 from focusdd.dataset import CARD, Distilled, card, open_distilled
 from focusdd.errors import FocusError
 from focusdd.index import Index, open_index
-from focusdd.plan import Plan
+from focusdd.plan import Plan, grid_of, keep_of, views_of
 from focusdd.run import Clock, open_stage, write_json, write_whole
 from focusdd.selection import select
 from focusdd.settings import DistillSettings, EngineSettings, ExtractSettings, PatchSettings, ViewSettings
@@ -20,8 +20,11 @@ from focusdd.sources.base import Source
 VERSION = 2
 _CHOSEN = "chosen"  # folder of an unfinished stage: what method rded has chosen so far
 WITH_INDEX = ("focus", "herding", "k-center")  # methods that choose among what `extract` found
+_WHOLE = ("random", "herding", "k-center")  # a distilled image is one whole image
 _OF_RDED = {"teacher", "rded_images", "rded_crops"}
 _OF_FOCUS = {*PatchSettings.model_fields, "views", "view_source", "keep"} | {
+    "skip",
+    "clusters",
     "confidence_power",
     "mass_power",
     "area_power",
@@ -50,6 +53,8 @@ def distill(
         FocusError: the index is of another source, or `out` holds something else.
     """
     settings, views, out = settings or DistillSettings(), views or ViewSettings(), Path(out)
+    own = {"grid": grid_of(settings), "views": views_of(settings), "keep": keep_of(settings)}
+    settings = settings.model_copy(update=own)
     _check_layout(settings)
     used = settings.model_dump(exclude=_unused(settings))
     inputs = {"source": source.fingerprint}
@@ -83,16 +88,16 @@ def distill(
 
 
 def _check_layout(settings: DistillSettings) -> None:
-    if settings.size // settings.grid < 8:
+    if settings.method not in _WHOLE and settings.size // grid_of(settings) < 8:
         raise FocusError(
-            f"a {settings.grid} x {settings.grid} grid on {settings.size} px makes tiles under 8 px: "
+            f"a {grid_of(settings)} x {grid_of(settings)} grid on {settings.size} px makes tiles under 8 px: "
             "use a smaller --grid or a larger --size"
         )
 
 
 def depends_on_seed(settings: DistillSettings) -> bool:
     """Whether another seed makes another distilled dataset."""
-    return settings.method not in WITH_INDEX or (settings.method == "focus" and settings.keep > 0)
+    return settings.method not in WITH_INDEX or (settings.method == "focus" and keep_of(settings) > 0)
 
 
 def _unused(settings: DistillSettings) -> set[str]:
@@ -104,7 +109,7 @@ def _unused(settings: DistillSettings) -> set[str]:
         unused |= _OF_FOCUS
     if not depends_on_seed(settings):
         unused.add("seed")
-    if settings.method in ("random", "herding", "k-center"):
+    if settings.method in _WHOLE:
         unused.add("grid")
     if settings.format == "png":
         unused.add("quality")
@@ -140,7 +145,7 @@ def _index(
 def extract_settings(settings: DistillSettings, views: ViewSettings) -> ExtractSettings:
     """How to extract so that the index holds the key patches that `settings` ask for."""
     patches = {name: getattr(settings, name) for name in PatchSettings.model_fields}
-    return ExtractSettings(**views.model_dump(), **patches, tile=settings.size // settings.grid)
+    return ExtractSettings(**views.model_dump(), **patches, tile=settings.size // grid_of(settings))
 
 
 def _teacher(settings: DistillSettings, views: ViewSettings) -> Any:
@@ -148,12 +153,12 @@ def _teacher(settings: DistillSettings, views: ViewSettings) -> Any:
 
     if not settings.teacher:
         raise FocusError("method rded needs a teacher to judge its crops: give --teacher")
-    return load_model(settings.teacher, pick_device(views.device), settings.size // settings.grid)
+    return load_model(settings.teacher, pick_device(views.device), settings.size // grid_of(settings))
 
 
 def _plan(source: Source, settings: DistillSettings, index: Any, teacher: Any, chosen: Path) -> Plan:
     if settings.method == "focus":
-        return select(index, settings, settings.size // settings.grid)
+        return select(index, settings, settings.size // grid_of(settings))
     if index is not None:
         from focusdd.coresets import coreset_plan
 

@@ -29,13 +29,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from focusdd import __version__
-from focusdd.errors import FocusError, write_error
+from focusdd.errors import FocusError, InUse, write_error
+from focusdd.torchrun import world_size
 
 try:
     import fcntl
 except ImportError:  # not a POSIX system: two processes on one folder are then not noticed
     fcntl = None  # type: ignore[assignment]
 
+_TOGETHER = ("train", "fit")  # stages that the processes of a torchrun work on as one
 _LOCK = ".focusdd.lock"  # in a folder while a process works on it
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # what write_whole calls a file that is not whole yet
 
@@ -145,8 +147,11 @@ def open_stage(
         scratch: files and folders in `out` that only an unfinished stage needs.
 
     Raises:
-        FocusError: `out` holds something else, was made with other settings, is in use or cannot be written.
+        FocusError: `out` holds something else, was made with other settings, is in use or cannot be written;
+            or several processes of a torchrun open a stage that they cannot share.
     """
+    if world_size() > 1 and name not in _TOGETHER:
+        raise FocusError(f"focusdd {name} runs in one process: start it without torchrun")
     description = {
         "stage": name,
         "version": version,
@@ -233,7 +238,7 @@ def locked(out: Path) -> Iterator[None]:
     try:
         file = _lock(path)
     except BlockingIOError as error:
-        raise FocusError(f"{out} is in use by another focusdd process: wait for it to end") from error
+        raise InUse(f"{out} is in use by another focusdd process: wait for it to end") from error
     except OSError as error:
         raise write_error(path, error, f"the folder {out} cannot be written to") from error
     with file:

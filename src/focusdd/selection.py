@@ -15,7 +15,7 @@ from focusdd.errors import FocusError
 from focusdd.focus.patches import PatchOptions, attention_area, key_patches, patch_options
 from focusdd.focus.realism import realism
 from focusdd.index import Index
-from focusdd.plan import Kind, Plan, Tile, image_name
+from focusdd.plan import Kind, Plan, Tile, grid_of, image_name, keep_of, views_of
 from focusdd.settings import PatchSettings, SelectSettings
 
 _CHUNK = 256  # images whose key patches are found at once: what a processor's cache holds
@@ -33,14 +33,13 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
     Raises:
         FocusError: more views than tiles.
     """
-    cells = settings.grid**2
-    if settings.views > cells:
+    grid, num_views = grid_of(settings), views_of(settings)
+    cells = grid**2
+    if num_views > cells:
+        raise FocusError(f"views is {num_views}, but a {grid} x {grid} grid has {cells} tiles")
+    if settings.view_source == "same" and num_views > cells - num_views:
         raise FocusError(
-            f"views is {settings.views}, but a {settings.grid} x {settings.grid} grid has {cells} tiles"
-        )
-    if settings.view_source == "same" and settings.views > cells - settings.views:
-        raise FocusError(
-            f"{settings.views} views of the images of {cells - settings.views} patches: use fewer --views, "
+            f"{num_views} views of the images of {cells - num_views} patches: use fewer --views, "
             "or --view-source other"
         )
     rows = index.table(["key", "label", "width", "height", "confidence", "mass", "area"])
@@ -54,6 +53,7 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
     )
     keys = rows.column("key")
     sizes = np.stack([rows.column(name).to_numpy() for name in ("width", "height")], axis=1)
+    features = index.features() if settings.clusters and keep_of(settings) else None
     tiles: list[Tile] = []
     short = []
     for label, folder in enumerate(index.classes):
@@ -61,7 +61,10 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
         if not len(mine):
             raise FocusError(f"class {folder} has no readable image")
         rng = np.random.default_rng([settings.seed, 11, label])
-        order = drawn(mine, score, settings.keep, settings.ipc * cells, rng)
+        need = settings.ipc * cells
+        order = drawn(mine, score, keep_of(settings), need, rng, settings.skip)
+        if features is not None:
+            order = spread(order, features[order], keep_of(settings), need, rng)
         hands, enough = _share_out(order.tolist(), box_mass, settings)
         if not enough:
             short.append(folder)
@@ -71,7 +74,7 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
                 *(("view", image, (0, 0, *sizes[image])) for image in views),
             ]
             for cell, (kind, image, box) in enumerate(parts):
-                row, column = divmod(cell, settings.grid)
+                row, column = divmod(cell, grid)
                 x0, y0, x1, y1 = (float(value) for value in box)
                 tiles.append(
                     Tile(
@@ -79,7 +82,7 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
                         (x0, y0, x1, y1), int(sizes[image, 0]), int(sizes[image, 1]), float(score[image]),
                     )
                 )  # fmt: skip
-    return Plan(settings.grid, tuple(tiles), tuple(short))
+    return Plan(grid, tuple(tiles), tuple(short))
 
 
 def _share_out(
@@ -94,8 +97,8 @@ def _share_out(
     Returns:
         Per distilled image its patches (row, number of the patch) and its views (rows).
     """
-    num_patches = settings.grid**2 - settings.views
-    num_views = settings.views if settings.view_source == "other" else 0
+    num_patches = grid_of(settings) ** 2 - views_of(settings)
+    num_views = views_of(settings) if settings.view_source == "other" else 0
     need_patches, need_views = settings.ipc * num_patches, settings.ipc * num_views
     candidates = [
         (image, number)
@@ -115,7 +118,7 @@ def _share_out(
     rest = [image for image in order if image not in used] or order
     enough = len(candidates) >= need_patches and len(rest) >= need_views
     if settings.view_source == "same":
-        return [(patches, [image for image, _ in patches][: settings.views]) for patches in dealt], enough
+        return [(patches, [image for image, _ in patches][: views_of(settings)]) for patches in dealt], enough
     views = [rest[number % len(rest)] for number in range(need_views)]
     return [
         (patches, views[number * num_views : (number + 1) * num_views])
@@ -140,19 +143,54 @@ def _deal(candidates: list[tuple[int, int]], hands: int, each: int) -> list[list
 
 
 def drawn(
-    mine: np.ndarray, score: np.ndarray, keep: float, least: int, rng: np.random.Generator
+    mine: np.ndarray, score: np.ndarray, keep: float, least: int, rng: np.random.Generator, skip: float = 0.0
 ) -> np.ndarray:
     """Rows of one class in the order they are used: highest score first, or drawn from the best.
 
     Args:
         mine: rows of the class; score: of all rows.
         keep: share of them among which is drawn at random, but at least `least`; 0 keeps the order.
+        skip: share of them, highest score first, that come last.
     """
     order = mine[np.argsort(-score[mine], kind="stable")]
+    order = np.roll(order, -round(skip * len(order)))
     if keep == 0:
         return order
-    pool = max(least, round(keep * len(order)))
+    pool = _pool(len(order), keep, least)
     return np.concatenate([rng.permutation(order[:pool]), order[pool:]])
+
+
+def spread(
+    order: np.ndarray, features: np.ndarray, keep: float, need: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Puts first what stands for the clusters of the rows that `drawn` draws from: of each the row nearest to
+    its middle.
+
+    Args:
+        order: rows of one class as `drawn` gives them.
+        features: (n, d) of these rows, in their order.
+        keep: as it was drawn.
+        need: how many clusters.
+    """
+    from sklearn.cluster import KMeans  # slow to import
+    from threadpoolctl import threadpool_limits
+
+    pool = _pool(len(order), keep, need)
+    if need >= pool:
+        return order
+    points = features[:pool].astype(np.float32)
+    seed = int(rng.integers(2**31))
+    with threadpool_limits(1):  # sums in an order that does not depend on the machine
+        found = KMeans(need, n_init=1, max_iter=30, random_state=seed).fit(points)
+        away = np.linalg.norm(points - found.cluster_centers_[found.labels_], axis=1)
+    nearest = np.lexsort((away, found.labels_))
+    _, starts = np.unique(found.labels_[nearest], return_index=True)
+    chosen = rng.permutation(nearest[starts])
+    return np.concatenate([order[chosen], np.delete(order, chosen)])
+
+
+def _pool(rows: int, keep: float, least: int) -> int:
+    return min(rows, max(least, round(keep * rows)))
 
 
 def _patches(

@@ -93,15 +93,22 @@ class SelectSettings(PatchSettings):
     """focus: key patches, and views of whole images; random: whole images; view: downsampled views
     only; rded: the best of random crops by the teacher's loss; herding, k-center: whole images that stand
     for their class among the extractor's features."""
-    grid: Annotated[int, Field(ge=1, le=8)] = 2
-    """Tiles per side of a distilled image."""
-    views: Annotated[int, Field(ge=0, le=64)] = 1
-    """Tiles of a distilled image that show a whole image, downsampled; the others show key patches."""
+    grid: Annotated[int, Field(ge=1, le=8)] | None = None
+    """Tiles per side of a distilled image; default: 2, and 3 below five distilled images per class except for
+    rded."""
+    views: Annotated[int, Field(ge=0, le=64)] | None = None
+    """Tiles of a distilled image that show a whole image, downsampled; the others show key patches; default:
+    three quarters of the tiles."""
     view_source: Literal["other", "same"] = "other"
     """Views show other images than the patches, or the same."""
-    keep: Annotated[float, Field(ge=0, le=1)] = 1.0
+    keep: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of each class, most realistic first, among which images are drawn at random; 0 takes the most
-    realistic in order, 1 draws from all."""
+    realistic in order, 1 draws from all; default: 0 below five distilled images per class, else 1."""
+    skip: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of each class, most realistic first, that is passed over as too easy."""
+    clusters: bool = False
+    """Spread the draw, where there is one: as many clusters of the extractor's features as images are needed,
+    of each the image nearest to its middle."""
     confidence_power: Exponent = 1.0
     """Exponent of the confidence in realism = confidence^a * mass^b * (1 - area)^c."""
     mass_power: Exponent = 1.0
@@ -232,7 +239,7 @@ class AugmentSettings(Settings):
     shuffle_tiles: bool = True
     """Put the tiles of a distilled image in random order in every epoch."""
     mixup: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of the batches that are mixed by CutMix."""
+    """Share of the batches in which images are mixed, by CutMix if nothing else is said."""
 
 
 class LabelSettings(AugmentSettings):
@@ -279,8 +286,16 @@ class TrainSettings(AugmentSettings):
     """Peak learning rate (AdamW); default: by the student's family, 0.001 for a ResNet."""
     weight_decay: Annotated[float, Field(ge=0)] | None = None
     """Weight decay; default: by the student's family, 0.01 for a ResNet."""
+    loss: Literal["kl", "mse"] = "kl"
+    """Distance from the teacher: divergence of the softened distributions, or squared error of the logits."""
     temperature: Annotated[float, Field(gt=0)] = 20.0
     """Temperature of the teacher's and the student's distribution."""
+    hard_weight: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Weight of the cross-entropy with the class index beside the distance from the teacher."""
+    mix: Literal["cutmix", "mixup"] = "cutmix"
+    """How batches are mixed: a box of another image, or a blend of two; stored labels know CutMix alone."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of an exponential average of the weights, which is then scored and kept; 0 keeps the last."""
     schedule: Literal["cosine", "half-cosine"] = "cosine"
     """Learning rate over the epochs: down to zero, or to half of the peak as RDED's code does."""
     augment: bool = True

@@ -87,7 +87,7 @@ def test_patches_hold_what_the_extractor_looks_at(index):
 
 def test_distilled_photographs_train_a_student(photos, index, tmp_path):
     source = open_source(photos)
-    made = distill(source, tmp_path / "tiny", DistillSettings(ipc=2), index=index)
+    made = distill(source, tmp_path / "tiny", DistillSettings(ipc=2, grid=2), index=index)
     loaded = ImageFolder(str(tmp_path / "tiny" / "train"))
     assert loaded.classes == list(source.classes)
     assert len(loaded) == 20

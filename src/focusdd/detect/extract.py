@@ -20,10 +20,10 @@ from focusdd.console import say, warn
 from focusdd.errors import FocusError
 from focusdd.execute import Work
 from focusdd.execute.elsewhere import SourceName, load_same, require_shared
-from focusdd.focus.attention import ViT, as_vit
+from focusdd.focus.attention import ViT
 from focusdd.focus.geometry import View, token_cover
-from focusdd.focus.passes import Pass, Seen, attention_of, fill_parts
-from focusdd.focus.probe import fit_probes, folds_of, judge
+from focusdd.focus.passes import Pass, Seen, as_extractor, attention_of, fill_parts
+from focusdd.focus.probe import fit_probes, folds_of, judge, rows_to_fit
 from focusdd.index import Index, from_bytes, open_index, read_skipped, write_part
 from focusdd.models import Model, load_model, pick_device
 from focusdd.run import Clock, Stage, open_stage, write_json
@@ -32,7 +32,6 @@ from focusdd.sources.base import DetectionSource, Objects
 from focusdd.sources.detection import open_detection_source
 
 VERSION = 1
-_MOST_FITTED = 20_000  # objects that the probe is fitted on; so its memory does not grow with the source
 _NOT_IN_KEY = {"device", "extractor", "confidence"}
 
 OBJECT = pa.struct(
@@ -82,7 +81,7 @@ def extract_objects(
         raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
     clock = Clock()
     model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
-    vit = as_vit(model.net, model.name)
+    vit = as_extractor(model)
     own = settings.model_dump(exclude=_NOT_IN_KEY) | {"input_size": model.input_size}
     inputs = {"source": source.fingerprint, "extractor": model.weights}
     with open_stage(out, "detect extract", VERSION, own, inputs, overwrite) as stage:
@@ -115,13 +114,13 @@ class _Worker:
         require_shared(self.out, self.key)
         settings = self.settings
         model = load_same(settings.extractor, self.weights, settings.device, settings.input_size)
-        one = _pass(self.source.reopen(), model, as_vit(model.net, model.name), settings)
+        one = _pass(self.source.reopen(), model, as_extractor(model), settings)
         return one.work(self.out, self.shard)
 
 
 def _pass(source: DetectionSource, model: Model, vit: ViT, settings: ViewSettings) -> Pass:
     rows = partial(_rows, model=model, vit=vit, settings=settings)
-    return Pass(source, model.input_size, settings, SCHEMA, rows, source.objects)
+    return Pass(source, model.input_size, settings, SCHEMA, rows, model.device, source.objects)
 
 
 @torch.inference_mode()
@@ -228,7 +227,8 @@ def _fill_confidence(
         usable[:] = False
     folds = np.zeros(len(labels), np.int64)
     folds[usable] = folds_of(labels[usable])
-    fitted = _sample(labels, usable, num_classes)
+    fitted = rows_to_fit(np.where(usable, labels, -1), num_classes)
+    folds[fitted] = folds_of(labels[fitted])
     starts = np.cumsum([0, *(_count(part) for part in parts)])
     taken = [
         _features(part)[fitted[(fitted >= start) & (fitted < end)] - start]
@@ -247,16 +247,6 @@ def _fill_confidence(
             right += int((found[1] == mine).sum())
         _rewrite(part, confidence, predicted)
     return right, int(usable.sum())
-
-
-def _sample(labels: np.ndarray, usable: np.ndarray, num_classes: int) -> np.ndarray:
-    """Rows that the probe is fitted on, sorted: of every class as many, spread evenly over the source."""
-    most = max(50, _MOST_FITTED // num_classes)
-    chosen = []
-    for label in np.unique(labels[usable]):
-        mine = np.flatnonzero(usable & (labels == label))
-        chosen.append(mine[np.linspace(0, len(mine) - 1, min(most, len(mine))).astype(int)])
-    return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, np.int64)
 
 
 def _count(part: Path) -> int:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from focusdd.console import Advance
 from focusdd.settings import EngineSettings
@@ -41,3 +42,19 @@ def run_shards(
         from focusdd.execute.ray import run_on_ray
 
         run_on_ray(shards, worker, advance, engine, device)
+
+
+@contextmanager
+def session(engine: EngineSettings | None) -> Iterator[None]:
+    """One connection to the cluster, if there is one, for all that is handed out while the block runs.
+
+    Raises:
+        FocusError: Ray is not installed, or the cluster does not answer.
+    """
+    if engine is None or engine.engine == "local":
+        yield
+    else:
+        from focusdd.execute.ray import connected
+
+        with connected(engine.address):
+            yield

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from focusdd import __version__
-from focusdd.errors import FocusError
+from focusdd.errors import FocusError, InUse
 from focusdd.run import read_json
 from focusdd.sources.base import Source
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from focusdd.models import Model
 
 _SEEN_AFTER = 90.0  # seconds; a network file system may show files of other nodes that much later
+_HELD_FOR = 180.0  # seconds; it may keep the locks of a lost node that long
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,14 @@ def require_shared(out: Path, key: str) -> None:
             f"node {platform.node()} does not see what is being made in {out}: with --engine ray the output "
             "folder has to be on storage that all nodes share, under the same path"
         )
-    if known["focusdd"] != __version__:
+    require_version(known["focusdd"], out)
+
+
+def require_version(version: str, out: Path) -> None:
+    """Raises FocusError when this node has another version than the one that works on `out`."""
+    if version != __version__:
         raise FocusError(
-            f"node {platform.node()} has focusdd {__version__}, but {out} was begun with {known['focusdd']}: "
+            f"node {platform.node()} has focusdd {__version__}, but {out} was begun with {version}: "
             "install the same version on all nodes"
         )
 
@@ -94,3 +100,16 @@ def require_there(paths: Iterable[Path]) -> None:
                     "has to be on storage that all nodes share, under the same path"
                 )
             time.sleep(0.2)
+
+
+def once_free(do: Callable[[], Any]) -> None:
+    """Does something to a stage that a lost worker may have been at, once its folder is no longer in use."""
+    end = time.monotonic() + _HELD_FOR
+    while True:
+        try:
+            do()
+            return
+        except InUse:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.5)

@@ -64,16 +64,23 @@ class _Actor:
 
 
 def run_on_ray(
-    shards: Sequence[int], worker: Worker, advance: Advance, engine: EngineSettings, device: str
+    shards: Sequence[int],
+    worker: Worker,
+    advance: Advance,
+    engine: EngineSettings,
+    device: str,
+    unit: str = "shard",
 ) -> None:
     """Hands the shards to as many actors as the cluster has GPUs, or nodes where there are none.
+
+    Args:
+        unit: what a shard is called.
 
     Raises:
         FocusError: Ray is not installed, the cluster does not answer, a worker raised one, or a shard killed
             its worker again and again.
     """
-    ray = _import_ray()
-    with _connected(ray, engine.address):
+    with connected(engine.address) as ray:
         count, resources = _plan(ray.nodes(), engine.workers, len(shards), device)
         say(f"ray: {count} workers, each with " + ", ".join(f"{n} {name}" for name, n in resources.items()))
         actor = ray.remote(_Actor).options(
@@ -86,13 +93,13 @@ def run_on_ray(
         gpu = "GPU" in resources
         actors = [actor.remote(worker, str(Path.cwd()), gpu) for _ in range(count)]
         try:
-            _hand_out(ray, actors, shards, advance)
+            _hand_out(ray, actors, shards, advance, unit)
         finally:
             for one in actors:
                 ray.kill(one)
 
 
-def _hand_out(ray: Any, actors: list[Any], shards: Sequence[int], advance: Advance) -> None:
+def _hand_out(ray: Any, actors: list[Any], shards: Sequence[int], advance: Advance, unit: str) -> None:
     """One shard at a time to every actor that is ready; returns when all are done."""
     upcoming, left = deque(shards), len(shards)
     running: dict[Any, tuple[Any, tuple[int, ...]]] = {actor.run.remote(()): (actor, ()) for actor in actors}
@@ -106,7 +113,7 @@ def _hand_out(ray: Any, actors: list[Any], shards: Sequence[int], advance: Advan
         try:
             done = ray.get(ready[0])
         except ray.exceptions.RayActorError as error:
-            raise FocusError(_why_dead(str(error), mine)) from error
+            raise FocusError(_why_dead(str(error), mine, unit)) from error
         if done.problem:
             raise FocusError(done.problem)
         if mine:
@@ -119,12 +126,12 @@ def _hand_out(ray: Any, actors: list[Any], shards: Sequence[int], advance: Advan
             ray.kill(actor)  # makes room for one that lost its node and waits to be restarted
 
 
-def _why_dead(said: str, mine: tuple[int, ...]) -> str:
+def _why_dead(said: str, mine: tuple[int, ...], unit: str) -> str:
     """The sentence about a worker that Ray has given up."""
     missing = next((line for line in said.splitlines() if line.startswith("ModuleNotFoundError")), None)
     if missing:
         return f"a worker cannot begin ({missing}): install focusdd with the same extras on all nodes"
-    what = f"over shard {mine[0]}" if mine else "as it began"
+    what = f"over {unit} {mine[0]}" if mine else "as it began"
     return (
         f"a worker ended {_RESTARTS + 1} times, at last {what}, often for want of memory (see Ray's logs): "
         "run the same command again to go on"
@@ -160,10 +167,14 @@ def _import_ray() -> Any:
 
 
 @contextlib.contextmanager
-def _connected(ray: Any, address: str | None) -> Iterator[None]:
-    """A connection to the cluster, or a Ray of this machine alone for as long as the block runs."""
+def connected(address: str | None) -> Iterator[Any]:
+    """A connection to the cluster, or a Ray of this machine alone for as long as the block runs.
+
+    Yields the package `ray`.
+    """
+    ray = _import_ray()
     if ray.is_initialized():  # the caller's own
-        yield
+        yield ray
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE} if address == "local" else {}
@@ -173,6 +184,6 @@ def _connected(ray: Any, address: str | None) -> Iterator[None]:
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise FocusError(f"no Ray cluster can be reached at {address!r} ({reason})") from error
     try:
-        yield
+        yield ray
     finally:
         ray.shutdown()

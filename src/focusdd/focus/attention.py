@@ -1,8 +1,8 @@
 """Class attention of a timm ViT: where the class token looks, without the N x N matrix.
 
-The forward pass keeps the fused attention kernel. A torch function mode sees every call of that kernel, with
-the very queries and keys it is given (after normalisation and rotary embedding), and computes the class
-token's row beside it: softmax(q_cls K^T), a 1/N-th of the full matrix.
+The forward pass keeps the fused attention kernel, or on a CPU what is faster there. A torch function mode
+sees every call of that kernel, with the very queries and keys it is given (after normalisation and rotary
+embedding), and computes the class token's row beside it: softmax(q_cls K^T), a 1/N-th of the full matrix.
 
 Letters: B images, H heads, N tokens, P prefix tokens (class, distillation, registers), d channels per head,
 (h, w) grid of image tokens.
@@ -22,6 +22,7 @@ from focusdd.errors import FocusError
 
 Aggregate = Literal["last", "mean", "ema", "rollout"]
 EMA_DECAY = 0.99  # of LF-ViT's global class attention
+_MOST_SCORES = 2**23  # of query and key that `_attend` holds at a time, 16 MB
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ class _Watch(TorchFunctionMode):
             with torch.autocast(query.device.type, enabled=False):
                 self._see(query, key, bias, scale)
             self.calls += 1
+            if _is_slow(*args, **kwargs):
+                return _attend(query, key, args[2], scale)
         return func(*args, **kwargs)
 
     def _see(self, query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None, scale: float) -> None:
@@ -159,6 +162,43 @@ def class_attention(
             row = _ema(per_layer) if options.attention == "ema" else torch.stack(per_layer).mean(0)
     row = row[:, -tokens:]
     return (row / row.sum(1, keepdim=True)).view(-1, *grid), features
+
+
+def _is_slow(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    **_: Any,
+) -> bool:
+    """Whether `_attend` does the same as PyTorch's attention with these arguments, and faster.
+
+    On a CPU its fused kernel multiplies bfloat16 several times slower than oneDNN does.
+    """
+    return (
+        query.ndim == 4
+        and attn_mask is None
+        and not dropout_p
+        and not is_causal
+        and query.device.type == "cpu"
+        and {query.dtype, key.dtype, value.dtype} == {torch.bfloat16}
+        and query.shape == key.shape == value.shape
+        and query.shape[1] * query.shape[2] ** 2 <= _MOST_SCORES
+    )
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scale: float) -> torch.Tensor:
+    """softmax(q K^T) V by two matrix products, few images at a time: (B, H, N, d) bfloat16 each."""
+    _, heads, tokens, channels = query.shape
+    count = max(1, _MOST_SCORES // (heads * tokens**2))
+    done = []
+    for some in zip(*(whole.split(count) for whole in (query, key, value)), strict=True):
+        q, k, v = (each.reshape(-1, tokens, channels) for each in some)
+        scores = torch.baddbmm(q.new_empty(1, 1, 1), q, k.transpose(1, 2), beta=0, alpha=scale)
+        done.append(torch.bmm(scores.softmax(-1), v).view(-1, heads, tokens, channels))
+    return torch.cat(done) if len(done) > 1 else done[0]
 
 
 def _row(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None, scale: float) -> torch.Tensor:

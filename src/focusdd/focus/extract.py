@@ -16,8 +16,8 @@ from focusdd.console import say, warn
 from focusdd.errors import FocusError
 from focusdd.execute import Work
 from focusdd.execute.elsewhere import SourceName, load_same, require_shared
-from focusdd.focus.attention import ViT, as_vit
-from focusdd.focus.passes import Pass, Seen, attention_of, fill_parts
+from focusdd.focus.attention import ViT
+from focusdd.focus.passes import Pass, Seen, as_extractor, attention_of, fill_parts
 from focusdd.focus.patches import attention_area, key_patches, patch_options
 from focusdd.focus.probe import cross_fitted_probabilities
 from focusdd.index import Index, from_bytes, open_index, read_skipped, schema, write_part
@@ -27,7 +27,7 @@ from focusdd.settings import EngineSettings, ExtractSettings
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
 
-VERSION = 2
+VERSION = 3
 _NOT_IN_KEY = {"device", "extractor"}  # the weights' hash stands for the extractor
 
 
@@ -55,7 +55,7 @@ def extract(
         raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
     clock = Clock()
     model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
-    vit = as_vit(model.net, model.name)
+    vit = as_extractor(model)
     own = settings.model_dump(exclude=_NOT_IN_KEY) | {"input_size": model.input_size}
     inputs = {"source": source.fingerprint, "extractor": model.weights}
     with open_stage(Path(out), "extract", VERSION, own, inputs, overwrite) as stage:
@@ -94,7 +94,7 @@ class _Worker:
         settings = self.settings
         model = load_same(settings.extractor, self.weights, settings.device, settings.input_size)
         source = self.source.reopen()
-        outputs, vit = _head_outputs(model, source, settings), as_vit(model.net, model.name)
+        outputs, vit = _head_outputs(model, source, settings), as_extractor(model)
         return _pass(source, model, vit, outputs, settings).work(self.out, self.shard)
 
 
@@ -103,7 +103,7 @@ def _pass(
 ) -> Pass:
     fields = schema(int(model.net.num_features))  # type: ignore[arg-type]
     rows = partial(_rows, model=model, vit=vit, outputs=outputs, settings=settings)
-    return Pass(source, model.input_size, settings, fields, rows)
+    return Pass(source, model.input_size, settings, fields, rows, model.device)
 
 
 def _head_outputs(model: Model, source: Source, settings: ExtractSettings) -> np.ndarray | None:

@@ -132,7 +132,9 @@ def axis_cover(start: np.ndarray, end: np.ndarray, tokens: int) -> np.ndarray:
     """Share (..., tokens) of every token along an axis inside spans (...), given in shares of the axis."""
     edges = np.arange(tokens)
     first, last = start[..., None] * tokens - edges, end[..., None] * tokens - edges
-    return np.clip(np.minimum(last, 1) - np.maximum(first, 0), 0, 1)
+    cover = np.minimum(last, 1, out=last)
+    cover -= np.maximum(first, 0, out=first)
+    return np.clip(cover, 0, 1, out=cover)
 
 
 def token_cover(boxes: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:

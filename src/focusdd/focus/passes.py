@@ -6,12 +6,13 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -21,17 +22,21 @@ from focusdd.console import Advance, progress, say
 from focusdd.errors import FocusError
 from focusdd.execute import Work, Worker, run_shards
 from focusdd.execute.elsewhere import require_there
-from focusdd.focus.attention import AttentionOptions, ViT, class_attention
+from focusdd.focus.attention import AttentionOptions, ViT, as_vit, class_attention
 from focusdd.focus.geometry import View, without_padding
 from focusdd.images import UnreadableImage, decode, letterbox, square
 from focusdd.index import to_bytes, write_part
-from focusdd.models import Model, autocast
+from focusdd.models import Model, autocast, cast_weights
 from focusdd.run import Stage, make_folder
 from focusdd.settings import EngineSettings, ViewSettings
 from focusdd.sources.base import Record, Source
 
 SHARD = 512  # images; fixed, so that parts do not depend on how they are run
-_LOOKAHEAD = 256  # decoded images waiting for the model, at most
+_LOOKAHEAD = 256  # decoded images waiting for a GPU, at most
+_MOST_WORKERS = 8  # on a CPU; with more, Python's lock would hold them up
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class Seen(NamedTuple):
@@ -45,6 +50,10 @@ class Seen(NamedTuple):
     problem: str
     notes: Any = None
     """What the annotations of the source say of it, where it has any."""
+    reading: float = 0.0
+    """Seconds it took to read the file."""
+    decoding: float = 0.0
+    """Seconds from the file to the pixels."""
 
 
 class Pass(NamedTuple):
@@ -57,12 +66,25 @@ class Pass(NamedTuple):
     fields: pa.Schema
     rows: Callable[[list[Seen]], dict[str, Any]]
     """The columns of one batch, all of it readable."""
+    device: torch.device
+    """Where `rows` computes."""
     notes: Callable[[str, int, int], Any] | None = None
     """(key, width, height) -> what else belongs to an image; it may raise UnreadableImage."""
 
     def work(self, out: Path, shard: int) -> Work:
         """Writes parts of so many images in a stage's folder."""
         return partial(_make_parts, self, out, shard)
+
+
+def as_extractor(model: Model) -> ViT:
+    """Makes a model ready for `attention_of`; it computes under `autocast` alone from then on.
+
+    Raises:
+        FocusError: it is no ViT whose attention can be read.
+    """
+    vit = as_vit(model.net, model.name)
+    cast_weights(model.net, model.device)
+    return vit
 
 
 def fill_parts(
@@ -90,36 +112,131 @@ def fill_parts(
     return total
 
 
+class _Batch(NamedTuple):
+    """What became of one batch of images."""
+
+    columns: dict[str, Any] | None
+    """None when none of it is readable."""
+    skipped: list[tuple[str, str]]
+    seconds: np.ndarray
+    """For reading, for decoding, waited for both, and for the model."""
+
+
 def _make_parts(one: Pass, out: Path, shard: int, numbers: Sequence[int], advance: Advance) -> None:
-    """Decodes beside the model, from one part on into the next."""
-    source, settings = one.source, one.settings
+    """Works from one part on into the next."""
     todo = [
-        (part, source.records[number * shard : (number + 1) * shard])
+        (part, _batches(one.source.records[number * shard : (number + 1) * shard], one.settings.batch_size))
         for number in numbers
         if not (part := _part(out, number)).exists()
     ]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        wanted = [record for _, records in todo for record in records]
-        views = _views(source, wanted, one.side, settings.fit, one.notes, pool)
-        for part, records in todo:
-            waited = computed = 0.0
+    wanted = [records for _, batches in todo for records in batches]
+    work = _on_every_core if one.device.type == "cpu" else _beside_the_model
+    with closing(work(one, wanted)) as made:
+        for part, batches in todo:
             columns: list[dict[str, Any]] = []
             skipped: list[tuple[str, str]] = []
-            for start in range(0, len(records), settings.batch_size):
-                count = min(settings.batch_size, len(records) - start)
-                begin = time.perf_counter()
-                batch = list(islice(views, count))
-                middle = time.perf_counter()
-                skipped += [(seen.record.key, seen.problem) for seen in batch if seen.pixels is None]
-                good = [seen for seen in batch if seen.pixels is not None]
-                if good:
-                    columns.append(one.rows(good))
-                waited += middle - begin
-                computed += time.perf_counter() - middle
-                advance(count, f"({'decoding' if waited > computed else 'the model'} is the bottleneck)")
+            seconds = np.zeros(4)
+            for records, batch in zip(batches, made, strict=False):
+                if batch.columns is not None:
+                    columns.append(batch.columns)
+                skipped += batch.skipped
+                seconds += batch.seconds
+                advance(len(records), f"({_slowest(*seconds)} is the bottleneck)")
             # one that was made meanwhile may have been filled in already
             if not part.exists():
                 write_part(part, _table(columns, one.fields), skipped)
+
+
+def _batches(records: Sequence[Record], size: int) -> list[Sequence[Record]]:
+    return [records[start : start + size] for start in range(0, len(records), size)]
+
+
+def _slowest(reading: float, decoding: float, waited: float, computed: float) -> str:
+    if computed >= waited:
+        return "the model"
+    return "reading" if reading > decoding else "decoding"
+
+
+def _on_every_core(one: Pass, batches: list[Sequence[Record]]) -> Generator[_Batch, None, None]:
+    """Takes whole batches from file to row on every core by itself, in order.
+
+    Threads that share one batch wait for the slowest of them at every layer, all the longer when another
+    thread decodes on its core.
+    """
+
+    def work(records: Sequence[Record]) -> _Batch:
+        seen = [_load(one, record) for record in records]
+        return _finished(one, seen, sum(view.reading + view.decoding for view in seen))
+
+    with cores() as pool:
+        yield from _ahead(pool, work, batches, 2 * _MOST_WORKERS)
+
+
+@contextmanager
+def cores() -> Iterator[ThreadPoolExecutor]:
+    """Workers that share out PyTorch's threads among them: one each, on machines with few cores."""
+    threads = torch.get_num_threads()
+    workers = min(threads, _MOST_WORKERS)
+    try:
+        # the number of threads is each thread's own, and what threads that start later begin with
+        with ThreadPoolExecutor(workers, "focusdd", torch.set_num_threads, (threads // workers,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _beside_the_model(one: Pass, batches: list[Sequence[Record]]) -> Generator[_Batch, None, None]:
+    """Decodes on the CPU while the model works elsewhere, in order, a bounded number of images ahead."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        views = _ahead(pool, partial(_load, one), chain.from_iterable(batches), _LOOKAHEAD)
+        for records in batches:
+            begin = time.perf_counter()
+            seen = list(islice(views, len(records)))
+            yield _finished(one, seen, time.perf_counter() - begin)
+
+
+def _finished(one: Pass, seen: list[Seen], waited: float) -> _Batch:
+    """Takes one batch through the model."""
+    begin = time.perf_counter()
+    good = [view for view in seen if view.pixels is not None]
+    columns = one.rows(good) if good else None
+    computed = time.perf_counter() - begin
+    skipped = [(view.record.key, view.problem) for view in seen if view.pixels is None]
+    reading, decoding = sum(view.reading for view in seen), sum(view.decoding for view in seen)
+    return _Batch(columns, skipped, np.array([reading, decoding, waited, computed]))
+
+
+def _load(one: Pass, record: Record) -> Seen:
+    """Reads and decodes an image."""
+    begin = middle = time.perf_counter()
+    pixels, width, height, problem, notes = None, 0, 0, "", None
+    try:
+        data = one.source.read(record.key)
+        middle = time.perf_counter()
+        image, width, height = decode(data, least_side=one.side)
+        notes = one.notes(record.key, width, height) if one.notes is not None else None
+        pixels = square(image, one.side) if one.settings.fit == "squash" else letterbox(image, one.side)
+    except UnreadableImage as error:
+        problem = str(error)
+    seconds = middle - begin, time.perf_counter() - middle
+    return Seen(record, pixels, width, height, problem, notes, *seconds)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, function: Callable[[_Item], _Result], items: Iterable[_Item], count: int
+) -> Iterator[_Result]:
+    """function(item) of every item, in order, worked on in a pool a bounded number of items ahead."""
+    upcoming = iter(items)
+    waiting: deque[Future[_Result]] = deque()
+    try:
+        waiting.extend(pool.submit(function, item) for item in islice(upcoming, count))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in islice(upcoming, 1))
+            yield result
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 def attention_of(
@@ -152,37 +269,3 @@ def _part(out: Path, shard: int) -> Path:
 def _table(columns: list[dict[str, Any]], fields: pa.Schema) -> pa.Table:
     batches = [pa.table(batch, schema=fields) for batch in columns]
     return pa.concat_tables(batches).combine_chunks() if batches else fields.empty_table()
-
-
-def _views(
-    source: Source,
-    records: list[Record],
-    side: int,
-    fit: str,
-    notes: Callable[[str, int, int], Any] | None,
-    pool: ThreadPoolExecutor,
-) -> Iterator[Seen]:
-    """Decodes beside the model, in order, a bounded number of images ahead."""
-
-    def load(record: Record) -> Seen:
-        try:
-            image, width, height = decode(source.read(record.key), least_side=side)
-            more = notes(record.key, width, height) if notes is not None else None
-        except UnreadableImage as error:
-            return Seen(record, None, 0, 0, str(error))
-        pixels = square(image, side) if fit == "squash" else letterbox(image, side)
-        return Seen(record, pixels, width, height, "", more)
-
-    waiting: deque[Future[Seen]] = deque()
-    upcoming = iter(records)
-    try:
-        for record in islice(upcoming, _LOOKAHEAD):
-            waiting.append(pool.submit(load, record))
-        while waiting:
-            view = waiting.popleft().result()
-            for record in islice(upcoming, 1):
-                waiting.append(pool.submit(load, record))
-            yield view
-    finally:
-        for future in waiting:
-            future.cancel()

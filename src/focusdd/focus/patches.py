@@ -145,6 +145,16 @@ def _amid(tied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Windows smaller than the token they show are all as good; the one amid them is wanted.
     """
+    flat = tied.reshape(len(tied), -1)
+    nearest = flat.argmax(1)
+    several = np.flatnonzero(np.count_nonzero(flat, axis=1) > 1)  # few images: it takes long
+    if len(several):
+        nearest[several] = _amid_several(tied[several])
+    return nearest // tied.shape[2], nearest % tied.shape[2]
+
+
+def _amid_several(tied: np.ndarray) -> np.ndarray:
+    """The same as a number (B,) in the flattened (R, C)."""
 
     def distance(along: np.ndarray) -> np.ndarray:
         """From the middle (B, P), of an axis where some are true."""
@@ -153,8 +163,7 @@ def _amid(tied: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     down, across = distance(np.any(tied, axis=2)), distance(np.any(tied, axis=1))
     far = down[:, :, None] ** 2 + across[:, None] ** 2
-    nearest = np.where(tied, far, np.inf).reshape(len(tied), -1).argmin(1)
-    return nearest // tied.shape[2], nearest % tied.shape[2]
+    return np.where(tied, far, np.inf).reshape(len(tied), -1).argmin(1)
 
 
 def _overlap(x0: np.ndarray, y0: np.ndarray, extent: np.ndarray, box: np.ndarray) -> np.ndarray:

@@ -13,6 +13,9 @@ import numpy as np
 from focusdd.errors import FocusError
 
 FOLDS = 5
+MOST_FITTED = (
+    20_000  # rows that a probe is fitted on, or 50 of every class: its memory does not grow with the data
+)
 
 
 def cross_fitted_probabilities(
@@ -21,7 +24,7 @@ def cross_fitted_probabilities(
     """Probability of the own label and the most probable label for every image.
 
     Args:
-        features: (n, d).
+        features: (n, d), of any precision.
         labels: (n,) class indices.
 
     Returns:
@@ -36,9 +39,11 @@ def cross_fitted_probabilities(
             f"a probe needs two images of every class, class {int(counts.argmin())} has {counts.min()}: "
             "use an extractor whose head knows the classes"
         )
+    fitted = rows_to_fit(labels, num_classes)
     folds = folds_of(labels)
-    features = features.astype(np.float32)
-    return judge(fit_probes(features, labels, folds), features, labels, folds)
+    folds[fitted] = folds_of(labels[fitted])
+    probes = fit_probes(features[fitted].astype(np.float32), labels[fitted], folds[fitted])
+    return judge(probes, features, labels, folds)
 
 
 def fit_probes(features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> list[Any]:
@@ -63,11 +68,25 @@ def judge(
         held = np.flatnonzero(folds == fold)
         probe = probes[fold]
         for rows in np.array_split(held, max(1, len(held) // 8192)):
-            probabilities = probe.predict_proba(features[rows])
+            probabilities = probe.predict_proba(features[rows].astype(np.float32, copy=False))
             columns = np.searchsorted(probe.classes_, labels[rows])
             confidence[rows] = probabilities[np.arange(len(rows)), columns]
             predicted[rows] = probe.classes_[probabilities.argmax(1)]
     return confidence, predicted
+
+
+def rows_to_fit(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """Rows that probes are fitted on, sorted: of every class as many, spread evenly over the source.
+
+    Args:
+        labels: (n,), -1 for rows that are not to be used.
+    """
+    most = max(50, MOST_FITTED // num_classes)
+    chosen = []
+    for label in np.unique(labels[labels >= 0]):
+        mine = np.flatnonzero(labels == label)
+        chosen.append(mine[np.linspace(0, len(mine) - 1, min(most, len(mine))).astype(int)])
+    return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, np.int64)
 
 
 def folds_of(labels: np.ndarray) -> np.ndarray:

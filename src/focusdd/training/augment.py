@@ -6,6 +6,7 @@ Images are [0, 255] tensors (B, 3, H, W); every random choice comes from the gen
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,9 @@ class Mixed(NamedTuple):
     """Share of every image that is its own."""
 
 
+Mixing = Callable[[torch.Tensor, torch.Generator], Mixed]
+
+
 def augment(
     images: torch.Tensor,
     size: int,
@@ -33,10 +37,12 @@ def augment(
     generator: torch.Generator,
     grid: int = 1,
     tile_crops: float = 0.0,
+    mix: Mixing | None = None,
 ) -> Mixed:
     """Random resized crops (B, 3, size, size), mirrored at random, and mixed with probability `mixed`.
 
     Args:
+        mix: how; default: `cutmix`.
         grid, tile_crops: a share `tile_crops` of the crops is taken within one of the grid x grid tiles.
     """
     height, width = images.shape[-2:]
@@ -45,18 +51,27 @@ def augment(
     if flipped:
         images = flip(images, generator)
     if torch.rand((), generator=generator) < mixed:
-        return cutmix(images, generator)
+        return (mix or cutmix)(images, generator)
     return Mixed(images, torch.arange(len(images)), 1.0)
 
 
 def mixed_cross_entropy(
-    predicted: torch.Tensor, labels: torch.Tensor, batch: Mixed, smoothing: float = 0.0
+    predicted: torch.Tensor,
+    labels: torch.Tensor,
+    batch: Mixed,
+    smoothing: float = 0.0,
+    part: slice = slice(None),
 ) -> torch.Tensor:
-    """Cross-entropy with the labels (B,) of both parts of every image, weighted by their shares."""
-    own = F.cross_entropy(predicted, labels, label_smoothing=smoothing)
+    """Cross-entropy with the labels (B,) of both parts of every image, weighted by their shares.
+
+    Args:
+        part: the rows of the batch that `predicted` is of.
+    """
+    own = F.cross_entropy(predicted, labels[part], label_smoothing=smoothing)
     if batch.share == 1.0:
         return own
-    other = F.cross_entropy(predicted, labels[batch.order.to(labels.device)], label_smoothing=smoothing)
+    others = labels[batch.order[part].to(labels.device)]
+    other = F.cross_entropy(predicted, others, label_smoothing=smoothing)
     return batch.share * own + (1 - batch.share) * other
 
 
@@ -146,3 +161,14 @@ def cutmix(images: torch.Tensor, generator: torch.Generator) -> Mixed:
     mixed = images.clone()
     mixed[:, :, y0:y1, x0:x1] = images[order.to(images.device), :, y0:y1, x0:x1]
     return Mixed(mixed, order, 1 - (x1 - x0) * (y1 - y0) / (height * width))
+
+
+def mixup(images: torch.Tensor, generator: torch.Generator) -> Mixed:
+    """Mixup (Zhang et al., 2018) with one uniform share for the batch."""
+    share = float(torch.rand((), generator=generator))
+    order = torch.randperm(len(images), generator=generator)
+    images = images.float()
+    return Mixed(torch.lerp(images[order.to(images.device)], images, share), order, share)
+
+
+MIXING: dict[str, Mixing] = {"cutmix": cutmix, "mixup": mixup}

@@ -12,7 +12,7 @@ from focusdd.checks import matched_outputs, sample_accuracy
 from focusdd.console import say
 from focusdd.errors import FocusError
 from focusdd.models import Model, autocast, load_model, normalisation, normalise, pick_device
-from focusdd.run import Clock, open_stage
+from focusdd.run import Clock
 from focusdd.settings import FitSettings
 from focusdd.sources.base import Source
 from focusdd.training.augment import augment, mixed_cross_entropy
@@ -20,6 +20,7 @@ from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, StepLoss, run_epochs, warm_cosine
 from focusdd.training.pixels import Pixels, load_source
+from focusdd.training.ranks import ALONE, Ranks, joined, open_stage_together
 
 VERSION = 2
 _TEMPERATURE = 2.0
@@ -36,6 +37,8 @@ def fit(
 ) -> Path:
     """Trains a model on a source and writes a `local-dir:` checkpoint folder.
 
+    The processes of a `torchrun` train one model together.
+
     Args:
         val: where the accuracy is measured, once, with the final weights.
 
@@ -50,11 +53,24 @@ def fit(
         raise FocusError(
             f"{val.name} and {source.name} have other classes: give a validation folder of the same"
         )
+    with joined(device) as ranks:
+        return _fit_together(ranks, source, Path(out), settings, val, device, overwrite)
+
+
+def _fit_together(
+    ranks: Ranks,
+    source: Source,
+    out: Path,
+    settings: FitSettings,
+    val: Source | None,
+    device: torch.device,
+    overwrite: bool,
+) -> Path:
     teacher = load_model(settings.teacher, device, settings.size) if settings.teacher else None
     inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {})
     clock = Clock()
     own = settings.model_dump(exclude=_NOT_IN_KEY)
-    with open_stage(Path(out), "fit", VERSION, own, inputs, overwrite, scratch=(RESUME,)) as stage:
+    with open_stage_together(ranks, out, "fit", VERSION, own, inputs, overwrite, scratch=(RESUME,)) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return stage.out
@@ -76,10 +92,11 @@ def fit(
         # a little larger than the crops, so that a crop is seldom enlarged
         with clock.measure("read"):
             pixels = load_source(source, round(settings.size * 1.25), "read")
+        ranks.require_same(pixels.skipped, "readable images")
         average = copy.deepcopy(net) if settings.ema else None
         clock.seconds["train"] = run_epochs(
             net,
-            _loss(net, pixels, teacher, outputs, settings, device),
+            _loss(net, pixels, teacher, outputs, settings, device, ranks),
             len(pixels),
             epochs=settings.epochs,
             batch_size=settings.batch_size,
@@ -92,7 +109,10 @@ def fit(
             what="fit",
             average=average,
             decay=settings.ema,
+            ranks=ranks,
         )
+        if ranks.rank > 0:
+            return ranks.of_first()
         kept = average if average is not None else net
         facts = {"made_by": "focusdd fit", "source": source.name, "images": len(pixels), "val_top1": None}
         if val is not None:
@@ -113,9 +133,15 @@ def fit(
             arguments,
             facts,
         )
-        clock.write(stage.out, device=str(device), epochs=settings.epochs, images=len(pixels))
+        clock.write(
+            stage.out,
+            device=str(device),
+            epochs=settings.epochs,
+            images=len(pixels),
+            processes=ranks.count,
+        )
         stage.finish({"val_top1": facts["val_top1"]})
-        return stage.out
+        return ranks.of_first(stage.out)
 
 
 def _loss(
@@ -125,20 +151,24 @@ def _loss(
     outputs: torch.Tensor | None,
     settings: FitSettings,
     device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> StepLoss:
     """Cross-entropy with the labels; with a teacher, half of it and half of the teacher's distribution."""
     mean, std = normalisation(net)
+    model = ranks.spread(net, device)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         batch = pixels.images[rows].to(device, non_blocking=True)
         labels = pixels.labels[rows].to(device)
         mixed = augment(batch, settings.size, settings.crop, settings.flip, settings.mixup, generator)
+        mine = ranks.rows(len(rows))
+        seen = mixed.images[mine]
         with autocast(device):
-            predicted = net(normalise(mixed.images, mean, std)).float()
-        own = mixed_cross_entropy(predicted, labels, mixed, smoothing=0.1)
+            predicted = model(normalise(seen, mean, std)).float()
+        own = mixed_cross_entropy(predicted, labels, mixed, 0.1, mine)
         if teacher is None or outputs is None:
             return own
-        target = F.log_softmax(teacher.logits(mixed.images)[:, outputs].clone() / _TEMPERATURE, 1)
+        target = F.log_softmax(teacher.logits(seen)[:, outputs].clone() / _TEMPERATURE, 1)
         student = F.log_softmax(predicted / _TEMPERATURE, 1)
         soft = F.kl_div(student, target, reduction="batchmean", log_target=True) * _TEMPERATURE**2
         return 0.5 * own + 0.5 * soft

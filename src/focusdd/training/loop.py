@@ -19,12 +19,13 @@ from torch import nn
 from focusdd.console import progress, say
 from focusdd.errors import FocusError
 from focusdd.run import write_whole
+from focusdd.training.ranks import ALONE, Ranks
 
 RESUME = "resume.pt"  # the checkpoint, in the folder of an unfinished stage
 _SAVE_SECONDS = 20.0  # between checkpoints
 
 StepLoss = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
-"""loss(rows, generator): the loss of one batch, given by its row numbers."""
+"""loss(rows, generator): the mean loss of the batch of these rows, over those that are this process's own."""
 Rate = Callable[[float], float]
 """rate(t): learning rate over its peak at t in [0, 1) of the training."""
 
@@ -61,8 +62,9 @@ def run_epochs(
     average: nn.Module | None = None,
     decay: float = 0.0,
     clip: float = math.inf,
+    ranks: Ranks = ALONE,
 ) -> float:
-    """Trains `net` in place with AdamW; resumes from `checkpoint`.
+    """Trains `net` in place with AdamW; resumes from `checkpoint`, with any number of processes.
 
     A last batch of one image is dropped: batch norm needs two.
 
@@ -70,45 +72,58 @@ def run_epochs(
         rate: learning rate over its peak, per step.
         average: a copy of `net` that follows it as an exponential average with `decay`.
         clip: largest norm of the gradient; a longer one is shortened to it.
+        ranks: the processes that share every batch; `loss_of` calls what `ranks.spread` makes of `net`.
 
     Returns:
         Seconds of training, those before the checkpoint included.
 
     Raises:
-        FocusError: the loss is no longer a number.
+        FocusError: the loss is no longer a number, or a batch has fewer images than there are processes.
     """
     optimizer = torch.optim.AdamW(_groups(net, weight_decay), lr=lr, fused=device.type in ("cpu", "cuda"))
     models = {"net": net} | ({"average": average} if average is not None else {})
-    done, before = _restore(checkpoint, models, optimizer, device)
+    sizes = [len(rows) for rows in _batches(torch.arange(num_images), batch_size)]
+    batches = len(sizes)
+    if batches and sizes[-1] < ranks.count:
+        raise FocusError(
+            f"{ranks.count} processes cannot share the last batch of {sizes[-1]} images: use another "
+            f"--batch-size, or at most {sizes[-1]} processes"
+        )
+    # the first one's: the others may not see its folder, or not yet
+    there = checkpoint.read_bytes() if ranks.rank == 0 and checkpoint.exists() else None
+    done, before = _restore(ranks.of_first(there), models, optimizer, device)
     if done:
         say(f"resuming: {done} of {epochs} epochs are done")
-    batches = len(list(_batches(torch.arange(num_images), batch_size)))
     start = saved = time.monotonic()
     with progress(what, epochs, "epochs", done) as advance:
         for epoch in range(done, epochs):
             generator = torch.Generator().manual_seed(hash_seed(seed, epoch))
-            torch.manual_seed(hash_seed(seed, epoch))  # for layers that draw by themselves (drop path)
+            # for layers that draw by themselves (drop path), for other rows in every process
+            torch.manual_seed(hash_seed(seed + 2**31 * ranks.rank, epoch))
             net.train()
             order = torch.randperm(num_images, generator=generator)
             total = torch.zeros((), device=device)
             for number, rows in enumerate(_batches(order, batch_size)):
                 for group in optimizer.param_groups:
                     group["lr"] = lr * rate((epoch + number / batches) / epochs)
-                loss = loss_of(rows, generator)
+                mine = ranks.rows(len(rows))
+                loss = loss_of(rows, generator) * ((mine.stop - mine.start) / len(rows))
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()
+                (loss * ranks.count).backward()  # the mean over the processes is that over the rows
                 if clip < math.inf:
                     nn.utils.clip_grad_norm_(net.parameters(), clip)
                 optimizer.step()
                 total += loss.detach()
                 if average is not None:
                     _follow(average, net, decay)
+            total = ranks.total(total)
             advance(1, f"loss {float(total) / batches:.4g}")
             if not math.isfinite(float(total)):
                 raise FocusError(
                     f"the loss is no longer a number after epoch {epoch + 1}: use a smaller --lr"
                 )
-            if time.monotonic() - saved > _SAVE_SECONDS and epoch + 1 < epochs:
+            due = time.monotonic() - saved > _SAVE_SECONDS and epoch + 1 < epochs
+            if due and ranks.rank == 0:
                 saved = time.monotonic()
                 _save(checkpoint, models, optimizer, epoch + 1, before + saved - start)
     return before + time.monotonic() - start
@@ -158,12 +173,12 @@ def _save(
 
 
 def _restore(
-    path: Path, models: dict[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device
+    saved: bytes | None, models: dict[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device
 ) -> tuple[int, float]:
-    """Epochs that the checkpoint holds and their seconds; 0 without one."""
-    if not path.exists():
+    """Epochs that a checkpoint holds and their seconds; 0 without one."""
+    if saved is None:
         return 0, 0.0
-    state = torch.load(path, map_location=device, weights_only=True)
+    state = torch.load(io.BytesIO(saved), map_location=device, weights_only=True)
     for name, model in models.items():
         model.load_state_dict(state["models"][name])
     optimizer.load_state_dict(state["optimizer"])

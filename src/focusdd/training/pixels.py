@@ -14,7 +14,7 @@ import torch
 from focusdd.console import progress, warn
 from focusdd.errors import FocusError
 from focusdd.images import UnreadableImage, decode, square
-from focusdd.sources.base import Source
+from focusdd.sources.base import Record, Source
 
 _RESIDENT = 4 * 2**30  # bytes of images that are kept on the device that trains
 
@@ -44,8 +44,36 @@ def load_source(source: Source, side: int, what: str) -> Pixels:
     Raises:
         FocusError: it does not fit into memory, or nothing can be read.
     """
+    if isinstance(source, DecodedOnce):
+        return source.pixels(side, what)
     jobs = [(record.key, record.label) for record in source.records]
     return _load([(key, label, source) for key, label in jobs], side, what, source.name)
+
+
+class DecodedOnce:
+    """A source whose pixels stay in memory, so that uses of one size decode it once; one size at a time."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._side = 0
+        self._pixels: Pixels | None = None
+        self.name, self.split, self.skipped = source.name, source.split, source.skipped
+        self.classes, self.class_names = source.classes, source.class_names
+        self.records: tuple[Record, ...] = source.records
+
+    @property
+    def fingerprint(self) -> str:
+        return self._source.fingerprint
+
+    def read(self, key: str) -> bytes:
+        return self._source.read(key)
+
+    def pixels(self, side: int, what: str) -> Pixels:
+        """What `load_source` returns."""
+        if self._pixels is None or self._side != side:
+            self._pixels = None  # makes room
+            self._side, self._pixels = side, load_source(self._source, side, what)
+        return self._pixels
 
 
 def load_files(files: Sequence[tuple[Path, int]], side: int) -> Pixels:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 
 from focusdd.checks import matched_outputs, sample_accuracy
 from focusdd.console import say
@@ -24,17 +24,19 @@ from focusdd.models import (
     peak_device_memory_mb,
     pick_device,
 )
-from focusdd.run import Clock, open_stage, read_json, write_json
+from focusdd.run import Clock, read_json, write_json
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source
-from focusdd.training.augment import Mixed, augment, mixed_cross_entropy, resized_crops, shuffle_tiles
+from focusdd.training.augment import MIXING, Mixed, augment, mixed_cross_entropy, resized_crops, shuffle_tiles
 from focusdd.training.checkpoint import new_net, save_checkpoint
+from focusdd.training.distances import DISTANCES, divergence
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, StepLoss, cosine, half_cosine, run_epochs, turn
 from focusdd.training.pixels import Pixels, load_files, load_source
-from focusdd.training.recipes import recipe
+from focusdd.training.ranks import ALONE, Ranks, joined, open_stage_together
+from focusdd.training.recipes import Recipe, recipe
 
-VERSION = 2
+VERSION = 3
 _NOT_IN_KEY = {"device", "teacher"}  # the weights' hash stands for the teacher
 
 
@@ -62,7 +64,8 @@ def train(
 ) -> dict[str, Any]:
     """Trains a student on a distilled dataset by knowledge distillation.
 
-    The weights of the last epoch are scored once on all of `val`; nothing is chosen by it.
+    The weights of the last epoch, or their average with --ema, are scored once on all of `val`; nothing is
+    chosen by it. The processes of a `torchrun` train one student together.
 
     Returns:
         The content of `result.json`: top-1 and top-5 as fractions, and what they were reached with.
@@ -132,6 +135,20 @@ def _train(
             f"{len(lesson.classes)}, the first {val.classes[0]!r} and {lesson.classes[0]!r}"
         )
     device = pick_device(settings.device)
+    with joined(device) as ranks:
+        return _train_together(ranks, lesson, val, out, settings, rates, device, overwrite)
+
+
+def _train_together(
+    ranks: Ranks,
+    lesson: _Lesson,
+    val: Source,
+    out: Path,
+    settings: TrainSettings,
+    rates: Recipe,
+    device: torch.device,
+    overwrite: bool,
+) -> dict[str, Any]:
     teacher = _teacher(settings, device)
     inputs = lesson.inputs | {"val": val.fingerprint}
     if teacher is not None:
@@ -141,14 +158,17 @@ def _train(
     if settings.labels in ("stored", "tiles", "views"):
         if lesson.stored is None:
             raise FocusError(f"{lesson.name} is a whole source without stored labels: use --labels soft")
+        _check_stored(settings)
         with clock.measure("read"):
             data = lesson.stored(settings, device)
         inputs["labels"] = data.store.key
     own = settings.model_dump(exclude=_unused(settings)) | rates._asdict()
-    with open_stage(out, "train", VERSION, own, inputs, overwrite, scratch=(RESUME,)) as stage:
+    with open_stage_together(
+        ranks, out, "train", VERSION, own, inputs, overwrite, scratch=(RESUME,)
+    ) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
-            return read_json(stage.out / "result.json")
+            return ranks.of_first(read_json(stage.out / "result.json") if ranks.rank == 0 else None)
         outputs, accuracy = None, None
         if teacher is not None:
             with clock.measure("check"):
@@ -158,12 +178,14 @@ def _train(
             outputs = torch.as_tensor(matched, device=device)
         with clock.measure("read"):
             pixels = lesson.read() if data is None else data.pixels
+        ranks.require_same(pixels.skipped, "readable images")
         peak_device_memory_mb(device)  # from here on
         net, arguments = new_net(settings.student, len(lesson.classes), settings.size, device, settings.seed)
         if data is None:
-            loss = _loss(net, pixels, lesson.facts["grid"], teacher, outputs, settings, device)
+            loss = _loss(net, pixels, lesson.facts["grid"], teacher, outputs, settings, device, ranks)
         else:
-            loss = _stored_loss(net, data, settings, device)
+            loss = _stored_loss(net, data, settings, device, ranks)
+        average = copy.deepcopy(net) if settings.ema else None
         clock.seconds["train"] = run_epochs(
             net,
             loss,
@@ -177,11 +199,17 @@ def _train(
             device=device,
             checkpoint=stage.out / RESUME,
             what="train",
+            average=average,
+            decay=settings.ema,
+            ranks=ranks,
         )
+        if ranks.rank > 0:
+            return ranks.of_first()
+        kept = net if average is None else average
         with clock.measure("evaluate"):
             held_out = load_source(val, settings.size, "evaluate")
             mean, std = normalisation(net)
-            score = evaluate(net, held_out, mean, std, device, len(lesson.classes))
+            score = evaluate(kept, held_out, mean, std, device, len(lesson.classes))
         result = {
             "student": settings.student,
             "top1": round(score.top1, 5),
@@ -201,7 +229,7 @@ def _train(
         facts = {"made_by": "focusdd train", "top1": result["top1"], "distilled": result["distilled"]}
         save_checkpoint(
             stage.out,
-            net,
+            kept,
             settings.student,
             lesson.classes,
             val.class_names,
@@ -216,14 +244,25 @@ def _train(
             device_memory_mb=peak_device_memory_mb(device),
             epochs=settings.epochs,
             images=len(pixels),
+            processes=ranks.count,
         )
         stage.finish({"top1": result["top1"], "top5": result["top5"]})
-        return result
+        return ranks.of_first(result)
 
 
 def _unused(settings: TrainSettings) -> set[str]:
     """Settings that do not change the result, and so are no part of its key."""
     return _NOT_IN_KEY | ({"augment"} if settings.augment else set(AugmentSettings.model_fields))
+
+
+def _check_stored(settings: TrainSettings) -> None:
+    """Stored labels are distributions of views that CutMix made."""
+    for name in ("mix", "loss", "hard_weight"):
+        if getattr(settings, name) != (usual := TrainSettings.model_fields[name].default):
+            flag = name.replace("_", "-")
+            raise FocusError(
+                f"stored labels can only be learnt with --{flag} {usual}: use that, or --labels soft"
+            )
 
 
 def _rounded(share: float) -> float | None:
@@ -256,10 +295,16 @@ def _loss(
     outputs: torch.Tensor | None,
     settings: TrainSettings,
     device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> StepLoss:
-    """The loss of one batch: augment, ask the teacher about the very crops the student sees, compare."""
+    """The loss of one batch: augment, ask the teacher about the very crops the student sees, compare.
+
+    Every process augments the whole batch: an image may get a part of any other, and next to a pass through
+    the networks that costs little.
+    """
     images, labels = pixels.resident(device), pixels.labels.to(device)
     mean, std = normalisation(net)
+    student = ranks.spread(net, device)
 
     def view(batch: torch.Tensor, generator: torch.Generator) -> Mixed:
         if not settings.augment:
@@ -276,33 +321,44 @@ def _loss(
             generator,
             grid,
             settings.tile_crops,
+            MIXING[settings.mix],
         )
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         mixed = view(images[rows.to(images.device)].to(device), generator)
+        mine = ranks.rows(len(rows))
+        seen = mixed.images[mine]
         with autocast(device):
-            predicted = net(normalise(mixed.images, mean, std)).float()
+            predicted = student(normalise(seen, mean, std)).float()
         if teacher is not None and outputs is not None:
-            target = teacher.logits(mixed.images)[:, outputs].clone()
-            log_student = F.log_softmax(predicted / settings.temperature, 1)
-            log_teacher = F.log_softmax(target / settings.temperature, 1)
-            return F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)
-        return mixed_cross_entropy(predicted, labels[rows.to(device)], mixed)
+            target = teacher.logits(seen)[:, outputs].clone()
+            soft = DISTANCES[settings.loss](predicted, target, settings.temperature)
+            if not settings.hard_weight:
+                return soft
+            hard = mixed_cross_entropy(predicted, labels[rows.to(device)], mixed, part=mine)
+            return (1 - settings.hard_weight) * soft + settings.hard_weight * hard
+        return mixed_cross_entropy(predicted, labels[rows.to(device)], mixed, part=mine)
 
     return loss
 
 
 def _stored_loss(
-    net: torch.nn.Module, data: LabelledViews, settings: TrainSettings, device: torch.device
+    net: torch.nn.Module,
+    data: LabelledViews,
+    settings: TrainSettings,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> StepLoss:
     """The loss of one batch with stored labels: every image in another of its views in every epoch."""
     mean, std = normalisation(net)
+    student = ranks.spread(net, device)
     views = len(data.views.flip)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        pixels, target = data.batch(rows, (rows + turn(generator)) % views)
+        mine = rows[ranks.rows(len(rows))]
+        pixels, target = data.batch(mine, (mine + turn(generator)) % views)
         with autocast(device):
-            predicted = net(normalise(pixels, mean, std)).float()
-        return F.kl_div(F.log_softmax(predicted / settings.temperature, 1), target, reduction="batchmean")
+            predicted = student(normalise(pixels, mean, std)).float()
+        return divergence(predicted, target, settings.temperature)
 
     return loss

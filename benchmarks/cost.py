@@ -1,0 +1,169 @@
+"""What distilling ImageNet-1K and training on it would take, from rates measured here and now.
+
+    python benchmarks/cost.py DATA --work runs/cost [--device auto] [--rounds 3]
+
+A sample of DATA's photographs is enlarged to ImageNet's usual 500 x 375 pixels, and the steps of
+recipes/imagenet1k.sh are timed on it with networks of the recipe's kinds, whose weights do not matter here.
+The table multiplies: images / images per second = seconds, on 1, 8 and 64 devices such as this one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import timm
+import torch
+from tables import publish
+
+from focusdd import DistillSettings, TrainSettings, distill, open_source
+from focusdd.focus.attention import AttentionOptions, as_vit, class_attention
+from focusdd.images import decode, encode, resize, square
+from focusdd.models import Model, autocast, normalise, pick_device
+from focusdd.sources.folder import FolderSource
+from focusdd.training.checkpoint import new_net
+from focusdd.training.pixels import Pixels, load_files
+from focusdd.training.recipes import recipe
+from focusdd.training.train import _loss
+
+IMAGES, CLASSES, IPC, EPOCHS = 1_281_167, 1000, 100, 300
+EXTRACTOR, VIEW, TEACHER = "deit_small_patch16_224", 224, "resnet18"
+STUDENTS = ("resnet50", "mobilenetv2_100")
+SAMPLE, DEVICES = 200, (1, 8, 64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data")
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=100)
+    options = parser.parse_args()
+    device = pick_device(options.device)
+    source = sample(options.data, options.work / "sample")
+    files = [source.read(record.key) for record in source.records]
+    rows = []
+
+    decoding = decode_rate(files)
+    model = attention_rate(files, device, options.rounds)
+    # a GPU computes while the CPU decodes; without one they share it
+    together = min(decoding, model) if device.type != "cpu" else 1 / (1 / decoding + 1 / model)
+    rows.append(line("extract: decode", IMAGES, decoding))
+    rows.append(line(f"extract: {EXTRACTOR}, {VIEW} px", IMAGES, model))
+    rows.append(line("extract: both", IMAGES, together))
+
+    tiny = distill(source, options.work / "tiny", DistillSettings(method="view", ipc=4), overwrite=True)
+    paths = [path for path, _ in tiny.files()]
+    composing = compose_rate(source, options.work / "again")
+    size = statistics.mean(path.stat().st_size for path in paths)
+    rows.append(line("distill: compose", CLASSES * IPC, composing, size))
+    pixels = load_files(tiny.files(), tiny.info["size"])
+    for student in STUDENTS:
+        rate = train_rate(student, pixels, device, options.batch_size, options.rounds)
+        rows.append(line(f"train: {student}, {EPOCHS} epochs", CLASSES * IPC * EPOCHS, rate))
+    publish(f"cost-imagenet1k-{device.type}", rows)
+
+
+def line(step: str, images: int, rate: float, size: float | None = None) -> dict[str, str]:
+    hours = {f"hours on {n}": f"{images / rate / n / 3600:.3g}" for n in DEVICES}
+    gigabytes = f"{images * size / 1e9:.2f}" if size else ""
+    return {
+        "step": step,
+        "images": f"{images:,}",
+        "images per second": f"{rate:.3g}",
+        **hours,
+        "GB": gigabytes,
+    }
+
+
+def sample(data: str, folder: Path) -> FolderSource:
+    """The first photographs of every class, 500 x 375."""
+    source = open_source(data)
+    each = SAMPLE // len(source.classes)
+    taken = dict.fromkeys(range(len(source.classes)), 0)
+    for record in source.records:
+        if taken[record.label] < each:
+            path = folder / "train" / source.classes[record.label] / f"{taken[record.label]}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            taken[record.label] += 1
+            if not path.exists():
+                image, _, _ = decode(source.read(record.key))
+                path.write_bytes(encode(resize(image, 500, 375), "jpg", 90))
+    return open_source(str(folder))
+
+
+def decode_rate(files: list[bytes]) -> float:
+    """Views per second, decoded from JPEG on all cores."""
+
+    def view(data: bytes) -> None:
+        square(decode(data, least_side=VIEW)[0], VIEW)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(view, files[:20]))
+        start = time.perf_counter()
+        list(pool.map(view, files))
+        return len(files) / (time.perf_counter() - start)
+
+
+def attention_rate(files: list[bytes], device: torch.device, rounds: int) -> float:
+    """Views per second through the ViT, with class attention."""
+    net = timm.create_model(EXTRACTOR).to(device).eval()
+    vit = as_vit(net, EXTRACTOR)
+    batch = 64
+    views = torch.stack([torch.from_numpy(square(decode(data)[0], VIEW)) for data in files[:batch]])
+    views = normalise(views.permute(0, 3, 1, 2).to(device), (0.5,) * 3, (0.5,) * 3)
+    with torch.inference_mode(), autocast(device):
+        seconds = timed(lambda: class_attention(vit, views, AttentionOptions())[0].sum().item(), rounds)
+    return batch / seconds
+
+
+def compose_rate(source: FolderSource, out: Path) -> float:
+    settings = DistillSettings(method="view", ipc=4)
+    start = time.perf_counter()
+    distill(source, out, settings, overwrite=True)
+    return 4 * len(source.classes) / (time.perf_counter() - start)
+
+
+def train_rate(student: str, pixels: Pixels, device: torch.device, batch: int, rounds: int) -> float:
+    """Images per second of a training step: augmentation, teacher, student, optimiser."""
+    settings = TrainSettings(student=student)
+    net, _ = new_net(student, CLASSES, settings.size, device, 0)
+    judge, _ = new_net(TEACHER, CLASSES, settings.size, device, 0)
+    half = (0.5, 0.5, 0.5)
+    teacher = Model(judge.eval(), TEACHER, settings.size, half, half, None, None, "", device)
+    loss = _loss(net, pixels, 2, teacher, torch.arange(CLASSES, device=device), settings, device)
+    rates = recipe(settings)
+    optimizer = torch.optim.AdamW(net.parameters(), rates.lr, fused=device.type in ("cpu", "cuda"))
+    generator = torch.Generator().manual_seed(0)
+    net.train()
+
+    def step() -> None:
+        value = loss(torch.arange(batch) % len(pixels), generator)
+        optimizer.zero_grad(set_to_none=True)
+        value.backward()
+        optimizer.step()
+        value.item()
+
+    return batch / timed(step, rounds)
+
+
+def timed(work: Callable[[], object], rounds: int) -> float:
+    """Median seconds, after one run that does not count."""
+    seconds = []
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
+
+
+if __name__ == "__main__":
+    main()

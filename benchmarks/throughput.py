@@ -1,0 +1,129 @@
+"""Extraction taken apart: images per second of every step alone and of the whole, in one run on one source.
+
+    python benchmarks/throughput.py DATA --extractor VIT --work runs/throughput [--view-size 128]
+
+Every step has all cores and everything that it needs in memory; the steps take turns, some thousand images at
+a time. Decoding can hide behind a model on a GPU, so there the whole can be as fast as the slower of the two.
+On a CPU both want the same cores: at best it takes the time of one and the time of the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from tables import publish
+
+from focusdd import ExtractSettings, extract, open_source
+from focusdd.focus.passes import Seen, as_extractor, attention_of, cores
+from focusdd.focus.patches import attention_area, key_patches, patch_options
+from focusdd.images import decode, square
+from focusdd.index import Index, from_bytes, write_part
+from focusdd.models import load_model, pick_device
+from focusdd.sources.base import Record, Source
+
+TURN = 2048  # images
+_Result = TypeVar("_Result")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data")
+    parser.add_argument("--extractor", required=True)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--view-size", type=int, default=128)
+    options = parser.parse_args()
+    source = open_source(options.data)
+    settings = ExtractSettings(extractor=options.extractor, input_size=options.view_size)
+    device = pick_device(settings.device)
+    out = options.work / "index"
+    shutil.rmtree(out, ignore_errors=True)
+    start = time.perf_counter()
+    index = extract(source, out, settings)
+    whole = index.info["counts"]["images"] / (time.perf_counter() - start)
+    rates = steps(source, settings, device) | {"index written": written(index, options.work)}
+    forward, decoding = rates["forward with class attention"], rates["decode"]
+    rates["slower of decode and forward"] = min(forward, decoding)
+    rates["decode, then forward"] = 1 / (1 / forward + 1 / decoding)
+    rates["extract, whole"] = whole
+    publish(f"throughput-{Path(source.name).name}", [
+        {
+            "step alone": step,
+            "images per second": f"{rate:.0f}",
+            "extract as a share of it": f"{whole / rate:.3f}",
+            "device": f"{device.type}, {os.cpu_count()} cores",
+        }
+        for step, rate in rates.items()
+    ])  # fmt: skip
+
+
+def steps(source: Source, settings: ExtractSettings, device: torch.device) -> dict[str, float]:
+    """Images per second of reading, decoding, the forward pass and the search for patches."""
+    model = load_model(settings.extractor, device, settings.input_size)
+    vit, side = as_extractor(model), model.input_size
+    seconds: dict[str, float] = defaultdict(float)
+
+    def timed(step: str, work: Callable[[], _Result]) -> _Result:
+        start = time.perf_counter()
+        result = work()
+        seconds[step] += time.perf_counter() - start
+        return result
+
+    def see(record: Record, data: bytes) -> Seen:
+        image, width, height = decode(data, least_side=side)
+        return Seen(record, square(image, side), width, height, "")
+
+    @torch.inference_mode()
+    def look(seen: list[Seen]) -> np.ndarray:
+        return attention_of(seen, model, vit, settings)[0]
+
+    def search(stored: np.ndarray, seen: list[Seen]) -> None:
+        sizes = np.array([(view.width, view.height) for view in seen])
+        key_patches(from_bytes(stored), sizes, patch_options(settings, settings.tile))
+        attention_area(from_bytes(stored), settings.share)
+
+    def forward(batches: list[list[Seen]]) -> list[np.ndarray]:
+        if device.type != "cpu":
+            return [look(batch) for batch in batches]
+        with cores() as pool:
+            return list(pool.map(look, batches))
+
+    def turn(records: Sequence[Record], pool: ThreadPoolExecutor) -> None:
+        files = timed("read", lambda: [source.read(record.key) for record in records])
+        seen = timed("decode", lambda: list(pool.map(see, records, files)))
+        size = settings.batch_size
+        batches = [seen[row : row + size] for row in range(0, len(seen), size)]
+        found = timed("forward with class attention", lambda: forward(batches))
+        timed("key patches", lambda: list(map(search, found, batches)))
+
+    with ThreadPoolExecutor() as pool:
+        turn(source.records[: settings.batch_size], pool)  # what the first batch makes ready is not counted
+        seconds.clear()
+        for first in range(0, len(source.records), TURN):
+            turn(source.records[first : first + TURN], pool)
+    return {step: len(source.records) / taken for step, taken in seconds.items()}
+
+
+def written(index: Index, work: Path) -> float:
+    """Rows per second of writing an index that is in memory."""
+    tables = [pq.read_table(part) for part in sorted((index.folder / "parts").glob("*.parquet"))]
+    start = time.perf_counter()
+    for table in tables:
+        write_part(work / "part.parquet", table, [])
+    return sum(map(len, tables)) / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""The processes of a `torchrun` train one network together, as one process would.
+
+Each makes every random choice for the whole batch and passes its own rows through the network; gradients are
+averaged over all rows. So --batch-size is the size of the batch that all of them share, and the result is
+that of one process up to rounding. The first process alone writes, speaks and scores.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from timm.layers import convert_sync_batchnorm
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from focusdd.errors import FocusError
+from focusdd.run import Stage, open_stage
+from focusdd.torchrun import local_rank, world_size
+
+_PATIENCE = timedelta(hours=6)  # while the first one scores
+_GROUPS = count()  # that this process has joined
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among those that train together."""
+
+    rank: int = 0
+    count: int = 1
+
+    def rows(self, batch: int) -> slice:
+        """This process's own rows of a batch of so many."""
+        return slice(self.rank * batch // self.count, (self.rank + 1) * batch // self.count)
+
+    def of_first(self, value: Any = None) -> Any:
+        """What the first process calls this with, in all of them; the others wait for it."""
+        box = [value]
+        if self.count > 1:
+            dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def total(self, value: torch.Tensor) -> torch.Tensor:
+        """The sum of a tensor over all processes."""
+        if self.count > 1:
+            dist.all_reduce(value)
+        return value
+
+    def require_same(self, value: Any, what: str) -> None:
+        """Raises FocusError in a process whose value is not that of the first."""
+        if self.of_first(value) != value:
+            raise FocusError(
+                f"process {self.rank} of this torchrun, on node {platform.node()}, has other {what} than the "
+                "first: all nodes have to see the same files"
+            )
+
+    def spread(self, net: nn.Module, device: torch.device) -> nn.Module:
+        """`net` as the training calls it: its gradients are the mean over all processes.
+
+        Batch norm takes its statistics over the whole batch, or the result would depend on the number of
+        processes.
+
+        Raises:
+            FocusError: `net` has batch norm, and PyTorch has it for whole batches on GPUs alone.
+        """
+        if self.count == 1:
+            return net
+        if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in net.modules()):
+            if device.type != "cuda":
+                raise FocusError(
+                    "several processes can train a network with batch norm on GPUs alone: start the command "
+                    "without torchrun, or take a network with layer or instance norm"
+                )
+            convert_sync_batchnorm(net)
+        # the graph is the same in every step, and knowing it DDP bears weights that take no part
+        return DistributedDataParallel(net, static_graph=True)
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def joined(device: torch.device) -> Iterator[Ranks]:
+    """Connects the processes of a torchrun, each with a GPU of its own if they run on GPUs.
+
+    Raises:
+        FocusError: there are more processes than GPUs, or one of the others has gone.
+    """
+    if world_size() == 1:
+        yield ALONE
+        return
+    if device.type == "cuda":
+        if local_rank() >= (there := torch.cuda.device_count()):
+            raise FocusError(
+                f"torchrun has started more processes on {platform.node()} than its {there} GPUs: use "
+                f"--nproc-per-node {there}, or --device cpu"
+            )
+        torch.cuda.set_device(local_rank())
+    elif device.type != "cpu":
+        raise FocusError(f"device {device} trains in one process: start the command without torchrun")
+    store, rank, size = next(dist.rendezvous("env://"))
+    dist.init_process_group(
+        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+        timeout=_PATIENCE,
+        # keys of its own: those of an earlier group of these processes lead nowhere
+        store=dist.PrefixStore(f"focusdd/{next(_GROUPS)}", store),
+        rank=rank,
+        world_size=size,
+    )
+    try:
+        yield Ranks(rank, size)
+    except RuntimeError as error:
+        if "by peer" not in str(error):
+            raise
+        raise FocusError(
+            "another process of this torchrun has ended, often for want of memory: run the same command "
+            "again to go on"
+        ) from error
+    dist.destroy_process_group()  # not after an error: who still waits for this one shall notice
+
+
+@contextmanager
+def open_stage_together(
+    ranks: Ranks,
+    out: Path,
+    name: str,
+    version: int,
+    settings: dict[str, Any],
+    inputs: dict[str, str],
+    overwrite: bool,
+    scratch: tuple[str, ...] = (),
+) -> Iterator[Stage]:
+    """`open_stage`, in the first process for all.
+
+    Raises:
+        FocusError: as `open_stage`; or the processes have other settings or see other data.
+    """
+    with ExitStack() as stack:
+        stage = None
+        if ranks.rank == 0:
+            stage = stack.enter_context(open_stage(out, name, version, settings, inputs, overwrite, scratch))
+        ranks.require_same((settings, inputs), "settings or data")
+        yield ranks.of_first(stage)
