@@ -59,8 +59,8 @@ def filled(name: str, bench: Bench, rng: random.Random) -> tuple[bool, bool, boo
     mount(out, "size=" + ROOM)
     try:
         bench.begin(name, out)
-        before = used(out)
-        blocks = rng.randrange(before, size_of(bench.folder / name))
+        least = max(1, used(out))  # a disk of none would have no bounds
+        blocks = rng.randrange(least, max(least + 1, size_of(bench.folder / name)))
         mount(out, f"remount,size={blocks * BLOCK}")
         words = [*RUN, *bench.words(name, out)]
         done = subprocess.run(words, capture_output=True, text=True)

@@ -128,7 +128,7 @@ class Bench(NamedTuple):
         """Puts what a stage begins with into its folder."""
         shutil.rmtree(out, ignore_errors=True)
         if before := STAGES[name].begun_with:
-            shutil.copytree(self.folder / before, out)
+            shutil.copytree(self.folder / before, out, dirs_exist_ok=True)  # `out` may be a disk of its own
 
     def same(self, name: str, out: Path) -> bool:
         """Whether a folder holds, byte by byte, what the undisturbed run made."""
