@@ -27,7 +27,7 @@ def publish(name: str, rows: list[dict[str, str]]) -> None:
     Console().print(table)
     RESULTS.mkdir(exist_ok=True)
     facts = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": command(sys.argv),
         "commit": commit(),
         "torch": torch.__version__,
         "machine": machine(),
@@ -37,6 +37,18 @@ def publish(name: str, rows: list[dict[str, str]]) -> None:
         writer = csv.DictWriter(file, [*rows[0], *facts], lineterminator="\n")
         writer.writeheader()
         writer.writerows(row | facts for row in rows)
+
+
+def command(words: list[str]) -> str:
+    """What to type, without the folders of the machine it was typed on: of a path outside, the name alone."""
+    root = RESULTS.parent
+    typed = ["python"]
+    for word in words:
+        path = Path(word)
+        if path.is_absolute():
+            word = str(path.relative_to(root)) if path.is_relative_to(root) else path.name
+        typed.append(word)
+    return " ".join(typed)
 
 
 def machine() -> str:

@@ -26,6 +26,8 @@ def test_every_result_says_where_it_comes_from(path):
         rows = list(csv.DictReader(file))
     assert rows
     assert all(row["commit"] and row["machine"] and row["date"] for row in rows)
+    words = [word for row in rows for word in row.get("command", "").split()]
+    assert not [word for word in words if word.startswith("/")], "a path of the machine it was measured on"
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from focusdd.settings import EngineSettings, ViewSettings
 from focusdd.sources.base import DetectionSource, Objects
 from focusdd.sources.detection import open_detection_source
 
-VERSION = 1
+VERSION = 2
 _NOT_IN_KEY = {"device", "extractor", "confidence"}
 
 OBJECT = pa.struct(

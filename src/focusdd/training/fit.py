@@ -12,7 +12,7 @@ from focusdd.checks import matched_outputs, sample_accuracy
 from focusdd.console import say
 from focusdd.errors import FocusError
 from focusdd.models import Model, autocast, load_model, normalisation, normalise, pick_device
-from focusdd.run import Clock
+from focusdd.run import Clock, open_stage
 from focusdd.settings import FitSettings
 from focusdd.sources.base import Source
 from focusdd.training.augment import augment, mixed_cross_entropy
@@ -20,7 +20,7 @@ from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, StepLoss, run_epochs, warm_cosine
 from focusdd.training.pixels import Pixels, load_source
-from focusdd.training.ranks import ALONE, Ranks, joined, open_stage_together
+from focusdd.training.ranks import ALONE, Ranks, joined, opened_together
 
 VERSION = 2
 _TEMPERATURE = 2.0
@@ -70,7 +70,8 @@ def _fit_together(
     inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {})
     clock = Clock()
     own = settings.model_dump(exclude=_NOT_IN_KEY)
-    with open_stage_together(ranks, out, "fit", VERSION, own, inputs, overwrite, scratch=(RESUME,)) as stage:
+    alone = open_stage(out, "fit", VERSION, own, inputs, overwrite, scratch=(RESUME,))
+    with opened_together(ranks, alone, (own, inputs)) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return stage.out

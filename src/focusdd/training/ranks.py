@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from focusdd.errors import FocusError
-from focusdd.run import Stage, open_stage
+from focusdd.run import Stage
 from focusdd.torchrun import local_rank, world_size
 
 _PATIENCE = timedelta(hours=6)  # while the first one scores
@@ -128,24 +127,16 @@ def joined(device: torch.device) -> Iterator[Ranks]:
 
 
 @contextmanager
-def open_stage_together(
-    ranks: Ranks,
-    out: Path,
-    name: str,
-    version: int,
-    settings: dict[str, Any],
-    inputs: dict[str, str],
-    overwrite: bool,
-    scratch: tuple[str, ...] = (),
-) -> Iterator[Stage]:
-    """`open_stage`, in the first process for all.
+def opened_together(ranks: Ranks, stage: AbstractContextManager[Stage], same: Any) -> Iterator[Stage]:
+    """What `open_stage` gives, opened in the first process for all.
+
+    Args:
+        same: what the stage is made of.
 
     Raises:
         FocusError: as `open_stage`; or the processes have other settings or see other data.
     """
     with ExitStack() as stack:
-        stage = None
-        if ranks.rank == 0:
-            stage = stack.enter_context(open_stage(out, name, version, settings, inputs, overwrite, scratch))
-        ranks.require_same((settings, inputs), "settings or data")
-        yield ranks.of_first(stage)
+        opened = stack.enter_context(stage) if ranks.rank == 0 else None
+        ranks.require_same(same, "settings or data")
+        yield ranks.of_first(opened)

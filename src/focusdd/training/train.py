@@ -24,7 +24,7 @@ from focusdd.models import (
     peak_device_memory_mb,
     pick_device,
 )
-from focusdd.run import Clock, read_json, write_json
+from focusdd.run import Clock, open_stage, read_json, write_json
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source
 from focusdd.training.augment import MIXING, Mixed, augment, mixed_cross_entropy, resized_crops, shuffle_tiles
@@ -33,7 +33,7 @@ from focusdd.training.distances import DISTANCES, divergence
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, StepLoss, cosine, half_cosine, run_epochs, turn
 from focusdd.training.pixels import Pixels, load_files, load_source
-from focusdd.training.ranks import ALONE, Ranks, joined, open_stage_together
+from focusdd.training.ranks import ALONE, Ranks, joined, opened_together
 from focusdd.training.recipes import Recipe, recipe
 
 VERSION = 3
@@ -163,9 +163,8 @@ def _train_together(
             data = lesson.stored(settings, device)
         inputs["labels"] = data.store.key
     own = settings.model_dump(exclude=_unused(settings)) | rates._asdict()
-    with open_stage_together(
-        ranks, out, "train", VERSION, own, inputs, overwrite, scratch=(RESUME,)
-    ) as stage:
+    alone = open_stage(out, "train", VERSION, own, inputs, overwrite, scratch=(RESUME,))
+    with opened_together(ranks, alone, (own, inputs)) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return ranks.of_first(read_json(stage.out / "result.json") if ranks.rank == 0 else None)
