@@ -261,7 +261,7 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
 
 
 def test_a_run_that_was_killed_at_once_is_no_foreign_folder(tmp_path: Path) -> None:
-    (tmp_path / ".stage.json.tmp").write_text('{"sta')
+    (tmp_path / ".stage.json.0123abcd.tmp").write_text('{"sta')
     (tmp_path / run._LOCK).write_text("")
     with opened(tmp_path) as stage:
         assert not stage.complete

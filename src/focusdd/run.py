@@ -164,6 +164,8 @@ def open_stage(
     out = Path(out)
     with locked(out):
         known = out / "stage.json"
+        for leftover in out.glob(".stage.json.*.tmp"):  # of a run that was killed before it began
+            leftover.unlink(missing_ok=True)
         if before := _stage_in(out):
             if before["key"] != key:
                 if not overwrite:
