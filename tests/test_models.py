@@ -179,3 +179,23 @@ def test_probe_is_fitted_on_a_part_of_many_images(monkeypatch):
 def test_probe_needs_two_images_of_a_class():
     with pytest.raises(FocusError, match="two images of every class"):
         cross_fitted_probabilities(np.zeros((3, 2)), np.array([0, 0, 1]), 2)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "pays"),
+    [
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "amx_bf16": False}, True),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": True}, True),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"cpu_name": "Intel Xeon", "avx512_bf16": False, "amx_bf16": False}, False),
+        ({"cpu_name": "AMD EPYC", "avx512_bf16": False, "amx_bf16": False}, False),
+    ],
+)
+def test_reduced_precision_is_taken_where_the_processor_is_built_for_it(
+    monkeypatch: pytest.MonkeyPatch, cpu: dict[str, object], pays: bool
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", **cpu}, raising=False
+    )
+    assert autocast_is_on() == pays

@@ -91,16 +91,27 @@ def peak_device_memory_mb(device: torch.device) -> int | None:
 
 
 def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Reduced precision where the hardware computes it faster.
-
-    On a CPU without AVX-512 or AMX, PyTorch's bfloat16 convolutions run without oneDNN, ten times slower
-    than float32; there this does nothing.
-    """
+    """Reduced precision where the hardware computes it faster; on most CPUs this does nothing."""
     if device.type == "cuda":
         return torch.autocast("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
-    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if device.type == "cpu" and _bfloat16_pays():
         return torch.autocast("cpu", torch.bfloat16)
     return nullcontext()
+
+
+def _bfloat16_pays() -> bool:
+    """Whether this CPU computes in bfloat16 faster than in float32 (`benchmarks/precision.py` measures it).
+
+    Without AVX-512, PyTorch runs its convolutions without oneDNN, ten times slower than float32; with it but
+    without bfloat16 instructions, oneDNN emulates them; and Intel's take two turns each, so that there AMX
+    alone pays.
+    """
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch do not have it
+    if known.get("architecture") != "x86_64":
+        return True
+    return known["amx_bf16"] or (known["avx512_bf16"] and not known["cpu_name"].startswith("Intel"))
 
 
 def cast_weights(net: nn.Module, device: torch.device) -> None:
