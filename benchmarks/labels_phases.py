@@ -9,15 +9,13 @@ validation images score the students. The epochs are shared out evenly among the
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from students import append, done
-from tables import commit
+from tables import commit, machine
 
 from focusdd import TrainSettings, open_source
 from focusdd.dataset import open_distilled
@@ -69,7 +67,7 @@ def main() -> None:
         score = evaluate(net, held_out, *normalisation(net), device, len(info["classes"]))
         append(options.csv, run | {
             "top1": round(score.top1, 5), "top5": round(score.top5, 5), "commit": commit(),
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "machine": machine(),
             "date": time.strftime("%Y-%m-%d"),
         }, COLUMNS)  # fmt: skip
         print(f"{run['phases']}, seed {seed}: {score.top1:.1%}", flush=True)

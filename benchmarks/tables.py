@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
-import platform
 import subprocess
 import sys
 import time
@@ -15,12 +13,16 @@ from rich.console import Console
 from rich.table import Table
 
 from focusdd.models import peak_device_memory_mb
+from focusdd.run import machine as processor
 
 RESULTS = Path(__file__).parents[1] / "results"
 
 
 def publish(name: str, rows: list[dict[str, str]]) -> None:
-    """Prints rows and writes them to results/<name>.csv, each with command, commit, machine and date."""
+    """Prints rows and writes them to results/<name>.csv, each with command, commit, machine and date.
+
+    Rows that another machine measured stay.
+    """
     table = Table(*rows[0], title=name)
     for row in rows:
         table.add_row(*row.values())
@@ -33,10 +35,19 @@ def publish(name: str, rows: list[dict[str, str]]) -> None:
         "machine": machine(),
         "date": time.strftime("%Y-%m-%d"),
     }
-    with (RESULTS / f"{name}.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, [*rows[0], *facts], lineterminator="\n")
+    path, columns = RESULTS / f"{name}.csv", [*rows[0], *facts]
+    others = [row for row in _rows(path) if list(row) == columns and row["machine"] != facts["machine"]]
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row | facts for row in rows)
+        writer.writerows([*others, *(row | facts for row in rows)])
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def command(words: list[str]) -> str:
@@ -55,9 +66,7 @@ def machine() -> str:
     """Processor, cores and the instructions PyTorch uses; the GPU where there is one."""
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    names = [line for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
-    name = names[0].partition(":")[2].strip() if names else platform.machine()
-    return f"{name}, {os.cpu_count()} cores, {torch.backends.cpu.get_cpu_capability()}"
+    return f"{processor()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def device_memory(device: torch.device) -> dict[str, str]:
@@ -70,7 +79,3 @@ def commit() -> str:
     """The commit measured, marked when the tree held more than that."""
     words = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
     return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
-
-
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []

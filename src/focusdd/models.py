@@ -108,7 +108,9 @@ def _bfloat16_pays() -> bool:
     """
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of PyTorch do not have it
+    known: dict[str, Any] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # older versions of PyTorch do not have it
     if known.get("architecture") != "x86_64":
         return True
     return known["amx_bf16"] or (known["avx512_bf16"] and not known["cpu_name"].startswith("Intel"))

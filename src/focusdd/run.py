@@ -300,7 +300,7 @@ class Clock:
             "commit": _commit(),
             "python": platform.python_version(),
             "versions": versions,
-            "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+            "machine": machine(),
             "date": time.strftime("%Y-%m-%d"),
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
             "seconds_total": round(time.perf_counter() - self._start, 2),
@@ -308,6 +308,14 @@ class Clock:
             **figures,
         }
         write_json(out / "run.json", run)
+
+
+def machine() -> str:
+    """Processor and number of cores."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 def _forget_peak_memory() -> None:
