@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from focusdd.errors import FocusError
 from focusdd.focus.patches import attention_area, key_patches, patch_options
 from focusdd.index import Index, from_bytes, open_index, read_skipped, to_bytes, write_part
 from focusdd.plan import Plan, Tile, grid_of
-from focusdd.selection import select, spread
+from focusdd.selection import duplicates_last, select, spread
 from focusdd.settings import ExtractSettings, SelectSettings
 
 MakeIndex = Callable[..., Index]
@@ -172,6 +174,35 @@ def test_clusters_are_all_represented() -> None:
         mine = features[groups == groups[row]]
         away = np.linalg.norm(mine - mine.mean(0), axis=1)
         assert np.linalg.norm(features[row] - mine.mean(0)) == pytest.approx(away.min(), rel=1e-3)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.floats(-1, 1), st.integers(1, 40))
+def test_near_duplicates_come_last(seed: int, rows: int, most: float, need: int) -> None:
+    """Against the definition, pair by pair."""
+    rng = np.random.default_rng(seed)
+    features, order = rng.normal(size=(rows, 3)).astype(np.float16), rng.permutation(rows) + 7
+    exact = features.astype(np.float64)
+    alike = exact @ exact.T / np.outer(*2 * [np.linalg.norm(exact, axis=1)])
+    assume(np.abs(alike - most).min() > 1e-5)
+    first: list[int] = []
+    for row in range(rows):
+        if len(first) < need and all(alike[row, other] <= most for other in first):
+            first.append(row)
+    rest = [row for row in range(rows) if row not in first]
+    assert duplicates_last(order, features, most, need).tolist() == order[first + rest].tolist()
+
+
+def test_near_duplicates_are_left_for_the_end_of_a_plan(make_index: MakeIndex) -> None:
+    index = make_index(COUNTS)
+    settings = SelectSettings(ipc=2, grid=2, views=0, keep=0)
+    usual, apart = (
+        patch_keys(select(index, settings.model_copy(update={"max_similarity": most}), 112), "bee")
+        for most in (1.0, 0.0)
+    )
+    assert usual[0] == apart[0] and usual != apart
+    table = index.table(["key"]).column("key").to_pylist()
+    features = index.features()[[table.index(key) for key in apart]].astype(np.float64)
+    assert features[0] @ features[1] <= 0
 
 
 def test_clusters_are_those_of_what_is_kept(make_index: MakeIndex) -> None:

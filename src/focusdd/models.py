@@ -108,9 +108,8 @@ def _bfloat16_pays() -> bool:
     """
     if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
-    known: dict[str, Any] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # older versions of PyTorch do not have it
+    # older versions of PyTorch do not say
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     if known.get("architecture") != "x86_64":
         return True
     return known["amx_bf16"] or (known["avx512_bf16"] and not known["cpu_name"].startswith("Intel"))

@@ -25,6 +25,7 @@ _OF_RDED = {"teacher", "rded_images", "rded_crops"}
 _OF_FOCUS = {*PatchSettings.model_fields, "views", "view_source", "keep"} | {
     "skip",
     "clusters",
+    "max_similarity",
     "confidence_power",
     "mass_power",
     "area_power",

@@ -53,7 +53,8 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
     )
     keys = rows.column("key")
     sizes = np.stack([rows.column(name).to_numpy() for name in ("width", "height")], axis=1)
-    features = index.features() if settings.clusters and keep_of(settings) else None
+    clusters, distinct = settings.clusters and keep_of(settings) > 0, settings.max_similarity < 1
+    features = index.features() if clusters or distinct else None
     tiles: list[Tile] = []
     short = []
     for label, folder in enumerate(index.classes):
@@ -63,8 +64,10 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
         rng = np.random.default_rng([settings.seed, 11, label])
         need = settings.ipc * cells
         order = drawn(mine, score, keep_of(settings), need, rng, settings.skip)
-        if features is not None:
+        if features is not None and clusters:
             order = spread(order, features[order], keep_of(settings), need, rng)
+        if features is not None and distinct:
+            order = duplicates_last(order, features[order], settings.max_similarity, need)
         hands, enough = _share_out(order.tolist(), box_mass, settings)
         if not enough:
             short.append(folder)
@@ -187,6 +190,28 @@ def spread(
     _, starts = np.unique(found.labels_[nearest], return_index=True)
     chosen = rng.permutation(nearest[starts])
     return np.concatenate([order[chosen], np.delete(order, chosen)])
+
+
+def duplicates_last(order: np.ndarray, features: np.ndarray, most: float, need: int) -> np.ndarray:
+    """Puts last, in their order, rows that look much like one before them that is not put last itself.
+
+    Args:
+        order: rows of one class in the order they are used.
+        features: (n, d) of these rows, in their order.
+        most: cosine similarity above which two look alike.
+        need: how many rows will be used; the others stay as they are.
+    """
+    norms = np.linalg.norm(features.astype(np.float32), axis=1, keepdims=True)
+    unit = features / np.maximum(norms, 1e-12)
+    free = np.ones(len(order), dtype=bool)
+    first: list[int] = []
+    for row in range(len(order)):
+        if len(first) == need:
+            break
+        if free[row]:
+            first.append(row)
+            free &= unit @ unit[row] <= most
+    return np.concatenate([order[first], np.delete(order, first)])
 
 
 def _pool(rows: int, keep: float, least: int) -> int:

@@ -109,6 +109,9 @@ class SelectSettings(PatchSettings):
     clusters: bool = False
     """Spread the draw, where there is one: as many clusters of the extractor's features as images are needed,
     of each the image nearest to its middle."""
+    max_similarity: Annotated[float, Field(ge=-1, le=1)] = 1.0
+    """Images whose features in the extractor are more alike (cosine) than this to those of an image before
+    them come last, as near-duplicates; 1 takes them as they come."""
     confidence_power: Exponent = 1.0
     """Exponent of the confidence in realism = confidence^a * mass^b * (1 - area)^c."""
     mass_power: Exponent = 1.0
