@@ -18,7 +18,7 @@ from focusdd.index import Index
 from focusdd.plan import Kind, Plan, Tile, grid_of, image_name, keep_of, views_of
 from focusdd.settings import PatchSettings, SelectSettings
 
-_CHUNK = 256  # images whose key patches are found at once: what a processor's cache holds
+_CHUNK = 128  # images whose key patches are found at once: what a processor's cache holds
 
 
 def select(index: Index, settings: SelectSettings, tile: int) -> Plan:

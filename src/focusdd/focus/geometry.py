@@ -130,11 +130,10 @@ def cumulative(attention: np.ndarray) -> np.ndarray:
 
 def axis_cover(start: np.ndarray, end: np.ndarray, tokens: int) -> np.ndarray:
     """Share (..., tokens) of every token along an axis inside spans (...), given in shares of the axis."""
-    edges = np.arange(tokens)
-    first, last = start[..., None] * tokens - edges, end[..., None] * tokens - edges
-    cover = np.minimum(last, 1, out=last)
-    cover -= np.maximum(first, 0, out=first)
-    return np.clip(cover, 0, 1, out=cover)
+    # the spans along the last axis in memory: there are more of them than tokens, and NumPy likes long rows
+    inside = np.maximum(np.arange(tokens + 1.0)[:, None], start[..., None, :] * tokens)
+    np.minimum(inside, end[..., None, :] * tokens, out=inside)
+    return np.swapaxes(inside[..., 1:, :] - inside[..., :-1, :], -1, -2)
 
 
 def token_cover(boxes: np.ndarray, grid: tuple[int, ...]) -> np.ndarray:

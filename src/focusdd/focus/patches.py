@@ -186,10 +186,16 @@ def _nearness(start: np.ndarray, extent: np.ndarray, tokens: int) -> np.ndarray:
         start: (B, P) where the windows begin, extent: (B,) their length, both in shares of the axis.
     """
     half = extent[:, None, None] / 2
-    edges = np.arange(tokens + 1) / tokens
-    u = np.clip((edges - start[..., None] - half) / half, -1, 1)
-    integral = half * np.where(u < 0, (1 + u) ** 2 / 2, 1 - (1 - u) ** 2 / 2)
-    return np.diff(integral, axis=-1) * tokens
+    edges = np.arange(tokens + 1)[:, None] / (tokens * half)
+    u = edges - (start[:, None] / half + 1)  # (B, tokens + 1, P): long rows, as in axis_cover
+    np.clip(u, -1, 1, out=u)
+    area = np.abs(u)
+    area *= -0.5
+    area += 1
+    area *= u  # of the tent from its middle to u, in units of half
+    weight = area[:, 1:] - area[:, :-1]
+    weight *= half * tokens
+    return np.swapaxes(weight, 1, 2)
 
 
 def _starts(count: int, extent: np.ndarray) -> np.ndarray:
