@@ -125,7 +125,7 @@ def write_plan(out: Path, table: pa.Table) -> None:
 
 def in_parallel(make: Callable[[_Job], None], jobs: Sequence[_Job], advance: Advance) -> None:
     """Composes images side by side; the first that fails stops the rest."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:  # half of them wait for the disk to sync
         try:
             for _ in pool.map(make, jobs):
                 advance(1, "")
