@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -39,7 +40,7 @@ from focusdd.detect.extract import extract_objects
 from focusdd.execute import Work, run_shards
 from focusdd.execute import elsewhere as elsewhere_module
 from focusdd.execute.elsewhere import SourceName, load_same, once_free, require_shared, require_there
-from focusdd.execute.ray import _plan
+from focusdd.execute.ray import _hand_out, _plan
 from focusdd.focus import passes
 from focusdd.run import open_stage, read_json, write_whole
 from focusdd.settings import ViewSettings
@@ -403,6 +404,22 @@ def test_one_worker_for_each_gpu_or_node(
 ) -> None:
     assert _plan(nodes, workers, 99, device) == expected
     assert _plan(nodes, workers, 1, device)[0] == 1
+
+
+@pytest.mark.parametrize("kind", ["RayActorError", "OutOfMemoryError"])
+def test_a_worker_that_ray_gives_up_is_one_sentence(kind: str) -> None:
+    """Out of memory is an error of its own where Ray's monitor has seen it come."""
+    ray = pytest.importorskip("ray")
+
+    def get(_: object) -> None:
+        raise getattr(ray.exceptions, kind)(*(["low on memory"] if kind == "OutOfMemoryError" else []))
+
+    actor = SimpleNamespace(run=SimpleNamespace(remote=lambda _: object()))
+    stub = SimpleNamespace(
+        wait=lambda running, **_: (running[:1], []), get=get, kill=lambda _: None, exceptions=ray.exceptions
+    )
+    with pytest.raises(FocusError, match="ended 6 times, at last as it began, often for want of memory"):
+        _hand_out(stub, [actor], [0], lambda *_: None, "shard")
 
 
 def test_ray_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -359,11 +359,12 @@ def stub(body: str, heed: str = "signal.signal(signal.SIGINT, signal.default_int
 
 
 @pytest.mark.parametrize(("number", "code"), STOPS)
-def test_a_stop_says_how_to_go_on(number: int, code: int, bench: Bench, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["local", "ray"])  # Ray would put its own in place of our SIGTERM
+def test_a_stop_says_how_to_go_on(number: int, code: int, engine: str, bench: Bench, tmp_path: Path) -> None:
     """The real program, in the midst of its work."""
-    words = [sys.executable, "-m", "focusdd", "extract", "demo:2000", "--extractor", VIT, "--out"]
+    words = [sys.executable, "-m", "focusdd", "extract", "demo:2000", "--extractor", VIT, "--engine", engine]
     process = subprocess.Popen(
-        [*words, str(tmp_path)],
+        [*words, "--out", str(tmp_path)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

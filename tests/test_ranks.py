@@ -18,7 +18,7 @@ import focusdd
 from focusdd import DistillSettings, FitSettings, FocusError, TrainSettings, distill, fit, label, train
 from focusdd.demo import WEIGHTS
 from focusdd.models import load_model
-from focusdd.run import read_json
+from focusdd.run import open_stage, read_json
 from focusdd.settings import LabelSettings
 from focusdd.sources import DemoSource
 from focusdd.training import fit as fitting
@@ -192,7 +192,7 @@ def test_one_process_takes_over_from_two_and_both_fit_and_read_labels_alike(
 def test_what_no_torchrun_can_do_is_said_once(tmp_path: Path) -> None:
     done = torchrun("-m", "focusdd", "distill", "demo:2", "--method", "random", "--out", tmp_path / "x")
     assert done.returncode == 1
-    assert done.stderr.count("focusdd distill runs in one process: start it without torchrun") == 1
+    assert done.stderr.count("only train and fit run under torchrun: start this command without it") == 1
     assert not (tmp_path / "x").exists()
 
 
@@ -311,3 +311,29 @@ def test_processes_that_see_other_files_are_told_apart(monkeypatch: pytest.Monke
     Ranks(1, 2).require_same(["broken.jpg"], "images")
     with pytest.raises(FocusError, match=r"process 1 .* has other images than the first"):
         Ranks(1, 2).require_same([], "images")
+
+
+def test_a_stage_that_processes_cannot_share_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From Python, where no command line looks first."""
+    for name, value in {
+        "TORCHELASTIC_RUN_ID": "x",
+        "RANK": "0",
+        "LOCAL_RANK": "0",
+        "WORLD_SIZE": "2",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with (
+        pytest.raises(FocusError, match="focusdd distill runs in one process: start it without torchrun"),
+        open_stage(tmp_path, "distill", 1, {}, {}, False),
+    ):
+        pytest.fail("opened")
+
+
+def test_processes_of_a_machine_share_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    need = len(VAL.records) * 3 * 32**2
+    monkeypatch.setattr("focusdd.training.pixels.free_memory", lambda: 2 * need)
+    assert len(load_source(VAL, 32, "read", 1)) == len(VAL.records)
+    with pytest.raises(FocusError, match="GiB of memory"):
+        load_source(VAL, 32, "read", 2)

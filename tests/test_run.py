@@ -252,12 +252,29 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path, monkeypatch: pytest.
 def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     complete(tmp_path)
     (tmp_path / "train").mkdir()
-    (tmp_path / ".result.txt.tmp").write_text("half")
-    (tmp_path / "train" / ".cat.png.tmp").write_text("half")
+    (tmp_path / ".result.txt.0123abcd.tmp").write_text("half")
+    (tmp_path / "train" / ".cat.png.89ef4567.tmp").write_text("half")
     (tmp_path / run._LOCK).write_text("")
     with opened(tmp_path) as stage:
         assert stage.complete
     assert set(everything(tmp_path)) == {"stage.json", "done.json", "result.txt", "train"}
+
+
+@pytest.mark.parametrize(
+    ("program", "command"),
+    [
+        ("/usr/bin/focusdd", "focusdd train 'my photos'"),
+        (str(Path(run.__file__).with_name("__main__.py")), "focusdd train 'my photos'"),
+        ("/envs/focusdd/lib/ray/_private/workers/default_worker.py", None),
+        ("/home/me/focusdd/sweep.py", None),
+    ],
+)
+def test_the_command_is_what_was_typed(
+    program: str, command: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "train", "my photos"])
+    Clock().write(tmp_path)
+    assert read_json(tmp_path / "run.json")["command"] == command
 
 
 def test_a_run_that_was_killed_at_once_is_no_foreign_folder(tmp_path: Path) -> None:

@@ -156,6 +156,12 @@ def learn(net: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, checkpoint
     )  # fmt: skip
 
 
+def test_one_image_is_too_little_to_learn_from(tmp_path):
+    net, inputs, labels = toy()
+    with pytest.raises(FocusError, match="one image is too little"):
+        learn(net, inputs[:1], labels[:1], tmp_path / "one.pt")
+
+
 def test_a_run_that_was_stopped_takes_the_same_steps(tmp_path, monkeypatch):
     monkeypatch.setattr("focusdd.training.loop._SAVE_SECONDS", 0.0)
     whole, inputs, labels = toy()

@@ -28,7 +28,7 @@ from focusdd.settings import (
     TrainSettings,
     ViewSettings,
 )
-from focusdd.torchrun import fails_first
+from focusdd.torchrun import fails_first, world_size
 
 SourceName = Annotated[
     str,
@@ -334,6 +334,8 @@ def demo(*, out: Path = Path("demo"), quick: bool = False) -> None:
 def main() -> None:
     """Runs a command: a user's mistake is one sentence and exit code 2, never a traceback."""
     warnings.filterwarnings("ignore", module=r"(torch|timm|PIL|torchvision)\b.*")
+    if world_size() > 1 and sys.argv[1:2] not in (["train"], ["fit"]):
+        _fail("only train and fit run under torchrun: start this command without it")
     try:
         app(exit_on_error=False, print_error=False)
     except CycloptsError as error:

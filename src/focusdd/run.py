@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -164,8 +165,6 @@ def open_stage(
     out = Path(out)
     with locked(out):
         known = out / "stage.json"
-        for leftover in out.glob(".stage.json.*.tmp"):  # of a run that was killed before it began
-            leftover.unlink(missing_ok=True)
         if before := _stage_in(out):
             if before["key"] != key:
                 if not overwrite:
@@ -179,7 +178,8 @@ def open_stage(
                 "use another --out"
             )
         for leftover in out.rglob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+            if _TEMPORARY.fullmatch(leftover.name):
+                leftover.unlink(missing_ok=True)
         if not known.exists():
             write_json(known, description)
         stage = Stage(out, name, key, (out / "done.json").exists(), scratch)
@@ -248,7 +248,8 @@ def locked(out: Path) -> Iterator[None]:
                     leftover.unlink(missing_ok=True)
             yield
         finally:
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):  # Windows does not remove an open file
+                path.unlink(missing_ok=True)
 
 
 def _lock(path: Path) -> IO[str]:
@@ -295,7 +296,7 @@ class Clock:
         """Writes `run.json`: everything about the run that is not the same next time."""
         versions = {name: _version(name) for name in ("torch", "timm", "numpy", "pillow")}
         run = {
-            "command": " ".join(["focusdd", *sys.argv[1:]]) if "focusdd" in sys.argv[0] else None,
+            "command": _command(),
             "focusdd": __version__,
             "commit": _commit(),
             "python": platform.python_version(),
@@ -308,6 +309,13 @@ class Clock:
             **figures,
         }
         write_json(out / "run.json", run)
+
+
+def _command() -> str | None:
+    """What was typed; None where it was not the program `focusdd`."""
+    program = Path(sys.argv[0])
+    ours = program.stem == "focusdd" or program == Path(__file__).with_name("__main__.py")
+    return shlex.join(["focusdd", *sys.argv[1:]]) if ours else None
 
 
 def machine() -> str:

@@ -22,6 +22,11 @@ def local_rank() -> int:
     return int(os.environ["LOCAL_RANK"]) if _started_by_torchrun() else 0
 
 
+def local_world_size() -> int:
+    """How many of them run on this machine."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if _started_by_torchrun() else 1
+
+
 @cache
 def fails_first() -> bool:
     """Whether this process, which has failed, is the first to: it alone says why.

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -80,6 +82,7 @@ def run_on_ray(
         FocusError: Ray is not installed, the cluster does not answer, a worker raised one, or a shard killed
             its worker again and again.
     """
+    borrowed = _import_ray().is_initialized()
     with connected(engine.address) as ray:
         count, resources = _plan(ray.nodes(), engine.workers, len(shards), device)
         say(f"ray: {count} workers, each with " + ", ".join(f"{n} {name}" for name, n in resources.items()))
@@ -95,8 +98,9 @@ def run_on_ray(
         try:
             _hand_out(ray, actors, shards, advance, unit)
         finally:
-            for one in actors:
-                ray.kill(one)
+            if borrowed:  # else they end with the connection, and without a word
+                for one in actors:
+                    ray.kill(one)
 
 
 def _hand_out(ray: Any, actors: list[Any], shards: Sequence[int], advance: Advance, unit: str) -> None:
@@ -107,12 +111,12 @@ def _hand_out(ray: Any, actors: list[Any], shards: Sequence[int], advance: Advan
         ready, _ = ray.wait(list(running), num_returns=1, timeout=_WAIT)
         if not ready:
             if not any(mine for _, mine in running.values()):
-                warn("the cluster has no room for a worker yet: waiting")
+                warn("no worker is ready yet: they are still starting, or the cluster has no room for one")
             continue
         actor, mine = running.pop(ready[0])
         try:
             done = ray.get(ready[0])
-        except ray.exceptions.RayActorError as error:
+        except (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError) as error:
             raise FocusError(_why_dead(str(error), mine, unit)) from error
         if done.problem:
             raise FocusError(done.problem)
@@ -178,11 +182,15 @@ def connected(address: str | None) -> Iterator[Any]:
         return
     address = address or os.environ.get("RAY_ADDRESS") or "local"
     own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE} if address == "local" else {}
+    on_stop = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise FocusError(f"no Ray cluster can be reached at {address!r} ({reason})") from error
+    finally:  # Ray puts its own in its place
+        if on_stop is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_stop)
     try:
         yield ray
     finally:

@@ -17,6 +17,7 @@ from focusdd.labels.store import Kind, Store, open_store, stored_kinds
 from focusdd.labels.tiles import compose, shares
 from focusdd.labels.views import Views, draw_views, plain_view, show
 from focusdd.settings import TrainSettings
+from focusdd.torchrun import local_world_size
 from focusdd.training.pixels import load_files
 
 
@@ -47,7 +48,7 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.settings = settings or TrainSettings(labels="stored")
         self.store = _store(distilled, self.settings)
         self.grid: int = distilled.info["grid"]
-        self.pixels = load_files(distilled.files(), distilled.info["size"])
+        self.pixels = load_files(distilled.files(), distilled.info["size"], local_world_size())
         self.device = torch.device(device)
         self._images = self.pixels.resident(self.device)
         self.views = Views.of(self._records(), self.device)

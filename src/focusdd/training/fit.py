@@ -15,6 +15,7 @@ from focusdd.models import Model, autocast, load_model, normalisation, normalise
 from focusdd.run import Clock, open_stage
 from focusdd.settings import FitSettings
 from focusdd.sources.base import Source
+from focusdd.torchrun import local_world_size
 from focusdd.training.augment import augment, mixed_cross_entropy
 from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.evaluate import evaluate
@@ -92,7 +93,7 @@ def _fit_together(
         )
         # a little larger than the crops, so that a crop is seldom enlarged
         with clock.measure("read"):
-            pixels = load_source(source, round(settings.size * 1.25), "read")
+            pixels = load_source(source, round(settings.size * 1.25), "read", local_world_size())
         ranks.require_same(pixels.skipped, "readable images")
         average = copy.deepcopy(net) if settings.ema else None
         clock.seconds["train"] = run_epochs(

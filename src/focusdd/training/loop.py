@@ -84,7 +84,9 @@ def run_epochs(
     models = {"net": net} | ({"average": average} if average is not None else {})
     sizes = [len(rows) for rows in _batches(torch.arange(num_images), batch_size)]
     batches = len(sizes)
-    if batches and sizes[-1] < ranks.count:
+    if not batches:
+        raise FocusError("one image is too little to learn from")
+    if sizes[-1] < ranks.count:
         raise FocusError(
             f"{ranks.count} processes cannot share the last batch of {sizes[-1]} images: use another "
             f"--batch-size, or at most {sizes[-1]} processes"

@@ -18,6 +18,9 @@ from focusdd.sources.base import Record, Source
 
 _RESIDENT = 4 * 2**30  # bytes of images that are kept on the device that trains
 
+_Job = tuple[str, int, Source | None]
+"""Key and label of an image, and the source that has it; a path where there is none."""
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -38,16 +41,19 @@ class Pixels:
         return self.images.to(device) if self.images.nbytes < _RESIDENT else self.images
 
 
-def load_source(source: Source, side: int, what: str) -> Pixels:
+def load_source(source: Source, side: int, what: str, copies: int = 1) -> Pixels:
     """Decodes a whole source, squashed to side x side; unreadable images are skipped, counted and listed.
+
+    Args:
+        copies: processes on this machine that do the same: all of it has to fit into memory that many times.
 
     Raises:
         FocusError: it does not fit into memory, or nothing can be read.
     """
     if isinstance(source, DecodedOnce):
         return source.pixels(side, what)
-    jobs = [(record.key, record.label) for record in source.records]
-    return _load([(key, label, source) for key, label in jobs], side, what, source.name)
+    jobs: list[_Job] = [(record.key, record.label, source) for record in source.records]
+    return _load(jobs, side, what, source.name, copies)
 
 
 class DecodedOnce:
@@ -76,21 +82,25 @@ class DecodedOnce:
         return self._pixels
 
 
-def load_files(files: Sequence[tuple[Path, int]], side: int) -> Pixels:
+def load_files(files: Sequence[tuple[Path, int]], side: int, copies: int = 1) -> Pixels:
     """Decodes image files that must all be readable.
+
+    Args:
+        copies: as for `load_source`.
 
     Raises:
         FocusError: one is not.
     """
-    pixels = _load([(str(path), label, None) for path, label in files], side, "read", "the distilled dataset")
+    jobs: list[_Job] = [(str(path), label, None) for path, label in files]
+    pixels = _load(jobs, side, "read", "the distilled dataset", copies)
     if pixels.skipped:
         name, reason = pixels.skipped[0]
         raise FocusError(f"{name} {reason}: the distilled dataset is damaged, run `focusdd distill` again")
     return pixels
 
 
-def _load(jobs: list[tuple[str, int, Source | None]], side: int, what: str, name: str) -> Pixels:
-    need = len(jobs) * 3 * side**2
+def _load(jobs: list[_Job], side: int, what: str, name: str, copies: int) -> Pixels:
+    need = len(jobs) * 3 * side**2 * copies
     if need > (free := free_memory()) * 0.8:
         raise FocusError(
             f"{name} at {side} px needs {need / 2**30:.1f} GiB of memory, {free / 2**30:.1f} are free: "
@@ -98,7 +108,7 @@ def _load(jobs: list[tuple[str, int, Source | None]], side: int, what: str, name
         )
     images = torch.empty((len(jobs), 3, side, side), dtype=torch.uint8)
 
-    def load(job: tuple[int, tuple[str, int, Source | None]]) -> str:
+    def load(job: tuple[int, _Job]) -> str:
         row, (key, _, source) = job
         try:
             data = source.read(key) if source is not None else Path(key).read_bytes()

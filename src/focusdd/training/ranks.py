@@ -26,6 +26,7 @@ from focusdd.run import Stage
 from focusdd.torchrun import local_rank, world_size
 
 _PATIENCE = timedelta(hours=6)  # while the first one scores
+_MEETING = timedelta(minutes=15)  # until all have come, and at every step
 _GROUPS = count()  # that this process has joined
 
 
@@ -35,6 +36,8 @@ class Ranks:
 
     rank: int = 0
     count: int = 1
+    patient: Any = None
+    """The group of processes in which they wait for the first."""
 
     def rows(self, batch: int) -> slice:
         """This process's own rows of a batch of so many."""
@@ -44,7 +47,7 @@ class Ranks:
         """What the first process calls this with, in all of them; the others wait for it."""
         box = [value]
         if self.count > 1:
-            dist.broadcast_object_list(box, src=0)
+            dist.broadcast_object_list(box, src=0, group=self.patient)
         return box[0]
 
     def total(self, value: torch.Tensor) -> torch.Tensor:
@@ -105,19 +108,26 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         torch.cuda.set_device(local_rank())
     elif device.type != "cpu":
         raise FocusError(f"device {device} trains in one process: start the command without torchrun")
-    store, rank, size = next(dist.rendezvous("env://"))
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-        timeout=_PATIENCE,
-        # keys of its own: those of an earlier group of these processes lead nowhere
-        store=dist.PrefixStore(f"focusdd/{next(_GROUPS)}", store),
-        rank=rank,
-        world_size=size,
-    )
     try:
-        yield Ranks(rank, size)
+        store, rank, size = next(dist.rendezvous("env://", timeout=_MEETING))
+        dist.init_process_group(
+            "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
+            timeout=_MEETING,
+            # keys of its own: those of an earlier group of these processes lead nowhere
+            store=dist.PrefixStore(f"focusdd/{next(_GROUPS)}", store),
+            rank=rank,
+            world_size=size,
+        )
+        patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
     except RuntimeError as error:
-        if "by peer" not in str(error):
+        raise FocusError(
+            f"not all {world_size()} processes of this torchrun have come together: see what the others say"
+        ) from error
+    try:
+        yield Ranks(rank, size, patient)
+    except RuntimeError as error:
+        lost = ("by peer", "broken pipe")
+        if not isinstance(error, dist.DistError) and not any(words in str(error).lower() for words in lost):
             raise
         raise FocusError(
             "another process of this torchrun has ended, often for want of memory: run the same command "

@@ -27,6 +27,7 @@ from focusdd.models import (
 from focusdd.run import Clock, open_stage, read_json, write_json
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source
+from focusdd.torchrun import local_world_size
 from focusdd.training.augment import MIXING, Mixed, augment, mixed_cross_entropy, resized_crops, shuffle_tiles
 from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.distances import DISTANCES, divergence
@@ -81,7 +82,7 @@ def train(
         classes=distilled.classes,
         inputs={"distilled": distilled.info["key"]},
         facts=facts,
-        read=lambda: load_files(distilled.files(), distilled.info["size"]),
+        read=lambda: load_files(distilled.files(), distilled.info["size"], local_world_size()),
         stored=lambda settings, device: LabelledViews(distilled, settings, device),
     )
     return _train(lesson, val, Path(out), settings or TrainSettings(), overwrite)
@@ -120,7 +121,7 @@ def train_on_source(
             "grid": 1,
             "seed": 0,
         },
-        read=lambda: load_source(source, side, "read"),
+        read=lambda: load_source(source, side, "read", local_world_size()),
     )
     return _train(lesson, val, Path(out), settings or TrainSettings(), overwrite)
 
