@@ -235,7 +235,7 @@ def test_every_row_is_in_one_share_and_all_are_about_equal(batch: int, count: in
 Make = Callable[[nn.Module, Ranks], Callable[[torch.Tensor, torch.Generator], torch.Tensor]]
 
 
-@pytest.mark.parametrize("kind", ["soft", "hard", "plain", "stored", "fit", "taught"])
+@pytest.mark.parametrize("kind", ["soft", "regions", "hard", "plain", "stored", "fit", "taught"])
 def test_the_gradients_of_the_shares_add_up(kind: str, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever CutMix takes from rows of other processes."""
     monkeypatch.setattr(Ranks, "spread", lambda self, net, device: net)
@@ -250,11 +250,11 @@ def test_the_gradients_of_the_shares_add_up(kind: str, tiny: Any, monkeypatch: p
             judge = teacher if kind == "taught" else None
             changed = FIT.model_copy(update={"mixup": 1.0})
             return fitting._loss(net, pixels, judge, known, changed, CPU, ranks)
-        judge = teacher if kind == "soft" else None
+        judge = teacher if kind in ("soft", "regions") else None
         changed = TRAIN.model_copy(update={"augment": kind != "plain"})
         return training._loss(net, pixels, 2, judge, known, changed, CPU, ranks)
 
-    net, _ = new_net("test_vit", 10, 32, CPU, 0)
+    net, _ = new_net("test_convnext" if kind == "regions" else "test_vit", 10, 32, CPU, 0)
     rows = torch.tensor([3, 9, 0, 7, 1, 2, 8])
 
     def gradient(ranks: Ranks) -> torch.Tensor:

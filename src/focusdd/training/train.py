@@ -36,8 +36,9 @@ from focusdd.training.loop import RESUME, StepLoss, cosine, half_cosine, run_epo
 from focusdd.training.pixels import Pixels, load_files, load_source
 from focusdd.training.ranks import ALONE, Ranks, joined, opened_together
 from focusdd.training.recipes import Recipe, recipe
+from focusdd.training.regions import Answer, answering, paired
 
-VERSION = 3
+VERSION = 4
 _NOT_IN_KEY = {"device", "teacher"}  # the weights' hash stands for the teacher
 
 
@@ -252,7 +253,8 @@ def _train_together(
 
 def _unused(settings: TrainSettings) -> set[str]:
     """Settings that do not change the result, and so are no part of its key."""
-    return _NOT_IN_KEY | ({"augment"} if settings.augment else set(AugmentSettings.model_fields))
+    unused = _NOT_IN_KEY | ({"augment"} if settings.augment else set(AugmentSettings.model_fields))
+    return unused if settings.labels == "soft" else unused | {"regions"}
 
 
 def _check_stored(settings: TrainSettings) -> None:
@@ -304,7 +306,12 @@ def _loss(
     """
     images, labels = pixels.resident(device), pixels.labels.to(device)
     mean, std = normalisation(net)
-    student = ranks.spread(net, device)
+    regional = settings.regions > 0 and teacher is not None
+    learning, taught = answering(net, teacher.net if teacher else None, settings.size, device, regional)
+    student = ranks.spread(learning, device)
+
+    def distance(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return DISTANCES[settings.loss](predicted, target, settings.temperature)
 
     def view(batch: torch.Tensor, generator: torch.Generator) -> Mixed:
         if not settings.augment:
@@ -324,20 +331,29 @@ def _loss(
             MIXING[settings.mix],
         )
 
+    @torch.inference_mode()
+    def ask(seen: torch.Tensor) -> Answer:
+        assert teacher is not None
+        with autocast(device):
+            return taught(teacher.prepare(seen))
+
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         mixed = view(images[rows.to(images.device)].to(device), generator)
         mine = ranks.rows(len(rows))
         seen = mixed.images[mine]
         with autocast(device):
-            predicted = student(normalise(seen, mean, std)).float()
-        if teacher is not None and outputs is not None:
-            target = teacher.logits(seen)[:, outputs].clone()
-            soft = DISTANCES[settings.loss](predicted, target, settings.temperature)
+            predicted, places = student(normalise(seen, mean, std))
+        soft = None
+        if outputs is not None:
+            target, its_places = ask(seen)
+            soft = distance(predicted, target[:, outputs].clone())
+            if places is not None and its_places is not None:
+                of_places = distance(*paired(places, its_places[:, outputs].clone()))
+                soft = (1 - settings.regions) * soft + settings.regions * of_places
             if not settings.hard_weight:
                 return soft
-            hard = mixed_cross_entropy(predicted, labels[rows.to(device)], mixed, part=mine)
-            return (1 - settings.hard_weight) * soft + settings.hard_weight * hard
-        return mixed_cross_entropy(predicted, labels[rows.to(device)], mixed, part=mine)
+        hard = mixed_cross_entropy(predicted, labels[rows.to(device)], mixed, part=mine)
+        return hard if soft is None else (1 - settings.hard_weight) * soft + settings.hard_weight * hard
 
     return loss
 

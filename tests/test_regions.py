@@ -1,0 +1,157 @@
+"""Region-level labels: what a network says of every place of its last feature map."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from focusdd import DistillSettings, TrainSettings, distill, train
+from focusdd.demo import WEIGHTS
+from focusdd.models import load_model, normalisation, normalise
+from focusdd.sources import DemoSource
+from focusdd.training import train as training
+from focusdd.training.augment import augment
+from focusdd.training.checkpoint import new_net
+from focusdd.training.distances import divergence_of_logits, squared_error
+from focusdd.training.pixels import load_source
+from focusdd.training.regions import Regions, Whole, answering, paired
+
+CPU = torch.device("cpu")
+TEACHER = str(WEIGHTS / "teacher")
+SOURCE = DemoSource(2)
+MEANS = [
+    "test_resnet",
+    "test_efficientnet",
+    "swin_tiny_patch4_window7_224",
+]  # heads that average, then a line
+NORMS = ["test_convnext", "convnext_atto"]  # heads with a norm between the two
+
+
+@pytest.fixture(autouse=True)
+def float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+
+
+def small(name: str) -> nn.Module:
+    options = {"embed_dim": 16, "depths": (1, 1, 1, 1), "img_size": 64} if name.startswith("swin") else {}
+    torch.manual_seed(0)
+    return timm.create_model(name, num_classes=7, **options).eval()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", MEANS + NORMS)
+def test_the_whole_is_what_the_network_says_and_places_are_read_one_by_one(name: str) -> None:
+    net, images = small(name), torch.randn(2, 3, 64, 64)
+    whole, places = Regions(net)(images)
+    torch.testing.assert_close(whole, net(images))
+    maps = net.forward_features(images)
+    if name.startswith("swin"):
+        maps = maps.permute(0, 3, 1, 2)
+    assert places.shape == (2, 7, *maps.shape[2:]) and maps.shape[2] > 1
+    for row in range(maps.shape[2]):
+        for column in range(maps.shape[3]):
+            one = maps[:, :, row : row + 1, column : column + 1]
+            one = one.permute(0, 2, 3, 1) if name.startswith("swin") else one
+            torch.testing.assert_close(places[:, :, row, column], net.forward_head(one), rtol=1e-4, atol=1e-5)
+    if name in MEANS:
+        torch.testing.assert_close(places.mean((2, 3)), whole, rtol=1e-4, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_a_place_is_where_it_is_seen() -> None:
+    """Something in the upper right corner changes what is said of the upper right most."""
+    net, images = small("test_resnet"), torch.zeros(1, 3, 128, 128)
+    changed = images.clone()
+    changed[:, :, :32, 96:] = 3.0
+    moved = (Regions(net)(changed)[1] - Regions(net)(images)[1]).abs().sum(1)[0]
+    assert moved.argmax() == moved.shape[1] - 1
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "wanted", "kind"),
+    [
+        ("test_resnet", "test_convnext", True, Regions),
+        ("test_resnet", "test_convnext", False, Whole),
+        ("test_vit", "test_resnet", True, Whole),  # tokens, not maps
+        ("test_resnet", "test_vit", True, Whole),
+        ("convnet5", "test_resnet", True, Whole),  # its head reads all places at once
+    ],
+)
+def test_regions_are_taught_where_both_networks_have_them(
+    student: str, teacher: str, wanted: bool, kind: type
+) -> None:
+    nets = [new_net(name, 7, 64, CPU, 0)[0] for name in (student, teacher)]
+    modes = [net.train(number == 0).training for number, net in enumerate(nets)]
+    before = [{name: value.clone() for name, value in net.state_dict().items()} for net in nets]
+    assert [type(net) for net in answering(*nets, 64, CPU, wanted)] == [kind, kind]
+    assert [net.training for net in nets] == modes
+    for net, state in zip(nets, before, strict=True):  # batch norm has seen nothing
+        assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+
+
+def test_two_grids_meet_on_the_coarser() -> None:
+    one, other = torch.randn(2, 5, 4, 4), torch.randn(2, 5, 2, 2)
+    mine, theirs = paired(one, other)
+    assert mine.shape == theirs.shape == (2 * 4, 5)
+    for number, (image, row, column) in enumerate(
+        (image, row, column) for image in range(2) for row in range(2) for column in range(2)
+    ):
+        block = one[image, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        torch.testing.assert_close(mine[number], block.mean((1, 2)))
+        torch.testing.assert_close(theirs[number], other[image, :, row, column])
+
+
+@pytest.mark.parametrize(("loss", "distance"), [("kl", divergence_of_logits), ("mse", squared_error)])
+@pytest.mark.parametrize("regions", [0.0, 0.3, 1.0])
+def test_the_loss_is_that_of_the_whole_and_of_every_place(loss, distance, regions: float) -> None:
+    """Against one place after another."""
+    settings = TrainSettings(
+        teacher=TEACHER, student="test_convnext", size=64, regions=regions, loss=loss, device="cpu"
+    )
+    teacher, pixels = load_model(TEACHER, CPU, 64), load_source(SOURCE, 80, "read")
+    net, _ = new_net("test_convnext", 10, 64, CPU, 0)
+    outputs = torch.arange(10).flip(0)
+    rows = torch.tensor([3, 9, 0, 7])
+    found = training._loss(net, pixels, 1, teacher, outputs, settings, CPU)(
+        rows, torch.Generator().manual_seed(1)
+    )
+
+    generator = torch.Generator().manual_seed(1)
+    view = augment(
+        pixels.images[rows], 64, settings.crop, True, 1.0, generator, 1, settings.tile_crops
+    ).images
+    mine = Regions(net)(normalise(view, *normalisation(net)))
+    with torch.no_grad():
+        theirs = Regions(teacher.net)(teacher.prepare(view))
+    whole = distance(mine[0], theirs[0][:, outputs], 20.0)
+    torch.testing.assert_close(
+        distance(net(normalise(view, *normalisation(net))), teacher.logits(view)[:, outputs], 20.0), whole
+    )
+    assert mine[1].shape[2:] == theirs[1].shape[2:] == (2, 2)
+    places = [
+        distance(mine[1][:, :, row, column], theirs[1][:, outputs, row, column], 20.0)
+        for row in range(2)
+        for column in range(2)
+    ]
+    torch.testing.assert_close(found, (1 - regions) * whole + regions * sum(places) / 4)
+
+
+def test_regions_are_part_of_the_recipe_of_soft_labels_alone(tmp_path: Path) -> None:
+    tiny = distill(SOURCE, tmp_path / "tiny", DistillSettings(method="random", ipc=1, size=64))
+    val = DemoSource(12, "val")
+    settings = TrainSettings(
+        teacher=TEACHER, student="test_resnet", size=64, epochs=1, batch_size=5, lr=1e-3, device="cpu"
+    )
+    soft = [
+        train(tiny, val, tmp_path / f"soft{w}", settings.model_copy(update={"regions": w}))
+        for w in (0.0, 0.5)
+    ]
+    weights = [(tmp_path / f"soft{w}" / "model.safetensors").read_bytes() for w in (0.0, 0.5)]
+    assert weights[0] != weights[1] and [one["settings"]["regions"] for one in soft] == [0.0, 0.5]
+    hard = settings.model_copy(update={"labels": "hard", "teacher": ""})
+    train(tiny, val, tmp_path / "hard", hard)
+    train(tiny, val, tmp_path / "hard", hard.model_copy(update={"regions": 0.0}))  # the same run: complete
