@@ -332,8 +332,7 @@ def _loss(
         )
 
     @torch.inference_mode()
-    def ask(seen: torch.Tensor) -> Answer:
-        assert teacher is not None
+    def ask(teacher: Model, seen: torch.Tensor) -> Answer:
         with autocast(device):
             return taught(teacher.prepare(seen))
 
@@ -344,8 +343,8 @@ def _loss(
         with autocast(device):
             predicted, places = student(normalise(seen, mean, std))
         soft = None
-        if outputs is not None:
-            target, its_places = ask(seen)
+        if teacher is not None and outputs is not None:
+            target, its_places = ask(teacher, seen)
             soft = distance(predicted, target[:, outputs].clone())
             if places is not None and its_places is not None:
                 of_places = distance(*paired(places, its_places[:, outputs].clone()))
