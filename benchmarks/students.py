@@ -20,8 +20,8 @@ from focusdd import DistillSettings, ExtractSettings, TrainSettings, distill, ex
 from focusdd.training.train import train_on_source
 
 COLUMNS = [
-    "method", "ipc", "seed", "student", "size", "epochs", "labels", "top1", "top5", "teacher_top1_sample",
-    "seconds_distil", "seconds_train", "peak_memory_mb", "commit", "torch", "machine", "date",
+    "method", "ipc", "seed", "student", "size", "epochs", "labels", "regions", "lr", "top1", "top5",
+    "teacher_top1_sample", "seconds_distil", "seconds_train", "peak_memory_mb", "commit", "torch", "machine", "date",
 ]  # fmt: skip
 
 
@@ -41,21 +41,24 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--view-size", type=int, default=128, help="what the extractor sees")
     parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--regions", type=float, default=TrainSettings().regions)
     options = parser.parse_args()
     source, val = open_source(options.data), open_source(options.data, "val")
     for seed in options.seeds:
         for method in options.methods:
             run = {"method": method, "ipc": options.ipc, "seed": seed, "student": options.student,
-                   "size": options.size, "epochs": options.epochs, "labels": "soft"}  # fmt: skip
+                   "size": options.size, "epochs": options.epochs, "labels": "soft",
+                   "regions": options.regions}  # fmt: skip
             if done(options.csv, run):
                 continue
             recipe = TrainSettings(
                 student=options.student, teacher=options.teacher, size=options.size, epochs=options.epochs,
-                seed=seed,
+                seed=seed, regions=options.regions,
             )  # fmt: skip
             made: dict[str, Any] = {}
             name = f"{method}-ipc{options.ipc}-seed{seed}"
-            out = options.work / f"{name}-{options.student}-{options.size}px-{options.epochs}"
+            recipe_name = f"{options.student}-{options.size}px-{options.epochs}-{options.regions}"
+            out = options.work / f"{name}-{recipe_name}"
             if method == "full":  # as many images seen as from the distilled datasets, in whole passes
                 seen = options.epochs * options.ipc * len(source.classes)
                 passes = recipe.model_copy(update={"epochs": max(1, round(seen / len(source.records)))})
@@ -71,7 +74,7 @@ def main() -> None:
                 made = read(distilled.folder / "run.json")
             cost = read(out / "run.json")
             append(options.csv, run | {
-                "top1": result["top1"], "top5": result["top5"],
+                "lr": result["settings"]["lr"], "top1": result["top1"], "top5": result["top5"],
                 "teacher_top1_sample": round(result["teacher"]["sample_accuracy"], 4),
                 "seconds_distil": made.get("seconds_total", ""), "seconds_train": cost["seconds"]["train"],
                 "peak_memory_mb": cost["peak_memory_mb"], "commit": cost["commit"],

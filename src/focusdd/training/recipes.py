@@ -1,6 +1,6 @@
 """What a student's optimiser is set to when the user does not say: by the family of its architecture.
 
-Everything else of the recipe is the same for every student. A student nobody listed trains like a ResNet.
+Everything else of the recipe is the same for every student. A student nobody listed trains too.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ class Recipe(NamedTuple):
     weight_decay: float
 
 
-DEFAULT = Recipe(1e-3, 0.01)  # ResNet, EfficientNet, ConvNet-5 and whatever is not listed
+DEFAULT = Recipe(1e-3, 0.01)  # EfficientNet, ConvNet-5 and whatever is not listed
 FAMILIES = {
+    "resnet": Recipe(2e-3, 0.01),
     "mobilenet": Recipe(2.5e-3, 0.01),  # as in RDED's code
     **dict.fromkeys(("vit", "deit", "beit", "eva", "swin", "convnext"), Recipe(5e-4, 0.05)),
 }
