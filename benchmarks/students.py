@@ -21,7 +21,8 @@ from focusdd.training.train import train_on_source
 
 COLUMNS = [
     "method", "ipc", "seed", "student", "size", "epochs", "labels", "regions", "lr", "top1", "top5",
-    "teacher_top1_sample", "seconds_distil", "seconds_train", "peak_memory_mb", "commit", "torch", "machine", "date",
+    "teacher_top1_sample", "seconds_distil", "seconds_train", "peak_memory_mb", "commit", "torch",
+    "machine", "date",
 ]  # fmt: skip
 
 
