@@ -122,16 +122,17 @@ def readme() -> str:
     """The README with its tables: top-1 on imagenette by method, and precision of detectors."""
     with (ROOT / "results" / "imagenette.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    runs: dict[tuple[int, str, str], dict[str, list[float]]] = {}
+    runs: dict[tuple[int, str, str, str], dict[str, list[float]]] = {}
     for row in rows:
-        setting = (int(row["ipc"]), row["epochs"], f"{row['student']}, {row['size']} px")
+        taught = "by region" if float(row["regions"]) else "of whole views"
+        setting = (int(row["ipc"]), f"{row['student']}, {row['size']} px", taught, row["epochs"])
         runs.setdefault(setting, {}).setdefault(row["method"], []).append(100 * float(row["top1"]))
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    lines = [["imagenette, top-1 %", "epochs", "teacher", *methods], ["---"] * (3 + len(methods))]
+    lines = [["imagenette, top-1 %", "labels", "epochs", "teacher", *methods], ["---"] * (4 + len(methods))]
     teacher = f"{100 * mean(float(row['teacher_top1_sample']) for row in rows):.1f}"
-    for (ipc, epochs, student), found in sorted(runs.items()):
+    for (ipc, student, taught, epochs), found in sorted(runs.items()):
         cells = (_cell(found.get(method, [])) for method in methods)
-        lines.append([f"ipc {ipc}, {student}", epochs, teacher, *cells])
+        lines.append([f"ipc {ipc}, {student}", taught, epochs, teacher, *cells])
     text = README.read_text(encoding="utf-8")
     before, after = text.split(START)[0], text.split(END)[1]
     return f"{before}{START}\n{_table(lines)}\n{_table(detection())}\n{END}{after}"
