@@ -296,7 +296,7 @@ class TrainSettings(AugmentSettings):
     hard_weight: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Weight of the cross-entropy with the class index beside the distance from the teacher."""
     regions: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Weight of the distance at every place of the last feature maps, against that of the whole view; networks
+    """Weight of the distance at every place of the last feature maps against that of the whole view; networks
     without such maps, and labels that are stored or hard, know the whole alone."""
     mix: Literal["cutmix", "mixup"] = "cutmix"
     """How batches are mixed: a box of another image, or a blend of two; stored labels know CutMix alone."""
