@@ -75,7 +75,8 @@ def main() -> None:
                 seconds = read(store.folder / "run.json")["seconds"]["label"]
             kind = "soft" if changes is None else changes.get("labels", "hard")
             recipe = TrainSettings(student=options.student, teacher=options.teacher, labels=kind,
-                                   size=options.size, epochs=options.epochs, seed=seed)  # fmt: skip
+                                   size=options.size, epochs=options.epochs, seed=seed,
+                                   regions=0.0)  # fmt: skip  # stored labels are of whole views
             result = train(own, val, folder / "student", recipe)
             cost = read(folder / "student" / "run.json")
             full = options.epochs * len(info["classes"]) * 2

@@ -148,8 +148,9 @@ def ours(
     label(copy, LabelSettings(teacher=options.teacher, size=size, device=options.device))
     distilled = open_distilled(copy)
     settings = TrainSettings(
-        student=options.student, size=size, batch_size=options.batch_size, epochs=options.rounds + 1
-    )
+        student=options.student, size=size, batch_size=options.batch_size, epochs=options.rounds + 1,
+        regions=0.0,  # labels of whole views, as RDED's
+    )  # fmt: skip
     rates, classes = recipe(settings), len(distilled.classes)
     teacher = load_model(options.teacher, device, size)
     pixels = load_files(distilled.files(), distilled.info["size"])
@@ -205,7 +206,7 @@ def score(options: argparse.Namespace, size: int, seed: int) -> None:
         else:
             settings = TrainSettings(
                 student=options.student, teacher=options.teacher, size=size, batch_size=options.batch_size,
-                epochs=options.epochs, seed=seed, device=options.device, **changes,
+                epochs=options.epochs, seed=seed, device=options.device, regions=0.0, **changes,
             )  # fmt: skip
             with tempfile.TemporaryDirectory() as out:
                 result = train(distilled, val, Path(out) / "student", settings)
