@@ -235,8 +235,9 @@ class AugmentSettings(Settings):
 
     crop: Share = 0.5
     """Smallest share of a distilled image, or of a tile, that a random resized crop shows."""
-    tile_crops: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Share of the crops that are taken within one tile, which then fills the student's view."""
+    tile_crops: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the crops that are taken within one tile, which then fills the student's view; default: 1, and
+    0.5 where labels are by region, which tell tiles apart."""
     flip: bool = True
     """Mirror half of the images; not for digits, letters or anything else with a left and a right."""
     shuffle_tiles: bool = True

@@ -18,6 +18,7 @@ from focusdd.labels.tiles import compose, shares
 from focusdd.labels.views import Views, draw_views, plain_view, show
 from focusdd.settings import TrainSettings
 from focusdd.torchrun import local_world_size
+from focusdd.training.augment import tile_crops_of
 from focusdd.training.pixels import load_files
 
 
@@ -45,7 +46,8 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
                 recipe.
         """
         distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
-        self.settings = settings or TrainSettings(labels="stored")
+        settings = settings or TrainSettings(labels="stored")
+        self.settings = settings.model_copy(update={"tile_crops": tile_crops_of(settings)})
         self.store = _store(distilled, self.settings)
         self.grid: int = distilled.info["grid"]
         self.pixels = load_files(distilled.files(), distilled.info["size"], local_world_size())

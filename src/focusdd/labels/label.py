@@ -33,7 +33,7 @@ from focusdd.models import Model, load_model, pick_device
 from focusdd.run import Clock, locked, make_folder, open_stage, read_json, write_json, write_whole
 from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
 from focusdd.sources.base import Record
-from focusdd.training.augment import resized_crops
+from focusdd.training.augment import resized_crops, tile_crops_of
 from focusdd.training.pixels import load_files
 
 VERSION = 1
@@ -154,6 +154,7 @@ def _label(
         "temperature": settings.temperature if settings.top < classes else None,  # else exact at all
     }
     recipe = {name: getattr(settings, name) for name in AugmentSettings.model_fields}
+    recipe["tile_crops"] = tile_crops_of(settings)
     if kind == "views":
         used |= {"views": settings.views, "seed": settings.seed, **recipe}
     inputs = {"distilled": distilled.info["key"], "teacher": teacher.model.weights}

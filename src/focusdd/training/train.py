@@ -28,7 +28,15 @@ from focusdd.run import Clock, open_stage, read_json, write_json
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source
 from focusdd.torchrun import local_world_size
-from focusdd.training.augment import MIXING, Mixed, augment, mixed_cross_entropy, resized_crops, shuffle_tiles
+from focusdd.training.augment import (
+    MIXING,
+    Mixed,
+    augment,
+    mixed_cross_entropy,
+    resized_crops,
+    shuffle_tiles,
+    tile_crops_of,
+)
 from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.distances import DISTANCES, divergence
 from focusdd.training.evaluate import evaluate
@@ -36,7 +44,7 @@ from focusdd.training.loop import RESUME, StepLoss, cosine, half_cosine, run_epo
 from focusdd.training.pixels import Pixels, load_files, load_source
 from focusdd.training.ranks import ALONE, Ranks, joined, opened_together
 from focusdd.training.recipes import Recipe, recipe
-from focusdd.training.regions import Answer, answering, paired
+from focusdd.training.regions import Answer, Regions, answering, paired
 
 VERSION = 4
 _NOT_IN_KEY = {"device", "teacher"}  # the weights' hash stands for the teacher
@@ -131,6 +139,8 @@ def _train(
     lesson: _Lesson, val: Source, out: Path, settings: TrainSettings, overwrite: bool
 ) -> dict[str, Any]:
     rates = recipe(settings)
+    if settings.labels != "soft":
+        settings = settings.model_copy(update={"tile_crops": tile_crops_of(settings)})
     if val.classes != lesson.classes:
         raise FocusError(
             f"{val.name} has other classes than {lesson.name}: {len(val.classes)} and "
@@ -182,6 +192,7 @@ def _train_together(
         ranks.require_same(pixels.skipped, "readable images")
         peak_device_memory_mb(device)  # from here on
         net, arguments = new_net(settings.student, len(lesson.classes), settings.size, device, settings.seed)
+        settings = _settled(settings, net, teacher, device)
         if data is None:
             loss = _loss(net, pixels, lesson.facts["grid"], teacher, outputs, settings, device, ranks)
         else:
@@ -257,6 +268,19 @@ def _unused(settings: TrainSettings) -> set[str]:
     return unused if settings.labels == "soft" else unused | {"regions"}
 
 
+def _settled(
+    settings: TrainSettings, net: torch.nn.Module, teacher: Model | None, device: torch.device
+) -> TrainSettings:
+    """The settings as these networks can follow them: by region only if both have regions."""
+    wanted = settings.regions > 0 and teacher is not None
+    student, _ = answering(net, teacher.net if teacher else None, settings.size, device, wanted)
+    regions = settings.regions if isinstance(student, Regions) else 0.0
+    if wanted and not regions:
+        say(f"{settings.student} is taught by whole views: it or its teacher has no regions")
+    update = {"regions": regions, "tile_crops": tile_crops_of(settings, regions > 0)}
+    return settings.model_copy(update=update)
+
+
 def _check_stored(settings: TrainSettings) -> None:
     """Stored labels are distributions of views that CutMix made."""
     for name in ("mix", "loss", "hard_weight"):
@@ -327,7 +351,7 @@ def _loss(
             settings.mixup,
             generator,
             grid,
-            settings.tile_crops,
+            tile_crops_of(settings, settings.regions > 0),
             MIXING[settings.mix],
         )
 
