@@ -157,6 +157,7 @@ def row_of(cell: Cell, bench: Bench) -> dict[str, Any]:
         **cell._asdict(),
         "ipc": result["distilled"]["ipc"],
         **{name: settings[name] for name in ("size", "epochs", "lr", "weight_decay")},
+        "by_region": result["taught"]["by_region"],
         "top1": result["top1"],
         "top5": result["top5"],
         "corrupted_top1": scores.get("corrupted_top1"),

@@ -40,6 +40,7 @@ SCHEMA = pa.schema(
         ("epochs", _COUNT),
         ("lr", _SHARE),
         ("weight_decay", _SHARE),
+        ("by_region", pa.bool_()),  # what was learnt: labels of places, not of whole views
         ("top1", _SHARE),  # fractions, 0 to 1
         ("top5", _SHARE),
         ("corrupted_top1", _SHARE),  # mean over corruptions and strengths

@@ -56,7 +56,7 @@ def answering(
 
 
 def _has_regions(net: nn.Module, size: int, device: torch.device) -> bool:
-    """Whether it has feature maps, and a head that can read one place."""
+    """Whether it has feature maps of several places, and a head that can read one."""
     mode = net.training
     net.eval()
     try:
@@ -66,7 +66,7 @@ def _has_regions(net: nn.Module, size: int, device: torch.device) -> bool:
         return False
     finally:
         net.train(mode)
-    return places is not None and places.shape[:2] == whole.shape
+    return places is not None and places.shape[:2] == whole.shape and places[0, 0].numel() > 1
 
 
 def paired(mine: torch.Tensor, theirs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -139,8 +139,6 @@ def _train(
     lesson: _Lesson, val: Source, out: Path, settings: TrainSettings, overwrite: bool
 ) -> dict[str, Any]:
     rates = recipe(settings)
-    if settings.labels != "soft":
-        settings = settings.model_copy(update={"tile_crops": tile_crops_of(settings)})
     if val.classes != lesson.classes:
         raise FocusError(
             f"{val.name} has other classes than {lesson.name}: {len(val.classes)} and "
@@ -192,9 +190,9 @@ def _train_together(
         ranks.require_same(pixels.skipped, "readable images")
         peak_device_memory_mb(device)  # from here on
         net, arguments = new_net(settings.student, len(lesson.classes), settings.size, device, settings.seed)
-        settings = _settled(settings, net, teacher, device)
+        settled = _settled(settings, net, teacher, device)
         if data is None:
-            loss = _loss(net, pixels, lesson.facts["grid"], teacher, outputs, settings, device, ranks)
+            loss = _loss(net, pixels, lesson.facts["grid"], teacher, outputs, settled, device, ranks)
         else:
             loss = _stored_loss(net, data, settings, device, ranks)
         average = copy.deepcopy(net) if settings.ema else None
@@ -237,6 +235,7 @@ def _train_together(
             "distilled": lesson.facts,
             "teacher": _teacher_facts(teacher, accuracy, data),
             "settings": settings.model_dump(exclude=_NOT_IN_KEY) | rates._asdict(),
+            "taught": {"by_region": settled.regions > 0, "tile_crops": settled.tile_crops},
         }
         facts = {"made_by": "focusdd train", "top1": result["top1"], "distilled": result["distilled"]}
         save_checkpoint(
