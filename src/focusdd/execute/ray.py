@@ -187,7 +187,10 @@ def connected(address: str | None) -> Iterator[Any]:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **own)
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-        raise FocusError(f"no Ray cluster can be reached at {address!r} ({reason})") from error
+        raise FocusError(
+            f"no Ray cluster can be reached at {address!r} ({reason}): if it runs there, it may ask for a token, "
+            "which Ray looks for with RAY_AUTH_MODE=token"
+        ) from error
     finally:  # Ray puts its own in its place
         if on_stop is not None and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_stop)
