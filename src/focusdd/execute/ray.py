@@ -188,8 +188,8 @@ def connected(address: str | None) -> Iterator[Any]:
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise FocusError(
-            f"no Ray cluster can be reached at {address!r} ({reason}): if it runs there, it may ask for a token, "
-            "which Ray looks for with RAY_AUTH_MODE=token"
+            f"no Ray cluster can be reached at {address!r} ({reason}): if it runs there, it may ask for a "
+            "token, which Ray looks for with RAY_AUTH_MODE=token"
         ) from error
     finally:  # Ray puts its own in its place
         if on_stop is not None and threading.current_thread() is threading.main_thread():
