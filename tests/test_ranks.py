@@ -98,7 +98,7 @@ def test_two_processes_take_over_from_one_and_end_where_it_does(
     done = torchrun("-m", "focusdd", "train", tiny.folder, "--val", VAL.name, "--out", two, *words)
     assert done.returncode == 0, done.stderr
     assert [line.partition(" ")[0] for line in done.stdout.splitlines()] == [
-        *("teacher", "resuming:", "test_vit:", "wrote")
+        *("teacher", "test_vit", "resuming:", "test_vit:", "wrote")
     ]
     assert read_json(two / "result.json") == result
     assert read_json(two / "run.json")["processes"] == 2
