@@ -280,7 +280,7 @@ def test_interrupted_work_is_finished_with_the_same_bytes(make: Callable[..., Di
     for name in ("done.json", "distilled.json", "train/bee/bee_00001.png", "train/cat/cat_00000.png"):
         (out / name).unlink()
     shutil.rmtree(out / "train" / "ant")
-    (out / "train" / "bee" / ".bee_00001.png.tmp").write_bytes(b"half")
+    (out / "train" / "bee" / ".bee_00001.png.0123abcd.tmp").write_bytes(b"half")
     with pytest.raises(FocusError, match="unfinished"):
         open_distilled(out)
     make()
