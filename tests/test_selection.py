@@ -194,15 +194,16 @@ def test_near_duplicates_come_last(seed: int, rows: int, most: float, need: int)
 
 def test_near_duplicates_are_left_for_the_end_of_a_plan(make_index: MakeIndex) -> None:
     index = make_index(COUNTS)
-    settings = SelectSettings(ipc=2, grid=2, views=0, keep=0)
-    usual, apart = (
-        patch_keys(select(index, settings.model_copy(update={"max_similarity": most}), 112), "bee")
-        for most in (1.0, 0.0)
-    )
-    assert usual[0] == apart[0] and usual != apart
-    table = index.table(["key"]).column("key").to_pylist()
-    features = index.features()[[table.index(key) for key in apart]].astype(np.float64)
-    assert features[0] @ features[1] <= 0
+
+    def bees(ipc: int, most: float) -> list[str]:
+        settings = SelectSettings(ipc=ipc, grid=2, views=0, keep=0, max_similarity=most)
+        return patch_keys(select(index, settings, 112), "bee")
+
+    ranking = bees(10, 1.0)  # all of them
+    keys = index.table(["key"]).column("key").to_pylist()
+    features = index.features()[[keys.index(key) for key in ranking]]
+    expected = np.array(ranking)[duplicates_last(np.arange(40), features, 0.9, 8)[:8]].tolist()
+    assert bees(2, 0.9) == expected != ranking[:8] == bees(2, 1.0)
 
 
 def test_clusters_are_those_of_what_is_kept(make_index: MakeIndex) -> None:
