@@ -409,7 +409,7 @@ def test_one_worker_for_each_gpu_or_node(
 @pytest.mark.parametrize("kind", ["RayActorError", "OutOfMemoryError"])
 def test_a_worker_that_ray_gives_up_is_one_sentence(kind: str) -> None:
     """Out of memory is an error of its own where Ray's monitor has seen it come."""
-    ray = pytest.importorskip("ray")
+    import ray
 
     def get(_: object) -> None:
         raise getattr(ray.exceptions, kind)(*(["low on memory"] if kind == "OutOfMemoryError" else []))
