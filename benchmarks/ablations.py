@@ -2,8 +2,8 @@
 
     python benchmarks/ablations.py layout DATA --extractor VIT --teacher TEACHER --work runs/ablations
 
-A row is a method and what differs from the reference, as in "focus grid=3 views=2"; tables and reference are
-in ablations.toml, and --rows takes any such text. One line per run in results/ablations.csv as it ends: the
+A row is a method and what differs from the reference, as in "focus grid=3 views=2"; tables, reference and the
+two recipes are in ablations.toml, and --rows takes any such text. One line per run in results/ablations.csv as it ends: the
 same command goes on where it was stopped, and a row that several tables have is run once.
 `python tools/benchmarks_page.py` makes docs/ablations.md of them.
 """
@@ -23,7 +23,7 @@ from focusdd import DistillSettings, ExtractSettings, TrainSettings, distill, ex
 
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 REFERENCE: dict[str, Any] = WORDS["reference"]
-COLUMNS = ["row", "ipc", "seed", "student", "size", "epochs", "top1", "top5", "seconds_train", "commit",
+COLUMNS = ["row", "recipe", "ipc", "seed", "student", "size", "epochs", "top1", "top5", "seconds_train", "commit",
            "machine", "date"]  # fmt: skip
 
 
@@ -38,6 +38,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--csv", type=Path, default=Path("results/ablations.csv"))
     parser.add_argument("--rows", nargs="+", help='such as "focus grid=3" "random batch_size=50"')
+    parser.add_argument("--recipe", choices=[*WORDS["recipes"]], default="region")
     parser.add_argument("--ipc", type=int, default=10)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--student", default="resnet18")
@@ -47,12 +48,12 @@ def main() -> None:
     source, val = open_source(options.data), open_source(options.data, "val")
     for seed in options.seeds:
         for name in options.rows or WORDS["tables"][options.table]["rows"]:
-            run = {"row": name, "ipc": options.ipc, "seed": seed, "student": options.student,
-                   "size": options.size, "epochs": options.epochs}  # fmt: skip
+            run = {"row": name, "recipe": options.recipe, "ipc": options.ipc, "seed": seed,
+                   "student": options.student, "size": options.size, "epochs": options.epochs}  # fmt: skip
             if done(options.csv, run):
                 continue
             method, changes = parse(name)
-            settings = REFERENCE | changes | {
+            settings = REFERENCE | WORDS["recipes"][options.recipe] | changes | {
                 "method": method, "ipc": options.ipc, "seed": seed, "teacher": options.teacher,
                 "student": options.student, "size": options.size, "epochs": options.epochs,
                 "extractor": options.extractor,
@@ -66,7 +67,7 @@ def main() -> None:
                 index = extract(source, options.work / f"index-{kind}", view.model_copy(update=_STORED))
             folder = options.work / f"{name.replace(' ', '-')}-ipc{options.ipc}-seed{seed}"
             distilled = distill(source, folder / "distilled", to_distill, index=index)
-            out = folder / f"{options.student}-{options.size}px-{options.epochs}"
+            out = folder / f"{options.recipe}-{options.student}-{options.size}px-{options.epochs}"
             result = train(distilled, val, out, TrainSettings(**_fields(TrainSettings, settings)))
             cost = read(out / "run.json")
             append(options.csv, run | {
@@ -85,8 +86,9 @@ def parse(row: str) -> tuple[str, dict[str, Any]]:
     found: dict[str, Any] = {}
     for change in changes:
         name, _, value = change.partition("=")
-        if name not in REFERENCE and name != "extractor":
-            raise SystemExit(f"{row!r}: no setting {name}; there are {', '.join(REFERENCE)} and extractor")
+        known = [*REFERENCE, *WORDS["recipes"]["region"], "extractor"]
+        if name not in known:
+            raise SystemExit(f"{row!r}: no setting {name}; there are {', '.join(known)}")
         try:
             found[name] = json.loads(value)
         except json.JSONDecodeError:

@@ -28,11 +28,12 @@ set, weights of the last epoch, no choice by the validation set. Generated from
 in [benchmarks.md](benchmarks.md). Cells are mean and deviation over the seeds; where there is one seed,
 differences under a point mean nothing.
 
-A row is a method and the settings in which it differs from the reference: {reference}.
+A row is a method and the settings in which it differs from the reference: {reference}. The recipe
+by region has {region}; that of whole views {whole}.
 
 ```sh
 python benchmarks/ablations.py TABLE DATA --extractor VIT --teacher TEACHER --work runs/ablations \\
-    --ipc 10 --epochs 300 --seeds 0 1 2
+    --recipe region --ipc 10 --epochs 300 --seeds 0 1 2
 ```
 
 """
@@ -73,6 +74,9 @@ ABOUT = {
 }
 
 
+TAUGHT = {"region": "by region", "whole": "whole views"}
+
+
 def page() -> str:
     """The page as text."""
     parts = [HEAD]
@@ -90,13 +94,15 @@ def ablations() -> str:
     words = tomllib.loads((ROOT / "benchmarks" / "ablations.toml").read_text(encoding="utf-8"))
     with (ROOT / "results" / "ablations.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    reference = ", ".join(f"{name} {value}" for name, value in words["reference"].items())
-    parts = [ABLATIONS_HEAD.format(reference=reference)]
+    recipes = {"reference": words["reference"]} | words["recipes"]
+    said = {name: ", ".join(f"{one} {value}" for one, value in of.items()) for name, of in recipes.items()}
+    parts = [ABLATIONS_HEAD.format(**said)]
     for name, table in words["tables"].items():
         mine = [row for row in rows if row["row"] in table["rows"]]
         runs = list(dict.fromkeys(_run(row) for row in mine))
         heads = [
-            f"ipc {ipc}, {epochs} epochs, {student}, {size} px" for ipc, epochs, student, size in sorted(runs)
+            f"ipc {ipc}, {epochs} epochs, {student}, {size} px, {TAUGHT[recipe]}"
+            for recipe, ipc, epochs, student, size in sorted(runs)
         ]
         lines = [["top-1 %", *heads], ["---"] * (1 + len(heads))]
         for text in table["rows"]:
@@ -114,8 +120,8 @@ def ablations() -> str:
     return "".join(parts).rstrip() + "\n"
 
 
-def _run(row: dict[str, str]) -> tuple[int, int, str, int]:
-    return int(row["ipc"]), int(row["epochs"]), row["student"], int(row["size"])
+def _run(row: dict[str, str]) -> tuple[str, int, int, str, int]:
+    return row["recipe"], int(row["ipc"]), int(row["epochs"]), row["student"], int(row["size"])
 
 
 def readme() -> str:
