@@ -3,8 +3,8 @@
     python benchmarks/ablations.py layout DATA --extractor VIT --teacher TEACHER --work runs/ablations
 
 A row is a method and what differs from the reference, as in "focus grid=3 views=2"; tables, reference and the
-two recipes are in ablations.toml, and --rows takes any such text. One line per run in results/ablations.csv as it ends: the
-same command goes on where it was stopped, and a row that several tables have is run once.
+two recipes are in ablations.toml, and --rows takes any such text. One line per run in results/ablations.csv
+as it ends: the same command goes on where it was stopped, and a row that several tables have is run once.
 `python tools/benchmarks_page.py` makes docs/ablations.md of them.
 """
 
@@ -23,8 +23,8 @@ from focusdd import DistillSettings, ExtractSettings, TrainSettings, distill, ex
 
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 REFERENCE: dict[str, Any] = WORDS["reference"]
-COLUMNS = ["row", "recipe", "ipc", "seed", "student", "size", "epochs", "top1", "top5", "seconds_train", "commit",
-           "machine", "date"]  # fmt: skip
+COLUMNS = ["row", "recipe", "ipc", "seed", "student", "size", "epochs", "top1", "top5", "seconds_train",
+           "commit", "machine", "date"]  # fmt: skip
 
 
 def main() -> None:

@@ -27,9 +27,9 @@ from focusdd.images import decode, encode, resize, square
 from focusdd.models import Model, autocast, normalise, pick_device
 from focusdd.sources.folder import FolderSource
 from focusdd.training.checkpoint import new_net
+from focusdd.training.losses import online_loss
 from focusdd.training.pixels import Pixels, load_files
 from focusdd.training.recipes import recipe
-from focusdd.training.train import _loss
 
 IMAGES, CLASSES, IPC, EPOCHS = 1_281_167, 1000, 100, 300
 EXTRACTOR, VIEW, TEACHER = "deit_small_patch16_224", 224, "resnet18"
@@ -139,7 +139,7 @@ def train_rate(student: str, pixels: Pixels, device: torch.device, batch: int, r
     judge, _ = new_net(TEACHER, CLASSES, settings.size, device, 0)
     half = (0.5, 0.5, 0.5)
     teacher = Model(judge.eval(), TEACHER, settings.size, half, half, None, None, "", device)
-    loss = _loss(net, pixels, 2, teacher, torch.arange(CLASSES, device=device), settings, device)
+    loss = online_loss(net, pixels, 2, teacher, torch.arange(CLASSES, device=device), settings, device)
     rates = recipe(settings)
     optimizer = torch.optim.AdamW(net.parameters(), rates.lr, fused=device.type in ("cpu", "cuda"))
     generator = torch.Generator().manual_seed(0)

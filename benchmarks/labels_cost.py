@@ -32,8 +32,8 @@ from focusdd.models import load_model, pick_device
 from focusdd.settings import AugmentSettings
 from focusdd.training.checkpoint import new_net
 from focusdd.training.loop import StepLoss
+from focusdd.training.losses import online_loss, stored_loss
 from focusdd.training.pixels import load_files
-from focusdd.training.train import _loss, _stored_loss
 
 
 def main() -> None:
@@ -68,10 +68,10 @@ def speed(options: argparse.Namespace, copy: Path) -> None:
     teacher = load_model(options.teacher, device, options.size)
     outputs = torch.arange(len(tiles.store.info["classes"]), device=device)
     ways: dict[str, StepLoss] = {
-        "online teacher": _loss(net, tiles.pixels, tiles.grid, teacher, outputs, recipe, device),
-        "stored tiles": _stored_loss(net, tiles, recipe, device),
-        "stored views": _stored_loss(net, views, recipe, device),
-        "hard": _loss(net, tiles.pixels, tiles.grid, None, None, recipe, device),
+        "online teacher": online_loss(net, tiles.pixels, tiles.grid, teacher, outputs, recipe, device),
+        "stored tiles": stored_loss(net, tiles, recipe, device),
+        "stored views": stored_loss(net, views, recipe, device),
+        "hard": online_loss(net, tiles.pixels, tiles.grid, None, None, recipe, device),
     }
     optimizer = torch.optim.AdamW(net.parameters(), fused=device.type in ("cpu", "cuda"))
     generator = torch.Generator().manual_seed(0)

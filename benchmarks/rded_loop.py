@@ -36,9 +36,9 @@ from focusdd.models import load_model, peak_device_memory_mb, pick_device
 from focusdd.training.checkpoint import new_net
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, run_epochs
+from focusdd.training.losses import online_loss, stored_loss
 from focusdd.training.pixels import load_files, load_source
 from focusdd.training.recipes import recipe
-from focusdd.training.train import _loss, _stored_loss
 
 WAYS = {
     "RDED's loop": Way(),
@@ -166,8 +166,8 @@ def ours(
     nets = [new_net(options.student, classes, size, device, 0)[0] for _ in range(2)]
     outputs = torch.arange(classes, device=device)
     losses = [
-        _loss(nets[0], pixels, distilled.info["grid"], teacher, outputs, settings, device),
-        _stored_loss(nets[1], views, settings, device),
+        online_loss(nets[0], pixels, distilled.info["grid"], teacher, outputs, settings, device),
+        stored_loss(nets[1], views, settings, device),
     ]
     return {OURS: lambda: epoch(nets[0], losses[0]), STORED: lambda: epoch(nets[1], losses[1])}
 

@@ -23,9 +23,9 @@ from focusdd.settings import LabelSettings
 from focusdd.sources import DemoSource
 from focusdd.training import fit as fitting
 from focusdd.training import ranks as ranks_module
-from focusdd.training import train as training
 from focusdd.training.checkpoint import new_net
 from focusdd.training.loop import cosine, run_epochs
+from focusdd.training.losses import online_loss, stored_loss
 from focusdd.training.pixels import load_source
 from focusdd.training.ranks import ALONE, Ranks, joined
 
@@ -56,7 +56,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(autouse=True)
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """No bfloat16 here nor in processes started from here: its rounding would hide a mistake."""
-    for module in ("focusdd.models", "focusdd.training.train", "focusdd.training.fit"):
+    for module in ("focusdd.models", "focusdd.training.losses", "focusdd.training.fit"):
         monkeypatch.setattr(f"{module}.autocast", lambda _: nullcontext())
     monkeypatch.setitem(STARTED, "ONEDNN_MAX_CPU_ISA", "AVX2")
 
@@ -89,7 +89,7 @@ def test_two_processes_take_over_from_one_and_end_where_it_does(
         return cosine(t)
 
     monkeypatch.setattr("focusdd.training.loop._SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(training, "cosine", stops)
+    monkeypatch.setattr("focusdd.training.train.cosine", stops)
     with pytest.raises(KeyboardInterrupt):
         train(tiny, VAL, two, TRAIN)
     assert (two / "resume.pt").exists()
@@ -245,14 +245,14 @@ def test_the_gradients_of_the_shares_add_up(kind: str, tiny: Any, monkeypatch: p
     def make(net: nn.Module, ranks: Ranks) -> Any:
         if kind == "stored":
             data = focusdd.LabelledViews(tiny, STORED)
-            return training._stored_loss(net, data, STORED, CPU, ranks)
+            return stored_loss(net, data, STORED, CPU, ranks)
         if kind in ("fit", "taught"):
             judge = teacher if kind == "taught" else None
             changed = FIT.model_copy(update={"mixup": 1.0})
             return fitting._loss(net, pixels, judge, known, changed, CPU, ranks)
         judge = teacher if kind in ("soft", "regions") else None
-        changed = TRAIN.model_copy(update={"augment": kind != "plain"})
-        return training._loss(net, pixels, 2, judge, known, changed, CPU, ranks)
+        changed = TRAIN.model_copy(update={"augment": kind != "plain", "regions": float(kind == "regions")})
+        return online_loss(net, pixels, 2, judge, known, changed, CPU, ranks)
 
     net, _ = new_net("test_convnext" if kind == "regions" else "test_vit", 10, 32, CPU, 0)
     rows = torch.tensor([3, 9, 0, 7, 1, 2, 8])

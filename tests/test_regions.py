@@ -13,12 +13,12 @@ from focusdd import DistillSettings, TrainSettings, distill, train
 from focusdd.demo import WEIGHTS
 from focusdd.models import load_model, normalisation, normalise
 from focusdd.sources import DemoSource
-from focusdd.training import train as training
 from focusdd.training.augment import augment
 from focusdd.training.checkpoint import new_net
 from focusdd.training.distances import divergence_of_logits, squared_error
+from focusdd.training.losses import online_loss
 from focusdd.training.pixels import load_source
-from focusdd.training.regions import Regions, Whole, answering, paired
+from focusdd.training.regions import Regions, has_regions, paired
 
 CPU = torch.device("cpu")
 TEACHER = str(WEIGHTS / "teacher")
@@ -72,25 +72,20 @@ def test_a_place_is_where_it_is_seen() -> None:
 
 
 @pytest.mark.parametrize(
-    ("student", "teacher", "wanted", "kind"),
+    ("name", "expected"),
     [
-        ("test_resnet", "test_convnext", True, Regions),
-        ("test_resnet", "test_convnext", False, Whole),
-        ("test_vit", "test_resnet", True, Whole),  # tokens, not maps
-        ("test_resnet", "test_vit", True, Whole),
-        ("convnet5", "test_resnet", True, Whole),  # its head reads all places at once
+        ("test_resnet", True),
+        ("test_convnext", True),
+        ("test_vit", False),  # tokens, not maps
+        ("convnet5", False),  # its head reads all places at once
     ],
 )
-def test_regions_are_taught_where_both_networks_have_them(
-    student: str, teacher: str, wanted: bool, kind: type
-) -> None:
-    nets = [new_net(name, 7, 64, CPU, 0)[0] for name in (student, teacher)]
-    modes = [net.train(number == 0).training for number, net in enumerate(nets)]
-    before = [{name: value.clone() for name, value in net.state_dict().items()} for net in nets]
-    assert [type(net) for net in answering(*nets, 64, CPU, wanted)] == [kind, kind]
-    assert [net.training for net in nets] == modes
-    for net, state in zip(nets, before, strict=True):  # batch norm has seen nothing
-        assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
+def test_whether_a_network_has_regions(name: str, expected: bool) -> None:
+    net = new_net(name, 7, 64, CPU, 0)[0].train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert has_regions(net, 64, CPU) is expected
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_two_grids_meet_on_the_coarser() -> None:
@@ -116,7 +111,7 @@ def test_the_loss_is_that_of_the_whole_and_of_every_place(loss, distance, region
     net, _ = new_net("test_convnext", 10, 64, CPU, 0)
     outputs = torch.arange(10).flip(0)
     rows = torch.tensor([3, 9, 0, 7])
-    found = training._loss(net, pixels, 1, teacher, outputs, settings, CPU)(
+    found = online_loss(net, pixels, 1, teacher, outputs, settings, CPU)(
         rows, torch.Generator().manual_seed(1)
     )
 

@@ -42,21 +42,12 @@ class Regions(Whole):
         return whole.float(), said.view(batch, height, width, -1).permute(0, 3, 1, 2).float()
 
 
-def answering(
-    student: nn.Module, teacher: nn.Module | None, size: int, device: torch.device, regional: bool
-) -> tuple[Whole, Whole]:
-    """Student and teacher as they answer in training: by region where both can and it is wanted.
+def has_regions(net: nn.Module, size: int, device: torch.device) -> bool:
+    """Whether a network has feature maps of several places, and a head that can read one.
 
     Args:
-        size: side in pixels of their input.
+        size: side in pixels of its input.
     """
-    nets = [student, student if teacher is None else teacher]
-    kind = Regions if regional and all(_has_regions(net, size, device) for net in nets) else Whole
-    return kind(nets[0]), kind(nets[1])
-
-
-def _has_regions(net: nn.Module, size: int, device: torch.device) -> bool:
-    """Whether it has feature maps of several places, and a head that can read one."""
     mode = net.training
     net.eval()
     try:

@@ -15,36 +15,20 @@ from focusdd.console import say
 from focusdd.dataset import Distilled, open_distilled
 from focusdd.errors import FocusError
 from focusdd.labels.dataset import LabelledViews
-from focusdd.models import (
-    Model,
-    autocast,
-    load_model,
-    normalisation,
-    normalise,
-    peak_device_memory_mb,
-    pick_device,
-)
+from focusdd.models import Model, load_model, normalisation, peak_device_memory_mb, pick_device
 from focusdd.run import Clock, open_stage, read_json, write_json
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source
 from focusdd.torchrun import local_world_size
-from focusdd.training.augment import (
-    MIXING,
-    Mixed,
-    augment,
-    mixed_cross_entropy,
-    resized_crops,
-    shuffle_tiles,
-    tile_crops_of,
-)
+from focusdd.training.augment import tile_crops_of
 from focusdd.training.checkpoint import new_net, save_checkpoint
-from focusdd.training.distances import DISTANCES, divergence
 from focusdd.training.evaluate import evaluate
-from focusdd.training.loop import RESUME, StepLoss, cosine, half_cosine, run_epochs, turn
+from focusdd.training.loop import RESUME, cosine, half_cosine, run_epochs
+from focusdd.training.losses import online_loss, stored_loss
 from focusdd.training.pixels import Pixels, load_files, load_source
-from focusdd.training.ranks import ALONE, Ranks, joined, opened_together
+from focusdd.training.ranks import Ranks, joined, opened_together
 from focusdd.training.recipes import Recipe, recipe
-from focusdd.training.regions import Answer, Regions, answering, paired
+from focusdd.training.regions import has_regions
 
 VERSION = 4
 _NOT_IN_KEY = {"device", "teacher"}  # the weights' hash stands for the teacher
@@ -192,9 +176,10 @@ def _train_together(
         net, arguments = new_net(settings.student, len(lesson.classes), settings.size, device, settings.seed)
         settled = _settled(settings, net, teacher, device)
         if data is None:
-            loss = _loss(net, pixels, lesson.facts["grid"], teacher, outputs, settled, device, ranks)
+            grid = lesson.facts["grid"]
+            loss = online_loss(net, pixels, grid, teacher, outputs, settled, device, ranks)
         else:
-            loss = _stored_loss(net, data, settings, device, ranks)
+            loss = stored_loss(net, data, settings, device, ranks)
         average = copy.deepcopy(net) if settings.ema else None
         clock.seconds["train"] = run_epochs(
             net,
@@ -271,11 +256,11 @@ def _settled(
     settings: TrainSettings, net: torch.nn.Module, teacher: Model | None, device: torch.device
 ) -> TrainSettings:
     """The settings as these networks can follow them: by region only if both have regions."""
-    wanted = settings.regions > 0 and teacher is not None
-    student, _ = answering(net, teacher.net if teacher else None, settings.size, device, wanted)
-    regions = settings.regions if isinstance(student, Regions) else 0.0
-    if wanted and not regions:
+    nets = [] if teacher is None else [net, teacher.net]
+    regions = settings.regions if nets else 0.0
+    if regions and not all(has_regions(one, settings.size, device) for one in nets):
         say(f"{settings.student} is taught by whole views: it or its teacher has no regions")
+        regions = 0.0
     update = {"regions": regions, "tile_crops": tile_crops_of(settings, regions > 0)}
     return settings.model_copy(update=update)
 
@@ -310,93 +295,3 @@ def _teacher_facts(
         stored = data.store.info["teacher"]
         return {"name": stored["name"], "sample_accuracy": stored["accuracy"]}
     return {"name": teacher.name, "sample_accuracy": accuracy} if teacher is not None else None
-
-
-def _loss(
-    net: torch.nn.Module,
-    pixels: Pixels,
-    grid: int,
-    teacher: Model | None,
-    outputs: torch.Tensor | None,
-    settings: TrainSettings,
-    device: torch.device,
-    ranks: Ranks = ALONE,
-) -> StepLoss:
-    """The loss of one batch: augment, ask the teacher about the very crops the student sees, compare.
-
-    Every process augments the whole batch: an image may get a part of any other, and next to a pass through
-    the networks that costs little.
-    """
-    images, labels = pixels.resident(device), pixels.labels.to(device)
-    mean, std = normalisation(net)
-    regional = settings.regions > 0 and teacher is not None
-    learning, taught = answering(net, teacher.net if teacher else None, settings.size, device, regional)
-    student = ranks.spread(learning, device)
-
-    def distance(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return DISTANCES[settings.loss](predicted, target, settings.temperature)
-
-    def view(batch: torch.Tensor, generator: torch.Generator) -> Mixed:
-        if not settings.augment:
-            whole = torch.tensor([0.0, 0.0, batch.shape[-1], batch.shape[-2]]).expand(len(batch), 4)
-            return Mixed(resized_crops(batch, whole, settings.size), torch.arange(len(batch)), 1.0)
-        if settings.shuffle_tiles:
-            batch = shuffle_tiles(batch, grid, generator)
-        return augment(
-            batch,
-            settings.size,
-            settings.crop,
-            settings.flip,
-            settings.mixup,
-            generator,
-            grid,
-            tile_crops_of(settings, settings.regions > 0),
-            MIXING[settings.mix],
-        )
-
-    @torch.inference_mode()
-    def ask(teacher: Model, seen: torch.Tensor) -> Answer:
-        with autocast(device):
-            return taught(teacher.prepare(seen))
-
-    def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        mixed = view(images[rows.to(images.device)].to(device), generator)
-        mine = ranks.rows(len(rows))
-        seen = mixed.images[mine]
-        with autocast(device):
-            predicted, places = student(normalise(seen, mean, std))
-        soft = None
-        if teacher is not None and outputs is not None:
-            target, its_places = ask(teacher, seen)
-            soft = distance(predicted, target[:, outputs].clone())
-            if places is not None and its_places is not None:
-                of_places = distance(*paired(places, its_places[:, outputs].clone()))
-                soft = (1 - settings.regions) * soft + settings.regions * of_places
-            if not settings.hard_weight:
-                return soft
-        hard = mixed_cross_entropy(predicted, labels[rows.to(device)], mixed, part=mine)
-        return hard if soft is None else (1 - settings.hard_weight) * soft + settings.hard_weight * hard
-
-    return loss
-
-
-def _stored_loss(
-    net: torch.nn.Module,
-    data: LabelledViews,
-    settings: TrainSettings,
-    device: torch.device,
-    ranks: Ranks = ALONE,
-) -> StepLoss:
-    """The loss of one batch with stored labels: every image in another of its views in every epoch."""
-    mean, std = normalisation(net)
-    student = ranks.spread(net, device)
-    views = len(data.views.flip)
-
-    def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        mine = rows[ranks.rows(len(rows))]
-        pixels, target = data.batch(mine, (mine + turn(generator)) % views)
-        with autocast(device):
-            predicted = student(normalise(pixels, mean, std)).float()
-        return divergence(predicted, target, settings.temperature)
-
-    return loss

@@ -1,0 +1,120 @@
+"""Losses of one batch: what a student has to make small, with a teacher at hand or with its stored labels."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from focusdd.labels.dataset import LabelledViews
+from focusdd.models import Model, autocast, normalisation, normalise
+from focusdd.settings import TrainSettings
+from focusdd.training.augment import (
+    MIXING,
+    Mixed,
+    augment,
+    mixed_cross_entropy,
+    resized_crops,
+    shuffle_tiles,
+    tile_crops_of,
+)
+from focusdd.training.distances import DISTANCES, divergence
+from focusdd.training.loop import StepLoss, turn
+from focusdd.training.pixels import Pixels
+from focusdd.training.ranks import ALONE, Ranks
+from focusdd.training.regions import Answer, Regions, Whole, paired
+
+
+def online_loss(
+    net: nn.Module,
+    pixels: Pixels,
+    grid: int,
+    teacher: Model | None,
+    outputs: torch.Tensor | None,
+    settings: TrainSettings,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> StepLoss:
+    """The loss of one batch: augment, ask the teacher about the very crops the student sees, compare.
+
+    Every process augments the whole batch: an image may get a part of any other, and next to a pass through
+    the networks that costs little.
+
+    Args:
+        grid: tiles per side of the images.
+        teacher: None: the class index is all there is to learn.
+        outputs: (C,) the teacher's output of each class.
+        settings: as the networks can follow them; with `regions`, both have these.
+    """
+    images, labels = pixels.resident(device), pixels.labels.to(device)
+    mean, std = normalisation(net)
+    kind = Regions if settings.regions > 0 and teacher is not None else Whole
+    student = ranks.spread(kind(net), device)
+    taught = None if teacher is None else kind(teacher.net)
+
+    def distance(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return DISTANCES[settings.loss](predicted, target, settings.temperature)
+
+    def view(batch: torch.Tensor, generator: torch.Generator) -> Mixed:
+        if not settings.augment:
+            whole = torch.tensor([0.0, 0.0, batch.shape[-1], batch.shape[-2]]).expand(len(batch), 4)
+            return Mixed(resized_crops(batch, whole, settings.size), torch.arange(len(batch)), 1.0)
+        if settings.shuffle_tiles:
+            batch = shuffle_tiles(batch, grid, generator)
+        return augment(
+            batch,
+            settings.size,
+            settings.crop,
+            settings.flip,
+            settings.mixup,
+            generator,
+            grid,
+            tile_crops_of(settings, settings.regions > 0),
+            MIXING[settings.mix],
+        )
+
+    @torch.inference_mode()
+    def ask(teacher: Model, taught: Whole, seen: torch.Tensor) -> Answer:
+        with autocast(device):
+            return taught(teacher.prepare(seen))
+
+    def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        mixed = view(images[rows.to(images.device)].to(device), generator)
+        mine = ranks.rows(len(rows))
+        seen = mixed.images[mine]
+        with autocast(device):
+            predicted, places = student(normalise(seen, mean, std))
+        soft = None
+        if teacher is not None and taught is not None and outputs is not None:
+            target, its_places = ask(teacher, taught, seen)
+            soft = distance(predicted, target[:, outputs].clone())
+            if places is not None and its_places is not None:
+                of_places = distance(*paired(places, its_places[:, outputs].clone()))
+                soft = (1 - settings.regions) * soft + settings.regions * of_places
+            if not settings.hard_weight:
+                return soft
+        hard = mixed_cross_entropy(predicted, labels[rows.to(device)], mixed, part=mine)
+        return hard if soft is None else (1 - settings.hard_weight) * soft + settings.hard_weight * hard
+
+    return loss
+
+
+def stored_loss(
+    net: nn.Module,
+    data: LabelledViews,
+    settings: TrainSettings,
+    device: torch.device,
+    ranks: Ranks = ALONE,
+) -> StepLoss:
+    """The loss of one batch with stored labels: every image in another of its views in every epoch."""
+    mean, std = normalisation(net)
+    student = ranks.spread(net, device)
+    views = len(data.views.flip)
+
+    def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        mine = rows[ranks.rows(len(rows))]
+        pixels, target = data.batch(mine, (mine + turn(generator)) % views)
+        with autocast(device):
+            predicted = student(normalise(pixels, mean, std)).float()
+        return divergence(predicted, target, settings.temperature)
+
+    return loss
