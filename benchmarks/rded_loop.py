@@ -2,14 +2,16 @@
 
     python benchmarks/rded_loop.py TINY --teacher TEACHER [--size 224 128] [--batch-size 50] [--rounds 3]
     python benchmarks/rded_loop.py TINY --teacher TEACHER --accuracy DATA --size 128 --epochs 60 [--seeds 0]
+        [--loops LOOP ...]
 
 TINY is a distilled dataset; nothing is written into it. Every way trains one epoch in each round, all on the
 same images, with the same networks, input size and batch size. RDED's loop is written anew after its public
 code, with its defaults: four loader workers and a batch of 50 at ten images per class; rows below it take its
 parts out one after the other. The last row learns from labels stored once and asks no teacher at all.
 
-With --accuracy, students are trained by either loop and scored on all validation images of DATA; finished
-rows in results/rded-accuracy.csv are kept.
+With --accuracy, students are trained by either loop, by focusdd with labels, crops, schedule and batches as
+RDED's, and by `focusdd train` as it is, and scored on all validation images of DATA; finished rows in
+results/rded-accuracy.csv are kept.
 """
 
 from __future__ import annotations
@@ -51,9 +53,8 @@ OURS, STORED = "focusdd train", "focusdd train --labels stored"
 # loop -> settings in which the recipe differs from the default; None is RDED's own loop
 STUDENTS: dict[str, dict[str, Any] | None] = {
     "RDED's loop": None,
-    "focusdd, crops and schedule as RDED's": {"tile_crops": 0.0, "schedule": "half-cosine"},
-    "focusdd, default crops, schedule as RDED's": {"schedule": "half-cosine"},
-    "focusdd, default crops and schedule": {},
+    "focusdd, all as RDED's": {"regions": 0.0, "tile_crops": 0.0, "schedule": "half-cosine"},
+    "focusdd train": {"batch_size": TrainSettings().batch_size},
 }
 COLUMNS = ["loop", "method", "ipc", "seed", "student", "size", "batch", "epochs", "top1", "top5",
            "seconds_train", "commit", "torch", "machine", "date"]  # fmt: skip
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=4, help="of RDED's loader")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--accuracy", metavar="DATA", help="train students and score them instead")
+    parser.add_argument("--loops", nargs="+", choices=STUDENTS, default=list(STUDENTS))
     parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--device", default="auto")
@@ -177,9 +179,11 @@ def score(options: argparse.Namespace, size: int, seed: int) -> None:
     device, distilled = pick_device(options.device), open_distilled(options.distilled)
     val = open_source(options.accuracy, "val")
     path = RESULTS / "rded-accuracy.csv"
-    for name, changes in STUDENTS.items():
+    for name in options.loops:
+        changes = STUDENTS[name]
+        own = {"batch_size": options.batch_size} | (changes or {})
         run = {"loop": name, "method": distilled.info["method"], "ipc": distilled.info["ipc"], "seed": seed,
-               "student": options.student, "size": size, "batch": options.batch_size,
+               "student": options.student, "size": size, "batch": own["batch_size"],
                "epochs": options.epochs}  # fmt: skip
         if done(path, run):
             continue
@@ -205,8 +209,8 @@ def score(options: argparse.Namespace, size: int, seed: int) -> None:
             result = {"top1": round(found.top1, 5), "top5": round(found.top5, 5)}
         else:
             settings = TrainSettings(
-                student=options.student, teacher=options.teacher, size=size, batch_size=options.batch_size,
-                epochs=options.epochs, seed=seed, device=options.device, regions=0.0, **changes,
+                student=options.student, teacher=options.teacher, size=size, epochs=options.epochs, seed=seed,
+                device=options.device, **own,
             )  # fmt: skip
             with tempfile.TemporaryDirectory() as out:
                 result = train(distilled, val, Path(out) / "student", settings)

@@ -76,6 +76,11 @@ def device_memory(device: torch.device) -> dict[str, str]:
 
 
 def commit() -> str:
-    """The commit measured, marked when the tree held more than that."""
-    words = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
-    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+    """The commit measured, marked when the tree held more than that, results and pages aside."""
+    code = ["--", ":/", ":(top,exclude)results", ":(top,exclude)docs", ":(top,exclude)README.md"]
+    name = _git("describe", "--always", "--exclude", "*")
+    return f"{name}-dirty" if _git("status", "--porcelain", "--untracked-files=no", *code) else name
+
+
+def _git(*words: str) -> str:
+    return subprocess.run(["git", *words], capture_output=True, text=True, check=False).stdout.strip()
