@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
-import pickle
 import shutil
 import signal
 import sys
@@ -36,14 +35,14 @@ from focusdd import (
     open_source,
 )
 from focusdd.demo import WEIGHTS
-from focusdd.detect.extract import extract_objects
+from focusdd.detect.pipeline import distill as distill_objects
 from focusdd.execute import Work, run_shards
 from focusdd.execute import elsewhere as elsewhere_module
 from focusdd.execute.elsewhere import SourceName, load_same, once_free, require_shared, require_there
 from focusdd.execute.ray import _hand_out, _plan
 from focusdd.focus import passes
 from focusdd.run import open_stage, read_json, write_whole
-from focusdd.settings import ViewSettings
+from focusdd.settings import DetectDistillSettings, ViewSettings
 from focusdd.sources import DemoSource
 
 TEACHER, VIT = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")
@@ -313,14 +312,14 @@ def test_a_source_without_a_name_is_refused(cluster: Any, tmp_path: Path) -> Non
         distill(DemoSource(12, seed=5), tmp_path / "x", DISTILL, engine=RAY)
 
 
-def test_objects_are_the_same_through_a_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def in_this_process(shards: Any, worker: Any, advance: Any, *_: Any) -> None:
-        pickle.loads(pickle.dumps(worker))()(shards, advance)
-
-    monkeypatch.setattr("focusdd.execute.ray.run_on_ray", in_this_process)
-    views = ViewSettings(extractor=VIT, device="cpu")
+def test_detection_is_the_same_on_a_cluster(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("focusdd.detect.compose.SHARD", 2)
+    views, settings = ViewSettings(extractor=VIT, device="cpu"), DetectDistillSettings(ipc=1, size=64)
     for name, engine in (("home", None), ("ray", RAY)):
-        extract_objects(DemoSource(3), tmp_path / name, views, engine=engine)
+        made = distill_objects(DemoSource(3), tmp_path / name / "x", settings, views=views, engine=engine)
+        assert made.info["images"] == 10
     assert digests(tmp_path / "home") == digests(tmp_path / "ray")
 
 

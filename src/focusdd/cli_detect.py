@@ -9,7 +9,13 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from focusdd.console import say
-from focusdd.settings import DetectCompareSettings, DetectDistillSettings, DetectTrainSettings, ViewSettings
+from focusdd.settings import (
+    DetectCompareSettings,
+    DetectDistillSettings,
+    DetectTrainSettings,
+    EngineSettings,
+    ViewSettings,
+)
 
 Flat = Parameter(name="*")
 
@@ -35,6 +41,7 @@ def detect_distill(
     index: Path | None = None,
     settings: Annotated[DetectDistillSettings | None, Flat] = None,
     views: Annotated[ViewSettings | None, Flat] = None,
+    engine: Annotated[EngineSettings | None, Flat] = None,
     overwrite: bool = False,
 ) -> None:
     """Choose windows around objects and compose them, with their boxes, into a tiny dataset.
@@ -53,9 +60,8 @@ def detect_distill(
     from focusdd.detect.pipeline import distill
     from focusdd.sources.detection import open_detection_source
 
-    made = distill(
-        open_detection_source(source), out, settings, index=index, views=views, overwrite=overwrite
-    )
+    opened = open_detection_source(source)
+    made = distill(opened, out, settings, index=index, views=views, overwrite=overwrite, engine=engine)
     images = made.info["images"]
     following = f"focusdd detect train {out} --val {quote(source)} --size ... --out ..."
     say(f"wrote {out}: {images} images. Next: {following}")

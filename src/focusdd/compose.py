@@ -18,7 +18,7 @@ from PIL import Image
 
 from focusdd.console import Advance, progress
 from focusdd.errors import FocusError
-from focusdd.execute import Work, run_shards
+from focusdd.execute import Work, Worker, run_shards
 from focusdd.execute.elsewhere import SourceName, require_shared, require_there
 from focusdd.focus.geometry import cell_edges
 from focusdd.images import Box, UnreadableImage, decode, encode, resize
@@ -61,17 +61,33 @@ def compose(
     lines = [_metadata(f"{image}.{settings.format}", tiles) for image, tiles in images]
     write_whole(out / "train" / "metadata.jsonl", "\n".join(lines) + "\n")
     paths = [_path(out, image, settings) for image, _ in images]
-    shards = range(math.ceil(len(images) / SHARD))
-    pending = [n for n in shards if not all(path.exists() for path in paths[n * SHARD : (n + 1) * SHARD])]
-    total = sum(len(paths[n * SHARD : (n + 1) * SHARD]) for n in pending)
-    with progress("compose", total, "images") as advance:
-        work = partial(_draw_all, source, plan, out, settings, SHARD)
-        name = SourceName.of(source, open_source)
-        kept = ComposeSettings(**settings.model_dump(include=set(ComposeSettings.model_fields)))
-        worker = _Worker(name, out.absolute(), key, kept, plan.grid, SHARD)
+    work = partial(_draw_all, source, plan, out, settings, SHARD)
+    name = SourceName.of(source, open_source)
+    worker = _Worker(name, out.absolute(), key, composing(settings), plan.grid, SHARD)
+    make_missing(paths, SHARD, work, worker, engine)
+    return len(images)
+
+
+def composing(settings: ComposeSettings) -> ComposeSettings:
+    """Of more settings those that composing needs: what travels to a worker."""
+    return ComposeSettings(**settings.model_dump(include=set(ComposeSettings.model_fields)))
+
+
+def make_missing(
+    paths: Sequence[Path], shard: int, work: Work, worker: Worker, engine: EngineSettings | None
+) -> None:
+    """Makes distilled images, shard by shard, except for shards of which all are there.
+
+    Args:
+        paths: of all distilled images, in order.
+        shard: images in one.
+        work, worker: as `run_shards` takes them.
+    """
+    shards = [paths[start : start + shard] for start in range(0, len(paths), shard)]
+    pending = [number for number, part in enumerate(shards) if not all(path.exists() for path in part)]
+    with progress("compose", sum(len(shards[number]) for number in pending), "images") as advance:
         run_shards(pending, work, worker, advance, engine)
     require_there(paths)
-    return len(images)
 
 
 @dataclass(frozen=True)
@@ -108,8 +124,12 @@ def _draw_all(
             picture = draw(source, job[1], plan.grid, settings.size)
             write_whole(path, encode(picture, settings.format, settings.quality))
 
-    images = list(plan.images())
-    in_parallel(make, [job for n in numbers for job in images[n * shard : (n + 1) * shard]], advance)
+    in_parallel(make, of_shards(list(plan.images()), numbers, shard), advance)
+
+
+def of_shards(jobs: Sequence[_Job], numbers: Sequence[int], shard: int) -> list[_Job]:
+    """The jobs of some shards of so many each."""
+    return [job for number in numbers for job in jobs[number * shard : (number + 1) * shard]]
 
 
 def _path(out: Path, image: str, settings: ComposeSettings) -> Path:

@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 from PIL import Image
 
-from focusdd.compose import cut, in_parallel, write_plan
-from focusdd.console import progress
+from focusdd.compose import SHARD, composing, cut, in_parallel, make_missing, of_shards, write_plan
+from focusdd.console import Advance
 from focusdd.detect.scenes import Placed, Scenes, Tile, mask_boxes
+from focusdd.execute import Work
+from focusdd.execute.elsewhere import SourceName, require_shared
 from focusdd.images import encode
 from focusdd.run import make_folder, write_json, write_whole
-from focusdd.settings import ComposeSettings
+from focusdd.settings import ComposeSettings, EngineSettings
 from focusdd.sources.base import Source
+from focusdd.sources.detection import open_detection_source
 
 GREY = (114, 114, 114)  # what YOLO pads with
 IMAGES, LABELS = "images/train", "labels/train"
 
 
 def compose_scenes(
-    source: Source, scenes: Scenes, out: Path, settings: ComposeSettings, class_names: Sequence[str]
+    source: Source,
+    scenes: Scenes,
+    out: Path,
+    settings: ComposeSettings,
+    class_names: Sequence[str],
+    key: str = "",
+    engine: EngineSettings | None = None,
 ) -> int:
     """Writes `images/train/`, `labels/train/`, `data.yaml`, `annotations.json` and `plan.parquet`.
 
     Images that are there already are kept: files are written whole, so they are complete.
+
+    Args:
+        key: of the stage that fills `out`.
+        engine: where the images are made; default: here.
 
     Returns:
         The number of distilled images.
@@ -41,17 +57,54 @@ def compose_scenes(
     write_json(out / "annotations.json", coco(images, settings, class_names))
     write_whole(out / "data.yaml", data_yaml(class_names))
 
+    paths = [_path(out, name, settings) for name, _ in images]
+    work = partial(_draw_all, source, scenes, out, settings, SHARD)
+    name = SourceName.of(source, open_detection_source)
+    worker = _Worker(name, out.absolute(), key, composing(settings), SHARD)
+    make_missing(paths, SHARD, work, worker, engine)
+    return len(images)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Composes in another process as `compose_scenes` does in its own, from the plan beside the images."""
+
+    source: SourceName
+    out: Path
+    key: str
+    settings: ComposeSettings
+    shard: int
+
+    def __call__(self) -> Work:
+        require_shared(self.out, self.key)
+        scenes = Scenes.from_table(pq.read_table(self.out / "plan.parquet"))
+        return partial(_draw_all, self.source.reopen(), scenes, self.out, self.settings, self.shard)
+
+
+def _draw_all(
+    source: Source,
+    scenes: Scenes,
+    out: Path,
+    settings: ComposeSettings,
+    shard: int,
+    numbers: Sequence[int],
+    advance: Advance,
+) -> None:
+    """Writes the distilled images of some shards with their labels."""
+
     def make(job: tuple[str, list[Tile]]) -> None:
         name, tiles = job
-        path = out / IMAGES / f"{name}.{settings.format}"
+        path = _path(out, name, settings)
         if not path.exists():
             write_whole(out / LABELS / f"{name}.txt", yolo_label(kept(tiles), settings.size))
             picture = draw(source, tiles, settings.size)
             write_whole(path, encode(picture, settings.format, settings.quality))
 
-    with progress("compose", len(images), "images") as advance:
-        in_parallel(make, images, advance)
-    return len(images)
+    in_parallel(make, of_shards(list(scenes.images()), numbers, shard), advance)
+
+
+def _path(out: Path, image: str, settings: ComposeSettings) -> Path:
+    return out / IMAGES / f"{image}.{settings.format}"
 
 
 def draw(source: Source, tiles: list[Tile], size: int) -> Image.Image:

@@ -20,7 +20,7 @@ from focusdd.detect.select import WITH_INDEX, focus_scenes, selected_scenes
 from focusdd.errors import FocusError
 from focusdd.index import Index, open_index
 from focusdd.run import Clock, open_stage, write_json, write_whole
-from focusdd.settings import ComposeSettings, DetectDistillSettings, ViewSettings
+from focusdd.settings import ComposeSettings, DetectDistillSettings, EngineSettings, ViewSettings
 from focusdd.sources.base import DetectionSource
 
 VERSION = 1
@@ -44,6 +44,7 @@ def distill(
     index: Index | Path | str | None = None,
     views: ViewSettings | None = None,
     overwrite: bool = False,
+    engine: EngineSettings | None = None,
 ) -> DistilledDetection:
     """Makes a distilled dataset for object detection.
 
@@ -51,6 +52,7 @@ def distill(
         index: what `extract_objects` made of this source; made in a folder `out`-index when it is not given
             and the method needs one.
         views: how to extract when there is no index yet.
+        engine: where images are read, for the index and for the result; default: here.
 
     Raises:
         FocusError: the index is of another source, the budget is too small, or `out` holds something else.
@@ -65,7 +67,7 @@ def distill(
     inputs = {"source": source.fingerprint}
     found = None
     if settings.method in WITH_INDEX:
-        found = _index(source, out, index, views, overwrite)
+        found = _index(source, out, index, views, overwrite, engine)
         inputs["index"] = found.key
     clock = Clock()
     with open_stage(out, "detect distill", VERSION, used, inputs, overwrite) as stage:
@@ -77,7 +79,7 @@ def distill(
         if not scenes.tiles:
             raise FocusError(f"nothing of {source.name} can be shown with its labels: use a lower --visible")
         with clock.measure("compose"):
-            images = compose_scenes(source, scenes, out, settings, source.class_names)
+            images = compose_scenes(source, scenes, out, settings, source.class_names, stage.key, engine)
         description = _description(source, settings, scenes, found, stage.key, out) | {"settings": used}
         write_json(out / "distilled.json", description)
         write_whole(out / CARD, card(description))
@@ -93,9 +95,11 @@ def _index(
     index: Index | Path | str | None,
     views: ViewSettings,
     overwrite: bool,
+    engine: EngineSettings | None,
 ) -> Index:
     if index is None:
-        return extract_objects(source, out.with_name(out.name + "-index"), views, overwrite=overwrite)
+        folder = out.with_name(out.name + "-index")
+        return extract_objects(source, folder, views, overwrite=overwrite, engine=engine)
     if not isinstance(index, Index):
         index = open_index(index)
     if index.info.get("task") != "detect" or index.info["source"]["fingerprint"] != source.fingerprint:
