@@ -5,7 +5,8 @@
 A row is a method and what differs from the reference, as in "focus grid=3 views=2"; tables, reference and the
 two recipes are in ablations.toml, and --rows takes any such text. One line per run in results/ablations.csv
 as it ends: the same command goes on where it was stopped, and a row that several tables have is run once.
-`python tools/benchmarks_page.py` makes docs/ablations.md of them.
+"extractor=NAME" takes a ViT of ablations.toml, which is fitted on DATA first; results/extractors.csv has one
+line for each. `python tools/benchmarks_page.py` makes docs/ablations.md of them.
 """
 
 from __future__ import annotations
@@ -19,12 +20,25 @@ from typing import Any
 
 from students import append, done, read
 
-from focusdd import DistillSettings, ExtractSettings, TrainSettings, distill, extract, open_source, train
+from focusdd import (
+    DistillSettings,
+    ExtractSettings,
+    FitSettings,
+    TrainSettings,
+    distill,
+    extract,
+    fit,
+    open_source,
+    train,
+)
+from focusdd.sources import Source
 
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 REFERENCE: dict[str, Any] = WORDS["reference"]
 COLUMNS = ["row", "recipe", "ipc", "seed", "student", "size", "epochs", "top1", "top5", "seconds_train",
            "commit", "machine", "date"]  # fmt: skip
+EXTRACTOR_COLUMNS = ["extractor", "model", "model_args", "size", "epochs", "top1", "seconds_fit", "commit",
+                     "machine", "date"]  # fmt: skip
 
 
 def main() -> None:
@@ -58,6 +72,8 @@ def main() -> None:
                 "student": options.student, "size": options.size, "epochs": options.epochs,
                 "extractor": options.extractor,
             }  # fmt: skip
+            if "extractor" in changes:
+                settings["extractor"] = str(fitted(changes["extractor"], source, val, options))
             to_distill = DistillSettings(**_fields(DistillSettings, settings, {"size"}))
             index = None
             if method == "focus":
@@ -78,6 +94,22 @@ def main() -> None:
 
 
 _STORED = {name: ExtractSettings.model_fields[name].default for name in ("window", "share", "patches")}
+
+
+def fitted(name: str, source: Source, val: Source, options: argparse.Namespace) -> Path:
+    """The checkpoint of a ViT of ablations.toml, fitted on the source from the teacher's labels."""
+    settings = FitSettings(teacher=options.teacher, **WORDS["extractors"][name])
+    out = fit(source, options.work / "extractors" / name, settings, val=val)
+    table = options.csv.with_name("extractors.csv")
+    if not done(table, {"extractor": name}):
+        cost = read(out / "run.json")
+        append(table, {
+            "extractor": name, "model": settings.model, "size": settings.size, "epochs": settings.epochs,
+            "model_args": " ".join(f"{key}={value}" for key, value in settings.model_args.items()),
+            "top1": read(out / "done.json")["counts"]["val_top1"], "seconds_fit": cost["seconds"]["train"],
+            "commit": cost["commit"], "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
+        }, EXTRACTOR_COLUMNS)  # fmt: skip
+    return out
 
 
 def parse(row: str) -> tuple[str, dict[str, Any]]:
