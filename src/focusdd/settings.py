@@ -258,6 +258,9 @@ class LabelSettings(AugmentSettings):
     """Side in pixels of the teacher's and the student's input."""
     views: Count = 100
     """Views of every image that are labelled."""
+    places: Annotated[int, Field(ge=0, le=64)] = 0
+    """Places per side of every view that have labels of their own beside that of the whole view, so that
+    students are taught by region; 0: the whole view alone."""
     top: Annotated[int, Field(ge=1, le=65535)] = 32
     """Most probable classes that a label keeps apart; all others share one value."""
     bits: Literal[4, 8, 16] = 8
@@ -298,7 +301,7 @@ class TrainSettings(AugmentSettings):
     """Weight of the cross-entropy with the class index beside the distance from the teacher."""
     regions: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Weight of the distance at every place of the last feature maps against that of the whole view; networks
-    without such maps, and labels that are stored or hard, know the whole alone."""
+    without such maps, hard labels and stored ones without places know the whole alone."""
     mix: Literal["cutmix", "mixup"] = "cutmix"
     """How batches are mixed: a box of another image, or a blend of two; stored labels know CutMix alone."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0

@@ -20,6 +20,7 @@ from focusdd.settings import TrainSettings
 from focusdd.torchrun import local_world_size
 from focusdd.training.augment import tile_crops_of
 from focusdd.training.pixels import load_files
+from focusdd.training.regions import Answer
 
 
 class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -47,8 +48,10 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """
         distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
         settings = settings or TrainSettings(labels="stored")
-        self.settings = settings.model_copy(update={"tile_crops": tile_crops_of(settings)})
-        self.store = _store(distilled, self.settings)
+        self.store = _stored(distilled, settings)
+        crops = tile_crops_of(settings, self.store.places > 0)
+        self.settings = settings.model_copy(update={"tile_crops": crops})
+        _check_recipe(self.store, self.settings)
         self.grid: int = distilled.info["grid"]
         self.pixels = load_files(distilled.files(), distilled.info["size"], local_world_size())
         self.device = torch.device(device)
@@ -69,17 +72,27 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         pixels, target = self.batch(index % len(self.pixels), index // len(self.pixels))
         return list(zip(pixels / 255, target, strict=True))
 
-    def batch(self, rows: torch.Tensor, numbers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def batch(
+        self, rows: torch.Tensor, numbers: torch.Tensor, by_region: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | Answer]:
         """Views with these numbers (B,) of the images in these rows (B,).
 
+        Args:
+            by_region: tell the places of the views apart, which the labels have to know.
+
         Returns:
-            float32 pixels [0, 255] (B, 3, size, size), float32 probabilities (B, C), on the device.
+            float32 pixels [0, 255] (B, 3, size, size), and float32 probabilities (B, C) or, by region, logits
+            of the whole and of the places, each label up to a constant; on the device.
         """
         views = self.views.take(numbers.to(self.device))
         pixels = show(self._images, rows.to(self.device), views, self.settings.size)
-        temperature = self.settings.temperature
+        temperature, side = self.settings.temperature, self.store.places
         if self.store.kind == "views":
-            return pixels, F.softmax(self._logits(numbers.numpy(), rows.numpy()) / temperature, 1)
+            logits = self._logits(numbers.numpy(), rows.numpy())
+            whole = logits[:, 0] if side else logits
+            if by_region:
+                return pixels, (whole, logits[:, 1:].mT.unflatten(2, (side, side)))
+            return pixels, F.softmax(whole / temperature, 1)
         partners = (rows + self.views.shift.cpu()[numbers]) % len(self.pixels)
         own, other = self._logits(rows.numpy()), self._logits(partners.numpy())
         weights = shares(views, self.grid, self._images.shape[-1])
@@ -98,20 +111,25 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return torch.from_numpy(self.store.logits(*index)).to(self.device)
 
 
-def _store(distilled: Distilled, settings: TrainSettings) -> Store:
+def _stored(distilled: Distilled, settings: TrainSettings) -> Store:
+    """The labels that the settings mean."""
     kinds = stored_kinds(distilled)
     kind: Kind = "views" if settings.labels == "views" else "tiles"
     if settings.labels == "stored" and kinds:
         kind = kinds[0]
-    store = open_store(distilled, kind)
+    return open_store(distilled, kind)
+
+
+def _check_recipe(store: Store, settings: TrainSettings) -> None:
+    """Raises FocusError when the views are of another recipe; warns where labels fit less well."""
     info = store.info
-    if kind == "views":
+    if store.kind == "views":
         made = {"size": info["size"], "augment": True, **info["recipe"]}
         changed = [name for name in made if made[name] != getattr(settings, name)]
         if changed:
             words = ", ".join(f"{name} was {made[name]}, now {getattr(settings, name)}" for name in changed)
             raise FocusError(
-                f"the views of {distilled.folder} were labelled with another recipe ({words}): "
+                f"the views in {store.folder} were labelled with another recipe ({words}): "
                 "train with that one, or label again"
             )
     if info["temperature"] not in (None, settings.temperature):
@@ -119,4 +137,3 @@ def _store(distilled: Distilled, settings: TrainSettings) -> Store:
             f"the labels keep {info['top']} of {len(info['classes'])} classes for training at temperature "
             f"{info['temperature']:g}, not {settings.temperature:g}"
         )
-    return store

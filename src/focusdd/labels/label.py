@@ -11,10 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from focusdd.checks import SAMPLE, matched_outputs, refuse_near_chance, stratified
 from focusdd.console import Advance, progress, say
 from focusdd.dataset import CARD, Distilled, card, open_distilled
+from focusdd.errors import FocusError
 from focusdd.execute import Work, Worker, run_shards
 from focusdd.execute.elsewhere import load_same, require_shared, require_there
 from focusdd.labels.packed import pack
@@ -29,12 +31,13 @@ from focusdd.labels.store import (
 )
 from focusdd.labels.tiles import tile_boxes
 from focusdd.labels.views import Views, draw_views, show
-from focusdd.models import Model, load_model, pick_device
+from focusdd.models import Model, autocast, load_model, pick_device
 from focusdd.run import Clock, locked, make_folder, open_stage, read_json, write_json, write_whole
 from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
 from focusdd.sources.base import Record
 from focusdd.training.augment import resized_crops, tile_crops_of
 from focusdd.training.pixels import load_files
+from focusdd.training.regions import Regions, has_regions
 
 VERSION = 1
 _BATCH = 64  # images per forward pass; fixed, because the last digits of a logit depend on it
@@ -50,6 +53,29 @@ class Teacher(NamedTuple):
         """[0, 255] images (B, 3, S, S) -> float32 logits (B, C)."""
         batches = [self.model.logits(batch)[:, self.outputs] for batch in pixels.split(_BATCH)]
         return torch.cat(batches).cpu().numpy()
+
+    @torch.inference_mode()
+    def by_region(self, pixels: torch.Tensor, places: int) -> np.ndarray:
+        """[0, 255] images (B, 3, S, S) -> float32 logits (B, 1 + places^2, C): the whole, then its places."""
+        with autocast(self.model.device):
+            whole, said = Regions(self.model.net)(self.model.prepare(pixels))
+        each = F.adaptive_avg_pool2d(said, places).flatten(2).mT
+        return torch.cat([whole[:, None], each], 1)[..., self.outputs].cpu().numpy()
+
+    def require_places(self, places: int, size: int) -> None:
+        """Raises FocusError unless the teacher's last feature map has so many places per side."""
+        if not places:
+            return
+        most = 0
+        if has_regions(self.model.net, size, self.model.device):
+            with torch.inference_mode():
+                _, said = Regions(self.model.net)(torch.zeros((1, 3, size, size), device=self.model.device))
+            most = min(said.shape[2:])
+        if places > most:
+            there = f"has {most} x {most} at {size} px" if most else "has no places that it could tell apart"
+            raise FocusError(
+                f"the last feature map of teacher {self.model.name!r} {there}: use --places {most} or fewer"
+            )
 
 
 def label(
@@ -75,6 +101,8 @@ def label(
     device = pick_device(settings.device)
     model = load_model(settings.teacher, device, settings.size)
     teacher = _teacher(model, distilled)
+    if settings.labels != "tiles":
+        teacher.require_places(settings.places, settings.size)
     files = distilled.files()
     pixels = load_files(files, distilled.info["size"])
     images = pixels.images.to(device)
@@ -125,12 +153,16 @@ def tile_logits(teacher: Teacher, images: torch.Tensor, grid: int, size: int) ->
     return np.concatenate(parts)
 
 
-def view_logits(teacher: Teacher, images: torch.Tensor, view: np.ndarray, size: int) -> np.ndarray:
-    """Logits (n, C) of all images in one view, given by its record."""
+def view_logits(
+    teacher: Teacher, images: torch.Tensor, view: np.ndarray, size: int, places: int = 0
+) -> np.ndarray:
+    """Logits (n, C) of all images in one view, given by its record; with places (n, 1 + places^2, C)."""
     one = Views.of(view[None], images.device)
     batches = torch.arange(len(images), device=images.device).split(_BATCH)
     made = (show(images, rows, one.take(torch.zeros_like(rows)), size) for rows in batches)
-    return np.concatenate([teacher.logits(batch) for batch in made])
+    return np.concatenate(
+        [teacher.by_region(batch, places) if places else teacher.logits(batch) for batch in made]
+    )
 
 
 def _label(
@@ -154,9 +186,11 @@ def _label(
         "temperature": settings.temperature if settings.top < classes else None,  # else exact at all
     }
     recipe = {name: getattr(settings, name) for name in AugmentSettings.model_fields}
-    recipe["tile_crops"] = tile_crops_of(settings)
+    recipe["tile_crops"] = tile_crops_of(settings, settings.places > 0)
     if kind == "views":
         used |= {"views": settings.views, "seed": settings.seed, **recipe}
+        if settings.places:
+            used["places"] = settings.places
     inputs = {"distilled": distilled.info["key"], "teacher": teacher.model.weights}
     folder = folder_of(distilled, kind)
     clock = Clock()
@@ -164,7 +198,7 @@ def _label(
         if stage.complete:
             say(f"{folder} is complete already: nothing to do")
             return
-        drawn = draw_views(settings.views, len(images), side, grid, settings, settings.seed)
+        drawn = _drawn(settings, len(images), side, grid)
         if kind == "views":
             write_array(folder / "views.npy", drawn)
         write_array(folder / "images.npy", image_digests(files))
@@ -182,6 +216,7 @@ def _label(
             "teacher": facts,
             **{name: used[name] for name in ("size", "top", "bits", "temperature")},
             "recipe": recipe if kind == "views" else None,
+            "places": used.get("places", 0),
             "images": len(images),
             "grid": grid,
             "classes": list(distilled.classes),
@@ -190,6 +225,13 @@ def _label(
         write_json(folder / "labels.json", info)
         clock.write(folder, device=str(images.device), images=len(images))
         stage.finish({"images": len(images), **({"views": settings.views} if kind == "views" else {})})
+
+
+def _drawn(settings: LabelSettings, images: int, side: int, grid: int) -> np.ndarray:
+    """The views of kind "views"."""
+    crops = {"tile_crops": tile_crops_of(settings, settings.places > 0)}
+    recipe = settings.model_copy(update=crops)
+    return draw_views(settings.views, images, side, grid, recipe, settings.seed)
 
 
 def _make(
@@ -203,7 +245,7 @@ def _make(
 ) -> np.ndarray:
     """The labels of one part: of the tiles of some images, or of all images in one view."""
     if kind == "views":
-        logits = view_logits(teacher, images, drawn[number], settings.size)[None]
+        logits = view_logits(teacher, images, drawn[number], settings.size, settings.places)[None]
     else:
         rows = np.array_split(np.arange(len(images)), -(-len(images) // _BATCH))
         logits = tile_logits(teacher, images[rows[number]], grid, settings.size)
@@ -227,7 +269,7 @@ class _Worker:
         model = load_same(settings.teacher, self.weights, settings.device, settings.size)
         images = load_files(distilled.files(), distilled.info["size"]).images.to(model.device)
         grid, side, teacher = distilled.info["grid"], images.shape[-1], _teacher(model, distilled)
-        drawn = draw_views(settings.views, len(images), side, grid, settings, settings.seed)
+        drawn = _drawn(settings, len(images), side, grid)
         return partial(_work, self.out, partial(_make, self.kind, images, teacher, settings, grid, drawn))
 
 

@@ -29,13 +29,19 @@ class Store:
     info: dict[str, Any]
     """The content of labels.json."""
     records: np.ndarray
-    """tiles: (images, labels of `tile_boxes`); views: (views, images)."""
+    """tiles: (images, labels of `tile_boxes`); views: (views, images), and with places
+    (views, images, 1 + places^2), the whole view first and then its places row by row."""
     views: np.ndarray | None
     """Records of the views (views,), of kind "views" alone."""
 
     @property
     def kind(self) -> Kind:
         return self.info["kind"]
+
+    @property
+    def places(self) -> int:
+        """Places per side of a view that have labels of their own."""
+        return self.info.get("places", 0)
 
     @property
     def key(self) -> str:

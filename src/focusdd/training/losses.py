@@ -51,9 +51,6 @@ def online_loss(
     student = ranks.spread(kind(net), device)
     taught = None if teacher is None else kind(teacher.net)
 
-    def distance(predicted: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-        return DISTANCES[settings.loss](predicted, target, settings.temperature)
-
     def view(batch: torch.Tensor, generator: torch.Generator) -> Mixed:
         if not settings.augment:
             whole = torch.tensor([0.0, 0.0, batch.shape[-1], batch.shape[-2]]).expand(len(batch), 4)
@@ -82,20 +79,28 @@ def online_loss(
         mine = ranks.rows(len(rows))
         seen = mixed.images[mine]
         with autocast(device):
-            predicted, places = student(normalise(seen, mean, std))
+            predicted = student(normalise(seen, mean, std))
         soft = None
         if teacher is not None and taught is not None and outputs is not None:
-            target, its_places = ask(teacher, taught, seen)
-            soft = distance(predicted, target[:, outputs].clone())
-            if places is not None and its_places is not None:
-                of_places = distance(*paired(places, its_places[:, outputs].clone()))
-                soft = (1 - settings.regions) * soft + settings.regions * of_places
+            whole, places = ask(teacher, taught, seen)
+            target = whole[:, outputs].clone(), None if places is None else places[:, outputs].clone()
+            soft = distance(predicted, target, settings)
             if not settings.hard_weight:
                 return soft
-        hard = mixed_cross_entropy(predicted, labels[rows.to(device)], mixed, part=mine)
+        hard = mixed_cross_entropy(predicted[0], labels[rows.to(device)], mixed, part=mine)
         return hard if soft is None else (1 - settings.hard_weight) * soft + settings.hard_weight * hard
 
     return loss
+
+
+def distance(predicted: Answer, target: Answer, settings: TrainSettings) -> torch.Tensor:
+    """How far logits are from the teacher's: of the whole and, where both know them, of the places."""
+    apart, temperature = DISTANCES[settings.loss], settings.temperature
+    whole = apart(predicted[0], target[0], temperature)
+    if predicted[1] is None or target[1] is None:
+        return whole
+    of_places = apart(*paired(predicted[1], target[1]), temperature)
+    return (1 - settings.regions) * whole + settings.regions * of_places
 
 
 def stored_loss(
@@ -105,16 +110,23 @@ def stored_loss(
     device: torch.device,
     ranks: Ranks = ALONE,
 ) -> StepLoss:
-    """The loss of one batch with stored labels: every image in another of its views in every epoch."""
+    """The loss of one batch with stored labels: every image in another of its views in every epoch.
+
+    Args:
+        settings: as student and labels can follow them; with `regions`, both have these.
+    """
     mean, std = normalisation(net)
-    student = ranks.spread(net, device)
+    student = ranks.spread((Regions if settings.regions > 0 else Whole)(net), device)
     views = len(data.views.flip)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         mine = rows[ranks.rows(len(rows))]
-        pixels, target = data.batch(mine, (mine + turn(generator)) % views)
+        numbers = (mine + turn(generator)) % views
+        pixels, target = data.batch(mine, numbers, by_region=settings.regions > 0)
         with autocast(device):
-            predicted = student(normalise(pixels, mean, std)).float()
-        return divergence(predicted, target, settings.temperature)
+            predicted = student(normalise(pixels, mean, std))
+        if isinstance(target, tuple):
+            return distance(predicted, target, settings)
+        return divergence(predicted[0], target, settings.temperature)
 
     return loss

@@ -156,7 +156,7 @@ def _train_together(
         with clock.measure("read"):
             data = lesson.stored(settings, device)
         inputs["labels"] = data.store.key
-    own = settings.model_dump(exclude=_unused(settings)) | rates._asdict()
+    own = settings.model_dump(exclude=_unused(settings, data)) | rates._asdict()
     alone = open_stage(out, "train", VERSION, own, inputs, overwrite, scratch=(RESUME,))
     with opened_together(ranks, alone, (own, inputs)) as stage:
         if stage.complete:
@@ -174,12 +174,12 @@ def _train_together(
         ranks.require_same(pixels.skipped, "readable images")
         peak_device_memory_mb(device)  # from here on
         net, arguments = new_net(settings.student, len(lesson.classes), settings.size, device, settings.seed)
-        settled = _settled(settings, net, teacher, device)
+        settled = _settled(settings, net, teacher, data, device)
         if data is None:
             grid = lesson.facts["grid"]
             loss = online_loss(net, pixels, grid, teacher, outputs, settled, device, ranks)
         else:
-            loss = stored_loss(net, data, settings, device, ranks)
+            loss = stored_loss(net, data, settled, device, ranks)
         average = copy.deepcopy(net) if settings.ema else None
         clock.seconds["train"] = run_epochs(
             net,
@@ -246,23 +246,28 @@ def _train_together(
         return ranks.of_first(result)
 
 
-def _unused(settings: TrainSettings) -> set[str]:
+def _unused(settings: TrainSettings, data: LabelledViews | None) -> set[str]:
     """Settings that do not change the result, and so are no part of its key."""
     unused = _NOT_IN_KEY | ({"augment"} if settings.augment else set(AugmentSettings.model_fields))
-    return unused if settings.labels == "soft" else unused | {"regions"}
+    by_region = settings.labels == "soft" if data is None else data.store.places > 0
+    return unused if by_region else unused | {"regions"}
 
 
 def _settled(
-    settings: TrainSettings, net: torch.nn.Module, teacher: Model | None, device: torch.device
+    settings: TrainSettings,
+    net: torch.nn.Module,
+    teacher: Model | None,
+    data: LabelledViews | None,
+    device: torch.device,
 ) -> TrainSettings:
-    """The settings as these networks can follow them: by region only if both have regions."""
-    nets = [] if teacher is None else [net, teacher.net]
-    regions = settings.regions if nets else 0.0
+    """The settings as networks and labels can follow them: by region only if all of them have regions."""
+    regions = settings.regions if teacher is not None or (data is not None and data.store.places) else 0.0
+    nets = [net, *([] if teacher is None else [teacher.net])]
     if regions and not all(has_regions(one, settings.size, device) for one in nets):
         say(f"{settings.student} is taught by whole views: it or its teacher has no regions")
         regions = 0.0
-    update = {"regions": regions, "tile_crops": tile_crops_of(settings, regions > 0)}
-    return settings.model_copy(update=update)
+    crops = tile_crops_of(settings, regions > 0) if data is None else data.settings.tile_crops
+    return settings.model_copy(update={"regions": regions, "tile_crops": crops})
 
 
 def _check_stored(settings: TrainSettings) -> None:
