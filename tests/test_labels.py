@@ -25,15 +25,20 @@ from focusdd.labels.packed import pack, record_type, unpack
 from focusdd.labels.store import open_store
 from focusdd.labels.tiles import compose, shares, tile_boxes, visible
 from focusdd.labels.views import Views, draw_views, plain_view, show
-from focusdd.models import load_model
+from focusdd.models import autocast, load_model, normalisation, normalise
 from focusdd.settings import AugmentSettings
 from focusdd.sources import DemoSource
 from focusdd.training.checkpoint import new_net, save_checkpoint
+from focusdd.training.distances import divergence_of_logits
+from focusdd.training.loop import turn
+from focusdd.training.losses import stored_loss
+from focusdd.training.regions import Regions, Whole, has_regions
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 TEACHER = str(WEIGHTS / "teacher")
 SETTINGS = LabelSettings(teacher=TEACHER, labels="both", size=64, views=3)
+BY_REGION = LabelSettings(teacher=TEACHER, labels="views", size=64, views=3, places=2)
 RECIPE = {"student": "test_resnet", "size": 64, "epochs": 2, "batch_size": 8}
 
 
@@ -396,10 +401,104 @@ def test_a_composed_label_is_near_the_teachers(labelled: Path) -> None:
     assert near < 0.4 * far
 
 
+# by region
+
+
+@pytest.fixture(scope="module")
+def by_region(plain: Path) -> Path:
+    """Views with a label for each of 2 x 2 places."""
+    out = Path(shutil.copytree(plain, plain.with_name("by-region")))
+    label(out, BY_REGION)
+    return out
+
+
+def test_labels_of_places_are_what_the_teacher_says_of_them(by_region: Path) -> None:
+    teacher = load_model(TEACHER, CPU, 64)
+    data = LabelledViews(by_region, TrainSettings(labels="stored", **RECIPE))
+    assert data.store.records.shape == (3, 20, 5) and data.store.places == 2
+    assert data.settings.tile_crops == 0.5  # as with a teacher at hand
+    rows = torch.arange(20)
+    for number in range(3):
+        numbers = torch.full_like(rows, number)
+        pixels, (whole, places) = data.batch(rows, numbers, by_region=True)
+        with torch.inference_mode(), autocast(CPU):
+            said, said_there = Regions(teacher.net)(teacher.prepare(pixels))
+        assert places.shape == said_there.shape == (20, 10, 2, 2)
+        for stored, heard in ((whole, said), *zip(places.unbind(3), said_there.unbind(3), strict=True)):
+            heard = heard - heard.amin(1, keepdim=True)
+            assert (stored - heard).abs().max() < 0.51 * heard.max() / 255 + 1e-3
+        same, distribution = data.batch(rows, numbers)
+        torch.testing.assert_close(distribution, (whole / 20).softmax(1))
+        torch.testing.assert_close(same, pixels)
+    assert data[7][1].shape == (10,)  # for anyone's training: a distribution of the whole view
+
+
+@pytest.mark.parametrize(("size", "student"), [(64, "test_resnet"), (64, "test_vit")])
+def test_the_loss_of_stored_labels_is_that_of_every_place(by_region: Path, size: int, student: str) -> None:
+    """Against one place after another; a student without places learns the whole."""
+    net, _ = new_net(student, 10, size, CPU, 0)
+    recipe = TrainSettings(labels="stored", **RECIPE | {"student": student}, regions=0.3)
+    data = LabelledViews(by_region, recipe)
+    knows = has_regions(net, size, CPU)
+    settled = recipe.model_copy(update={"regions": 0.3 if knows else 0.0})
+    net.eval()  # the same batch statistics for both ways
+    rows = torch.tensor([3, 19, 0, 7])
+    found = stored_loss(net, data, settled, CPU)(rows, torch.Generator().manual_seed(1))
+    numbers = (rows + turn(torch.Generator().manual_seed(1))) % 3
+    pixels, (whole, places) = data.batch(rows, numbers, by_region=True)
+    with autocast(CPU):
+        mine = (Regions if knows else Whole)(net)(normalise(pixels, *normalisation(net)))
+    expected = divergence_of_logits(mine[0], whole, 20.0)
+    if knows:
+        assert mine[1].shape == places.shape
+        each = [
+            divergence_of_logits(mine[1][..., row, column], places[..., row, column], 20.0)
+            for row in range(2)
+            for column in range(2)
+        ]
+        expected = 0.7 * expected + 0.3 * sum(each) / 4
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_student_is_taught_by_region_where_labels_and_student_know_them(
+    by_region: Path, labelled: Path, tmp_path: Path
+) -> None:
+    val = DemoSource(16, "val")
+
+    def taught(folder: Path, name: str, **changes: object) -> bool:
+        settings = TrainSettings(labels="stored", **RECIPE | changes)
+        return train(folder, val, tmp_path / name, settings)["taught"]["by_region"]
+
+    assert taught(by_region, "one")
+    assert not taught(by_region, "two", regions=0.0)
+    assert not taught(by_region, "three", student="test_vit")
+    assert not taught(labelled, "four")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] != weights[1]
+    with pytest.raises(FocusError, match=r"regions was 1\.0, now 0\.0"):
+        taught(by_region, "one", regions=0.0)
+    assert not taught(labelled, "four", regions=0.0)  # the same run: complete
+
+
+def test_places_that_the_teacher_does_not_have_are_refused(plain: Path, tmp_path: Path) -> None:
+    with pytest.raises(FocusError, match="has 2 x 2 places at 64 px: use --places 2 or fewer"):
+        label(plain, BY_REGION.model_copy(update={"places": 3}))
+    blind = BY_REGION.model_copy(update={"teacher": str(WEIGHTS / "vit")})
+    with pytest.raises(FocusError, match="no feature map of several places at 64 px: use --places 0$"):
+        label(plain, blind)
+    assert not (plain / "labels").exists()
+    label(Path(shutil.copytree(plain, tmp_path / "tiles")), blind.model_copy(update={"labels": "tiles"}))
+
+
+def test_the_card_and_publishing_know_places(by_region: Path) -> None:
+    assert "in 2 x 2 places" in (by_region / "README.md").read_text()
+    publish(by_region)
+
+
 # read by others
 
 
-def test_the_reader_in_the_documents_reads_what_we_read(labelled: Path, copy: Path) -> None:
+def test_the_reader_in_the_documents_reads_what_we_read(labelled: Path, by_region: Path, copy: Path) -> None:
     from focusdd.dataset import open_distilled
 
     code = re.search(r"```python\n(import json.*?)```", (ROOT / "docs" / "labels.md").read_text(), re.S)[1]
@@ -408,6 +507,8 @@ def test_the_reader_in_the_documents_reads_what_we_read(labelled: Path, copy: Pa
     views, tiles = (open_store(open_distilled(labelled), kind) for kind in ("views", "tiles"))
     np.testing.assert_array_equal(found["read"](views.folder, 2, 7), views.logits(2, 7))
     np.testing.assert_array_equal(found["read"](tiles.folder, 4), tiles.logits(4))
+    placed = open_store(open_distilled(by_region), "views")
+    np.testing.assert_array_equal(found["read"](placed.folder, 2, 7), placed.logits(2, 7))
     np.testing.assert_array_equal(found["read"](tiles.folder, slice(None), 0), tiles.logits(slice(None), 0))
     for bits, top in ((4, 32), (4, 3), (8, 5), (16, 5)):
         changed = SETTINGS.model_copy(update={"labels": "tiles", "bits": bits, "top": top})

@@ -72,10 +72,12 @@ class Teacher(NamedTuple):
                 _, said = Regions(self.model.net)(torch.zeros((1, 3, size, size), device=self.model.device))
             most = min(said.shape[2:])
         if places > most:
-            there = f"has {most} x {most} at {size} px" if most else "has no places that it could tell apart"
-            raise FocusError(
-                f"the last feature map of teacher {self.model.name!r} {there}: use --places {most} or fewer"
-            )
+            who, use = f"teacher {self.model.name!r}", f"use --places {most}"
+            if most:
+                raise FocusError(
+                    f"the last feature map of {who} has {most} x {most} places at {size} px: {use} or fewer"
+                )
+            raise FocusError(f"{who} has no feature map of several places at {size} px: {use}")
 
 
 def label(
