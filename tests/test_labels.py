@@ -484,7 +484,7 @@ def test_places_that_the_teacher_does_not_have_are_refused(plain: Path, tmp_path
     with pytest.raises(FocusError, match="has 2 x 2 places at 64 px: use --places 2 or fewer"):
         label(plain, BY_REGION.model_copy(update={"places": 3}))
     blind = BY_REGION.model_copy(update={"teacher": str(WEIGHTS / "vit")})
-    with pytest.raises(FocusError, match="no feature map of several places at 64 px: use --places 0$"):
+    with pytest.raises(FocusError, match=r"no feature map of several places at 64 px: use --places 0$"):
         label(plain, blind)
     assert not (plain / "labels").exists()
     label(Path(shutil.copytree(plain, tmp_path / "tiles")), blind.model_copy(update={"labels": "tiles"}))
