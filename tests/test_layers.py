@@ -22,6 +22,7 @@ LAYERS = [
     {"checks", "execute"},
     {"convnet", "index", "models", "plan"},
     {"sources"},
+    {"clock"},
     {"run", "console"},
     {"images", "scores", "settings", "errors", "torchrun"},
 ]

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from focusdd.clock import Clock
 from focusdd.errors import FocusError
 from focusdd.images import decode
 from focusdd.index import schema, write_part
@@ -21,7 +22,7 @@ from focusdd.pipeline import distill
 from focusdd.reports.collect import collect
 from focusdd.reports.page import report
 from focusdd.reports.results import rows, scores
-from focusdd.run import Clock, open_stage, read_json, write_json
+from focusdd.run import open_stage, read_json, write_json
 from focusdd.scores import augmentation_robust_score, label_robust_score
 from focusdd.settings import DistillSettings, ExtractSettings
 from focusdd.sources import Source, open_source

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from focusdd import run
+from focusdd.clock import Clock
 from focusdd.errors import FocusError
-from focusdd.run import Clock, hash_of, open_stage, read_json, status, write_json, write_whole
+from focusdd.run import hash_of, open_stage, read_json, status, write_json, write_whole
 
 SETTINGS = {"ipc": 10, "grid": 2}
 INPUTS = {"source": "abc"}

@@ -6,13 +6,14 @@ import os
 from pathlib import Path
 from typing import Any
 
+from focusdd.clock import Clock
 from focusdd.compose import compose
 from focusdd.console import say, warn
 from focusdd.dataset import CARD, Distilled, card, open_distilled
 from focusdd.errors import FocusError
 from focusdd.index import Index, open_index
 from focusdd.plan import Plan, grid_of, keep_of, views_of
-from focusdd.run import Clock, open_stage, write_json, write_whole
+from focusdd.run import open_stage, write_json, write_whole
 from focusdd.selection import select
 from focusdd.settings import DistillSettings, EngineSettings, ExtractSettings, PatchSettings, ViewSettings
 from focusdd.sources.base import Source

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from focusdd.clock import Clock
 from focusdd.console import say, warn
 from focusdd.errors import FocusError
 from focusdd.execute import Work
@@ -26,7 +27,7 @@ from focusdd.focus.passes import Pass, Seen, as_extractor, attention_of, fill_pa
 from focusdd.focus.probe import fit_probes, folds_of, judge, rows_to_fit
 from focusdd.index import Index, from_bytes, open_index, read_skipped, write_part
 from focusdd.models import Model, load_model, pick_device
-from focusdd.run import Clock, Stage, open_stage, write_json
+from focusdd.run import Stage, open_stage, write_json
 from focusdd.settings import EngineSettings, ViewSettings
 from focusdd.sources.base import DetectionSource, Objects
 from focusdd.sources.detection import open_detection_source

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from focusdd.clock import Clock
 from focusdd.console import say, warn
 from focusdd.dataset import CARD
 from focusdd.detect.baselines import pasted_scenes, random_scenes
@@ -19,7 +20,7 @@ from focusdd.detect.scenes import Scenes
 from focusdd.detect.select import WITH_INDEX, focus_scenes, selected_scenes
 from focusdd.errors import FocusError
 from focusdd.index import Index, open_index
-from focusdd.run import Clock, open_stage, write_json, write_whole
+from focusdd.run import open_stage, write_json, write_whole
 from focusdd.settings import ComposeSettings, DetectDistillSettings, EngineSettings, ViewSettings
 from focusdd.sources.base import DetectionSource
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from focusdd.clock import Clock
 from focusdd.console import say
 from focusdd.detect.checkpoint import Detector, save_detector
 from focusdd.detect.distilled import DistilledDetection, Sample, open_detection
@@ -20,7 +21,7 @@ from focusdd.detect.evaluate import DetectionScore, Metric, evaluate
 from focusdd.detect.yolo import CLIP, Lessons, detection_loss, new_network, ultralytics
 from focusdd.errors import FocusError
 from focusdd.models import peak_device_memory_mb, pick_device
-from focusdd.run import Clock, open_stage, read_json, write_json
+from focusdd.run import open_stage, read_json, write_json
 from focusdd.settings import DetectTrainSettings
 from focusdd.sources.base import DetectionSource
 from focusdd.training.loop import RESUME, StepLoss, hash_seed, run_epochs, turn, warm_cosine

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from focusdd.checks import refuse_near_chance, sample_accuracy
+from focusdd.clock import Clock
 from focusdd.console import say, warn
 from focusdd.errors import FocusError
 from focusdd.execute import Work
@@ -22,7 +23,7 @@ from focusdd.focus.patches import attention_area, key_patches, patch_options
 from focusdd.focus.probe import cross_fitted_probabilities
 from focusdd.index import Index, from_bytes, open_index, read_skipped, schema, write_part
 from focusdd.models import Model, autocast, load_model, map_classes, pick_device
-from focusdd.run import Clock, Stage, open_stage, write_json
+from focusdd.run import Stage, open_stage, write_json
 from focusdd.settings import EngineSettings, ExtractSettings
 from focusdd.sources import open_source
 from focusdd.sources.base import Source

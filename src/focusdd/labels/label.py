@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from focusdd.checks import SAMPLE, matched_outputs, refuse_near_chance, stratified
+from focusdd.clock import Clock
 from focusdd.console import Advance, progress, say
 from focusdd.dataset import CARD, Distilled, card, open_distilled
 from focusdd.errors import FocusError
@@ -32,7 +33,7 @@ from focusdd.labels.store import (
 from focusdd.labels.tiles import tile_boxes
 from focusdd.labels.views import Views, draw_views, show
 from focusdd.models import Model, autocast, load_model, pick_device
-from focusdd.run import Clock, locked, make_folder, open_stage, read_json, write_json, write_whole
+from focusdd.run import locked, make_folder, open_stage, read_json, write_json, write_whole
 from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
 from focusdd.sources.base import Record
 from focusdd.training.augment import resized_crops, tile_crops_of

@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from focusdd.checks import matched_outputs, sample_accuracy
+from focusdd.clock import Clock
 from focusdd.console import say
 from focusdd.errors import FocusError
 from focusdd.models import Model, autocast, load_model, normalisation, normalise, pick_device
-from focusdd.run import Clock, open_stage
+from focusdd.run import open_stage
 from focusdd.settings import FitSettings
 from focusdd.sources.base import Source
 from focusdd.torchrun import local_world_size

@@ -6,10 +6,11 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from focusdd.clock import Clock
 from focusdd.console import progress
 from focusdd.errors import FocusError
 from focusdd.models import Model, load_model, pick_device
-from focusdd.run import Clock, open_stage, read_json, write_json
+from focusdd.run import open_stage, read_json, write_json
 from focusdd.settings import Device
 from focusdd.sources.base import Source
 from focusdd.training.corruptions import CORRUPTIONS, STRENGTHS, corrupt

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 import torch
 
 from focusdd.checks import matched_outputs, sample_accuracy
+from focusdd.clock import Clock
 from focusdd.console import say
 from focusdd.dataset import Distilled, open_distilled
 from focusdd.errors import FocusError
 from focusdd.labels.dataset import LabelledViews
 from focusdd.models import Model, load_model, normalisation, peak_device_memory_mb, pick_device
-from focusdd.run import Clock, open_stage, read_json, write_json
+from focusdd.run import open_stage, read_json, write_json
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source
 from focusdd.torchrun import local_world_size
