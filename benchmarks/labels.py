@@ -88,7 +88,7 @@ def main() -> None:
             cost = read(folder / "student" / "run.json")
             full = options.epochs * len(info["classes"]) * 2
             append(options.csv, run | {
-                "bytes_per_image": round(size, 1), "of_full_fp16": f"1/{full / size:.0f}" if size else "",
+                "bytes_per_image": round(size, 1), "of_full_fp16": share(size, full),
                 **{f"imagenet_ipc{ipc}_mb": round(imagenet_bytes(changes, info["grid"]) * ipc * 1e-3, 1)
                    for ipc in (10, 50, 100)},
                 "top1": result["top1"], "top5": result["top5"],
@@ -97,6 +97,11 @@ def main() -> None:
                 "commit": cost["commit"], "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
             }, COLUMNS)  # fmt: skip
             print(f"{name}, seed {seed}: {result['top1']:.1%}", flush=True)
+
+
+def share(size: float, full: int) -> str:
+    """A size as a part of another, or as so many times it."""
+    return "" if not size else f"1/{full / size:.0f}" if size < full else f"{size / full:.1f}"
 
 
 def imagenet_bytes(changes: dict[str, Any] | None, grid: int) -> int:
