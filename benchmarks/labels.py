@@ -36,7 +36,7 @@ ROWS: dict[str, dict[str, Any] | None] = {
     "150 views, 8 bits": {"labels": "views", "views": 150},
     "300 views, 8 bits": {"labels": "views", "views": 300},
     "9 views by region, 4 x 4, 8 bits": {"labels": "views", "views": 9, "places": 4},
-    "30 views by region, 2 x 2, 8 bits": {"labels": "views", "views": 30, "places": 2},
+    "30 views by region, 4 x 4, 8 bits": {"labels": "views", "views": 30, "places": 4},
     "50 views by region, 4 x 4, 4 bits": {"labels": "views", "views": 50, "places": 4, "bits": 4},
     "150 views by region, 2 x 2, 8 bits": {"labels": "views", "views": 150, "places": 2},
     "150 views by region, 4 x 4, 8 bits": {"labels": "views", "views": 150, "places": 4},
