@@ -17,7 +17,7 @@ from focusdd.console import Advance, progress, say
 from focusdd.errors import FocusError
 from focusdd.images import Box, UnreadableImage, decode, resize
 from focusdd.models import Model
-from focusdd.plan import Kind, Plan, Tile, grid_of, image_name
+from focusdd.plan import Kind, Plan, Tile, image_name
 from focusdd.run import make_folder, read_json, write_whole
 from focusdd.settings import DistillSettings
 from focusdd.sources.base import Source
@@ -39,7 +39,7 @@ def random_plan(source: Source, settings: DistillSettings, kind: Kind) -> Plan:
     Raises:
         FocusError: a class without a readable image.
     """
-    grid = 1 if kind == "whole" else grid_of(settings)
+    grid = 1 if kind == "whole" else settings.grid
     need = settings.ipc * grid**2
     pieces = []
     for label, keys in enumerate(_keys_by_class(source)):
@@ -83,7 +83,7 @@ def rded_plan(source: Source, settings: DistillSettings, teacher: Model, kept: P
                 found = _best_crops(source, label, keys, settings, teacher, outputs, pool, advance)
                 write_whole(file, json.dumps(sorted(found, key=lambda piece: -piece.score)))
     pieces = [[Piece(key, tuple(box), *rest) for key, box, *rest in read_json(file)] for file in files]
-    return lay_out(source, pieces, settings.ipc, grid_of(settings), "crop")
+    return lay_out(source, pieces, settings.ipc, settings.grid, "crop")
 
 
 def _best_crops(
@@ -100,7 +100,7 @@ def _best_crops(
     rng = np.random.default_rng([settings.seed, 13, label])
     chosen = sorted(rng.permutation(len(keys))[: settings.rded_images])
     jobs = [(keys[number], rng.random((settings.rded_crops, 3))) for number in chosen]
-    tile = settings.size // grid_of(settings)
+    tile = settings.size // settings.grid
     found = []
     for start in range(0, len(jobs), 64):
         batch = jobs[start : start + 64]

@@ -12,7 +12,7 @@ from focusdd.console import say, warn
 from focusdd.dataset import CARD, Distilled, card, open_distilled
 from focusdd.errors import FocusError
 from focusdd.index import Index, open_index
-from focusdd.plan import Plan, grid_of, keep_of, views_of
+from focusdd.plan import Plan, keep_of, views_of
 from focusdd.run import open_stage, write_json, write_whole
 from focusdd.selection import select
 from focusdd.settings import DistillSettings, EngineSettings, ExtractSettings, PatchSettings, ViewSettings
@@ -55,7 +55,7 @@ def distill(
         FocusError: the index is of another source, or `out` holds something else.
     """
     settings, views, out = settings or DistillSettings(), views or ViewSettings(), Path(out)
-    own = {"grid": grid_of(settings), "views": views_of(settings), "keep": keep_of(settings)}
+    own = {"views": views_of(settings), "keep": keep_of(settings)}
     settings = settings.model_copy(update=own)
     _check_layout(settings)
     used = settings.model_dump(exclude=_unused(settings))
@@ -90,9 +90,9 @@ def distill(
 
 
 def _check_layout(settings: DistillSettings) -> None:
-    if settings.method not in _WHOLE and settings.size // grid_of(settings) < 8:
+    if settings.method not in _WHOLE and settings.size // settings.grid < 8:
         raise FocusError(
-            f"a {grid_of(settings)} x {grid_of(settings)} grid on {settings.size} px makes tiles under 8 px: "
+            f"a {settings.grid} x {settings.grid} grid on {settings.size} px makes tiles under 8 px: "
             "use a smaller --grid or a larger --size"
         )
 
@@ -147,7 +147,7 @@ def _index(
 def extract_settings(settings: DistillSettings, views: ViewSettings) -> ExtractSettings:
     """How to extract so that the index holds the key patches that `settings` ask for."""
     patches = {name: getattr(settings, name) for name in PatchSettings.model_fields}
-    return ExtractSettings(**views.model_dump(), **patches, tile=settings.size // grid_of(settings))
+    return ExtractSettings(**views.model_dump(), **patches, tile=settings.size // settings.grid)
 
 
 def _teacher(settings: DistillSettings, views: ViewSettings) -> Any:
@@ -155,12 +155,12 @@ def _teacher(settings: DistillSettings, views: ViewSettings) -> Any:
 
     if not settings.teacher:
         raise FocusError("method rded needs a teacher to judge its crops: give --teacher")
-    return load_model(settings.teacher, pick_device(views.device), settings.size // grid_of(settings))
+    return load_model(settings.teacher, pick_device(views.device), settings.size // settings.grid)
 
 
 def _plan(source: Source, settings: DistillSettings, index: Any, teacher: Any, chosen: Path) -> Plan:
     if settings.method == "focus":
-        return select(index, settings, settings.size // grid_of(settings))
+        return select(index, settings, settings.size // settings.grid)
     if index is not None:
         from focusdd.coresets import coreset_plan
 

@@ -75,18 +75,11 @@ class Plan:
         return cls(1 + max(tile.row for tile in tiles), tiles)
 
 
-def grid_of(settings: SelectSettings) -> int:
-    """Tiles per side: where there are few distilled images, each has to show more photographs."""
-    if settings.grid is not None:
-        return settings.grid
-    return 3 if settings.ipc < FEW and settings.method != "rded" else 2
-
-
 def views_of(settings: SelectSettings) -> int:
     """Tiles that show whole images."""
     if settings.views is not None:
         return settings.views
-    cells = grid_of(settings) ** 2
+    cells = settings.grid**2
     return cells // 2 if settings.view_source == "same" else 3 * cells // 4
 
 

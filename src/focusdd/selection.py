@@ -15,7 +15,7 @@ from focusdd.errors import FocusError
 from focusdd.focus.patches import PatchOptions, attention_area, key_patches, patch_options
 from focusdd.focus.realism import realism
 from focusdd.index import Index
-from focusdd.plan import Kind, Plan, Tile, grid_of, image_name, keep_of, views_of
+from focusdd.plan import Kind, Plan, Tile, image_name, keep_of, views_of
 from focusdd.settings import PatchSettings, SelectSettings
 
 _CHUNK = 128  # images whose key patches are found at once: what a processor's cache holds
@@ -33,7 +33,7 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
     Raises:
         FocusError: more views than tiles.
     """
-    grid, num_views = grid_of(settings), views_of(settings)
+    grid, num_views = settings.grid, views_of(settings)
     cells = grid**2
     if num_views > cells:
         raise FocusError(f"views is {num_views}, but a {grid} x {grid} grid has {cells} tiles")
@@ -100,7 +100,7 @@ def _share_out(
     Returns:
         Per distilled image its patches (row, number of the patch) and its views (rows).
     """
-    num_patches = grid_of(settings) ** 2 - views_of(settings)
+    num_patches = settings.grid**2 - views_of(settings)
     num_views = views_of(settings) if settings.view_source == "other" else 0
     need_patches, need_views = settings.ipc * num_patches, settings.ipc * num_views
     candidates = [

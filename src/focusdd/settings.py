@@ -93,9 +93,8 @@ class SelectSettings(PatchSettings):
     """focus: key patches, and views of whole images; random: whole images; view: downsampled views
     only; rded: the best of random crops by the teacher's loss; herding, k-center: whole images that stand
     for their class among the extractor's features."""
-    grid: Annotated[int, Field(ge=1, le=8)] | None = None
-    """Tiles per side of a distilled image; default: 2, and 3 below five distilled images per class except for
-    rded."""
+    grid: Annotated[int, Field(ge=1, le=8)] = 2
+    """Tiles per side of a distilled image."""
     views: Annotated[int, Field(ge=0, le=64)] | None = None
     """Tiles of a distilled image that show a whole image, downsampled; the others show key patches; default:
     three quarters of the tiles."""
