@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from students import append, done, read
+from tables import commit, machine
 
 from focusdd import (
     DistillSettings,
@@ -31,7 +32,11 @@ from focusdd import (
     open_source,
     train,
 )
+from focusdd.checks import matched_outputs
+from focusdd.models import load_model, pick_device
 from focusdd.sources import Source
+from focusdd.training.evaluate import evaluate
+from focusdd.training.pixels import load_source
 
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 REFERENCE: dict[str, Any] = WORDS["reference"]
@@ -60,6 +65,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=300)
     options = parser.parse_args()
     source, val = open_source(options.data), open_source(options.data, "val")
+    describe_given(options.extractor, val, options.csv.with_name("extractors.csv"))
     for seed in options.seeds:
         for name in options.rows or WORDS["tables"][options.table]["rows"]:
             run = {"row": name, "recipe": options.recipe, "ipc": options.ipc, "seed": seed,
@@ -110,6 +116,21 @@ def fitted(name: str, source: Source, val: Source, options: argparse.Namespace) 
             "commit": cost["commit"], "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
         }, EXTRACTOR_COLUMNS)  # fmt: skip
     return out
+
+
+def describe_given(extractor: str, val: Source, table: Path) -> None:
+    """The line of the ViT that --extractor names, scored at the reference's input size."""
+    name, size = Path(extractor).name, REFERENCE["input_size"]
+    if done(table, {"extractor": name}):
+        return
+    model = load_model(extractor, pick_device("auto"), size)
+    outputs = matched_outputs(model, val, "extractor")
+    pixels = load_source(val, size, "evaluate")
+    score = evaluate(model.net, pixels, model.mean, model.std, model.device, len(val.classes), outputs)
+    append(table, {
+        "extractor": name, "size": size, "top1": round(score.top1, 5), "commit": commit(),
+        "machine": machine(), "date": time.strftime("%Y-%m-%d"),
+    }, EXTRACTOR_COLUMNS)  # fmt: skip
 
 
 def parse(row: str) -> tuple[str, dict[str, Any]]:

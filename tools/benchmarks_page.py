@@ -55,6 +55,8 @@ ABOUT = {
     "`docs/detection.md`); time and memory by the number of images (`benchmarks/detect_scale.py`).",
     "disk": "Every stage on a disk that fills up at a random size, then with room "
     "(`benchmarks/disk_full.py`).",
+    "extractors": "ViTs of the ablations, fitted from scratch with the teacher's labels or given, and their "
+    "top-1 on the whole validation set at the size in pixels (`benchmarks/ablations.py`).",
     "imagenette": "Students trained on distilled imagenette, whole validation set, last weights "
     "(`benchmarks/students.py`). Seconds are wall time on a machine that did other work too.",
     "kill": "`kill -9` at random moments over all stages, then the same command again: files identical, byte "
@@ -115,9 +117,22 @@ def ablations() -> str:
         parts.append(
             f"## {table['title']}\n\n`python benchmarks/ablations.py {name} ...`\n\n{_table(lines)}\n"
         )
+        if name == "extractor":
+            parts.append(f"{_table(_extractors())}\n")
         if found := table.get("found"):
             parts.append(f"{found.strip()}\n\n")
     return "".join(parts).rstrip() + "\n"
+
+
+def _extractors() -> list[list[str]]:
+    """The ViTs of the extractor's table and how good they are themselves."""
+    lines = [["extractor", "model", "epochs", "at px", "its own top-1 %"], ["---"] * 5]
+    with (ROOT / "results" / "extractors.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            model = " ".join(filter(None, (row["model"], row["model_args"]))) or "as given"
+            own = f"{100 * float(row['top1']):.1f}"
+            lines.append([row["extractor"], model, row["epochs"], row["size"], own])
+    return lines
 
 
 def _run(row: dict[str, str]) -> tuple[str, int, int, str, int]:
