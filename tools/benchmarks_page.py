@@ -100,7 +100,8 @@ def ablations() -> str:
     said = {name: ", ".join(f"{one} {value}" for one, value in of.items()) for name, of in recipes.items()}
     parts = [ABLATIONS_HEAD.format(**said)]
     for name, table in words["tables"].items():
-        mine = [row for row in rows if row["row"] in table["rows"]]
+        students = table.get("students", ["resnet18"])
+        mine = [row for row in rows if row["row"] in table["rows"] and row["student"] in students]
         runs = list(dict.fromkeys(_run(row) for row in mine))
         heads = [
             f"ipc {ipc}, {epochs} epochs, {student}, {size} px, {TAUGHT[recipe]}"
