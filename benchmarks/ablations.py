@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from students import append, done, read
-from tables import commit, machine
+from tables import commit, machine, ran_on
 
 from focusdd import (
     DistillSettings,
@@ -94,7 +94,7 @@ def main() -> None:
             cost = read(out / "run.json")
             append(options.csv, run | {
                 "top1": result["top1"], "top5": result["top5"], "seconds_train": cost["seconds"]["train"],
-                "commit": cost["commit"], "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
+                "commit": cost["commit"], "machine": ran_on(cost), "date": time.strftime("%Y-%m-%d"),
             }, COLUMNS)  # fmt: skip
             print(f"{name}, seed {seed}: {result['top1']:.1%}", flush=True)
 
@@ -113,7 +113,7 @@ def fitted(name: str, source: Source, val: Source, options: argparse.Namespace) 
             "extractor": name, "model": settings.model, "size": settings.size, "epochs": settings.epochs,
             "model_args": " ".join(f"{key}={value}" for key, value in settings.model_args.items()),
             "top1": read(out / "done.json")["counts"]["val_top1"], "seconds_fit": cost["seconds"]["train"],
-            "commit": cost["commit"], "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
+            "commit": cost["commit"], "machine": ran_on(cost), "date": time.strftime("%Y-%m-%d"),
         }, EXTRACTOR_COLUMNS)  # fmt: skip
     return out
 

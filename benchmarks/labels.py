@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from students import append, done, read
+from tables import ran_on
 
 from focusdd import LabelSettings, TrainSettings, label, open_source, train
 from focusdd.dataset import open_distilled
@@ -94,7 +95,7 @@ def main() -> None:
                 "top1": result["top1"], "top5": result["top5"],
                 "images_per_second": round(cost["images"] * options.epochs / cost["seconds"]["train"], 1),
                 "seconds_label": seconds, "seconds_train": cost["seconds"]["train"],
-                "commit": cost["commit"], "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
+                "commit": cost["commit"], "machine": ran_on(cost), "date": time.strftime("%Y-%m-%d"),
             }, COLUMNS)  # fmt: skip
             print(f"{name}, seed {seed}: {result['top1']:.1%}", flush=True)
 

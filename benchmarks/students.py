@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tables import ran_on
+
 from focusdd import DistillSettings, ExtractSettings, TrainSettings, distill, extract, open_source, train
 from focusdd.training.train import train_on_source
 
@@ -80,7 +82,7 @@ def main() -> None:
                 "seconds_distil": made.get("seconds_total", ""), "seconds_train": cost["seconds"]["train"],
                 "peak_memory_mb": cost["peak_memory_mb"], "commit": cost["commit"],
                 "torch": cost["versions"]["torch"],
-                "machine": cost["machine"], "date": time.strftime("%Y-%m-%d"),
+                "machine": ran_on(cost), "date": time.strftime("%Y-%m-%d"),
             }, COLUMNS)  # fmt: skip
             print(f"{name}: {result['top1']:.1%}", flush=True)
 

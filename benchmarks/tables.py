@@ -69,6 +69,11 @@ def machine() -> str:
     return f"{processor()}, {torch.backends.cpu.get_cpu_capability()}"
 
 
+def ran_on(run: dict[str, str]) -> str:
+    """What a command of focusdd computed on, from its run.json."""
+    return run["machine"] if run["device"] == "cpu" else f"{run['device']}, {run['machine']}"
+
+
 def device_memory(device: torch.device) -> dict[str, str]:
     """A column: most memory that tensors took on a GPU since this was asked last; none without one."""
     peak = peak_device_memory_mb(device)

@@ -1,6 +1,6 @@
 """Extraction taken apart: images per second of every step alone and of the whole, in one run on one source.
 
-    python benchmarks/throughput.py DATA --extractor VIT --work runs/throughput [--view-size 128]
+    python benchmarks/throughput.py DATA --extractor VIT --work runs/throughput [--view-size 224] [--batch-size 256]
 
 Every step has all cores and everything that it needs in memory; the steps take turns, some thousand images at
 a time. Decoding can hide behind a model on a GPU, so there the whole can be as fast as the slower of the two.
@@ -44,9 +44,12 @@ def main() -> None:
     parser.add_argument("--extractor", required=True)
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--view-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=ExtractSettings().batch_size)
     options = parser.parse_args()
     source = open_source(options.data)
-    settings = ExtractSettings(extractor=options.extractor, input_size=options.view_size)
+    settings = ExtractSettings(
+        extractor=options.extractor, input_size=options.view_size, batch_size=options.batch_size
+    )
     device = pick_device(settings.device)
     out = options.work / "index"
     shutil.rmtree(out, ignore_errors=True)

@@ -81,6 +81,11 @@ def pick_device(device: str) -> torch.device:
     return torch.device(device)
 
 
+def device_name(device: torch.device) -> str:
+    """For `run.json`: the GPU's own name, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def peak_device_memory_mb(device: torch.device) -> int | None:
     """Most memory of a GPU held by tensors since this was asked last; None on other devices."""
     if device.type != "cuda":

@@ -26,7 +26,7 @@ from focusdd.focus.geometry import View, token_cover
 from focusdd.focus.passes import Pass, Seen, as_extractor, attention_of, fill_parts
 from focusdd.focus.probe import fit_probes, folds_of, judge, rows_to_fit
 from focusdd.index import Index, from_bytes, open_index, read_skipped, write_part
-from focusdd.models import Model, load_model, pick_device
+from focusdd.models import Model, device_name, load_model, pick_device
 from focusdd.run import Stage, open_stage, write_json
 from focusdd.settings import EngineSettings, ViewSettings
 from focusdd.sources.base import DetectionSource, Objects
@@ -95,7 +95,7 @@ def extract_objects(
             images = fill_parts(stage, _pass(source, model, vit, settings), worker, engine)
         with clock.measure("finish"):
             counts = _finish(stage, source, model, vit, settings)
-        clock.write(out, images=images, device=str(model.device))
+        clock.write(out, images=images, device=device_name(model.device))
         stage.finish(counts)
     return open_index(out)
 

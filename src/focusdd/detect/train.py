@@ -20,7 +20,7 @@ from focusdd.detect.distilled import DistilledDetection, Sample, open_detection
 from focusdd.detect.evaluate import DetectionScore, Metric, evaluate
 from focusdd.detect.yolo import CLIP, Lessons, detection_loss, new_network, ultralytics
 from focusdd.errors import FocusError
-from focusdd.models import peak_device_memory_mb, pick_device
+from focusdd.models import device_name, peak_device_memory_mb, pick_device
 from focusdd.run import open_stage, read_json, write_json
 from focusdd.settings import DetectTrainSettings
 from focusdd.sources.base import DetectionSource
@@ -108,7 +108,7 @@ def train(
         write_json(stage.out / "result.json", result)
         clock.write(
             stage.out,
-            device=str(device),
+            device=device_name(device),
             device_memory_mb=peak_device_memory_mb(device),
             steps=parts * steps,
             images=len(samples),

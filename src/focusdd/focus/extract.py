@@ -22,7 +22,7 @@ from focusdd.focus.passes import Pass, Seen, as_extractor, attention_of, fill_pa
 from focusdd.focus.patches import attention_area, key_patches, patch_options
 from focusdd.focus.probe import cross_fitted_probabilities
 from focusdd.index import Index, from_bytes, open_index, read_skipped, schema, write_part
-from focusdd.models import Model, autocast, load_model, map_classes, pick_device
+from focusdd.models import Model, autocast, device_name, load_model, map_classes, pick_device
 from focusdd.run import Stage, open_stage, write_json
 from focusdd.settings import EngineSettings, ExtractSettings
 from focusdd.sources import open_source
@@ -74,7 +74,7 @@ def extract(
             images = fill_parts(stage, _pass(source, model, vit, outputs, settings), worker, engine)
         with clock.measure("finish"):
             counts = _finish(stage, source, model, vit, outputs, settings)
-        clock.write(stage.out, images=images, device=str(model.device))
+        clock.write(stage.out, images=images, device=device_name(model.device))
         stage.finish(counts)
     return open_index(out)
 

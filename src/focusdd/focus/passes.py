@@ -186,13 +186,27 @@ def cores() -> Iterator[ThreadPoolExecutor]:
 
 
 def _beside_the_model(one: Pass, batches: list[Sequence[Record]]) -> Generator[_Batch, None, None]:
-    """Decodes on the CPU while the model works elsewhere, in order, a bounded number of images ahead."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        views = _ahead(pool, partial(_load, one), chain.from_iterable(batches), _LOOKAHEAD)
-        for records in batches:
-            begin = time.perf_counter()
-            seen = list(islice(views, len(records)))
-            yield _finished(one, seen, time.perf_counter() - begin)
+    """Decodes on the CPU while the model works elsewhere, in order, a bounded number of images ahead.
+
+    Two batches are under way: while the patches of one are searched here, the model has the next.
+    """
+
+    def finish(loaded: tuple[list[Seen], float]) -> _Batch:
+        return _finished(one, *loaded)
+
+    with ThreadPoolExecutor(os.cpu_count()) as readers, ThreadPoolExecutor(2, "focusdd") as pool:
+        views = _ahead(readers, partial(_load, one), chain.from_iterable(batches), _LOOKAHEAD)
+        yield from _ahead(pool, finish, _loaded(views, batches), 3)
+
+
+def _loaded(
+    views: Iterator[Seen], batches: list[Sequence[Record]]
+) -> Generator[tuple[list[Seen], float], None, None]:
+    """Batches of decoded images, each with the seconds it was waited for."""
+    for records in batches:
+        begin = time.perf_counter()
+        seen = list(islice(views, len(records)))
+        yield seen, time.perf_counter() - begin
 
 
 def _finished(one: Pass, seen: list[Seen], waited: float) -> _Batch:

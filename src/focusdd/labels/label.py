@@ -32,7 +32,7 @@ from focusdd.labels.store import (
 )
 from focusdd.labels.tiles import tile_boxes
 from focusdd.labels.views import Views, draw_views, show
-from focusdd.models import Model, autocast, load_model, pick_device
+from focusdd.models import Model, autocast, device_name, load_model, pick_device
 from focusdd.run import locked, make_folder, open_stage, read_json, write_json, write_whole
 from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
 from focusdd.sources.base import Record
@@ -226,7 +226,7 @@ def _label(
             "files": {name: digest_of(folder / name) for name in names},
         }
         write_json(folder / "labels.json", info)
-        clock.write(folder, device=str(images.device), images=len(images))
+        clock.write(folder, device=device_name(images.device), images=len(images))
         stage.finish({"images": len(images), **({"views": settings.views} if kind == "views" else {})})
 
 

@@ -12,7 +12,7 @@ from focusdd.checks import matched_outputs, sample_accuracy
 from focusdd.clock import Clock
 from focusdd.console import say
 from focusdd.errors import FocusError
-from focusdd.models import Model, autocast, load_model, normalisation, normalise, pick_device
+from focusdd.models import Model, autocast, device_name, load_model, normalisation, normalise, pick_device
 from focusdd.run import open_stage
 from focusdd.settings import FitSettings
 from focusdd.sources.base import Source
@@ -138,7 +138,7 @@ def _fit_together(
         )
         clock.write(
             stage.out,
-            device=str(device),
+            device=device_name(device),
             epochs=settings.epochs,
             images=len(pixels),
             processes=ranks.count,
@@ -159,10 +159,11 @@ def _loss(
     """Cross-entropy with the labels; with a teacher, half of it and half of the teacher's distribution."""
     mean, std = normalisation(net)
     model = ranks.spread(net, device)
+    images, all_labels = pixels.resident(device), pixels.labels.to(device)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        batch = pixels.images[rows].to(device, non_blocking=True)
-        labels = pixels.labels[rows].to(device)
+        batch = images[rows.to(images.device)].to(device)
+        labels = all_labels[rows.to(device)]
         mixed = augment(batch, settings.size, settings.crop, settings.flip, settings.mixup, generator)
         mine = ranks.rows(len(rows))
         seen = mixed.images[mine]

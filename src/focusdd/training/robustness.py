@@ -9,7 +9,7 @@ from typing import Any
 from focusdd.clock import Clock
 from focusdd.console import progress
 from focusdd.errors import FocusError
-from focusdd.models import Model, load_model, pick_device
+from focusdd.models import Model, device_name, load_model, pick_device
 from focusdd.run import open_stage, read_json, write_json
 from focusdd.settings import Device
 from focusdd.sources.base import Source
@@ -81,7 +81,7 @@ def robustness(
             pixels = load_source(other, model.input_size, "read")
             result["other"] = {"name": other.name, "images": len(pixels), "top1": _top1(model, pixels)}
         write_json(out / "robustness.json", result)
-        clock.write(out, device=str(model.device))
+        clock.write(out, device=device_name(model.device))
         stage.finish({"corrupted top1": result["corrupted_top1"]})
         return result
 

@@ -16,7 +16,7 @@ from focusdd.console import say
 from focusdd.dataset import Distilled, open_distilled
 from focusdd.errors import FocusError
 from focusdd.labels.dataset import LabelledViews
-from focusdd.models import Model, load_model, normalisation, peak_device_memory_mb, pick_device
+from focusdd.models import Model, device_name, load_model, normalisation, peak_device_memory_mb, pick_device
 from focusdd.run import open_stage, read_json, write_json
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source
@@ -237,7 +237,7 @@ def _train_together(
         write_json(stage.out / "result.json", result)
         clock.write(
             stage.out,
-            device=str(device),
+            device=device_name(device),
             device_memory_mb=peak_device_memory_mb(device),
             epochs=settings.epochs,
             images=len(pixels),
