@@ -1,6 +1,6 @@
 """Extraction taken apart: images per second of every step alone and of the whole, in one run on one source.
 
-    python benchmarks/throughput.py DATA --extractor VIT --work runs/throughput [--view-size 224] [--batch-size 256]
+    python benchmarks/throughput.py DATA --extractor VIT --work runs/throughput [--view-size 128]
 
 Every step has all cores and everything that it needs in memory; the steps take turns, some thousand images at
 a time. Decoding can hide behind a model on a GPU, so there the whole can be as fast as the slower of the two.

@@ -95,10 +95,15 @@ def peak_device_memory_mb(device: torch.device) -> int | None:
     return round(peak / 2**20)
 
 
-def autocast(device: torch.device) -> AbstractContextManager[Any]:
-    """Reduced precision where the hardware computes it faster; on most CPUs this does nothing."""
+def autocast(device: torch.device, cached: bool = True) -> AbstractContextManager[Any]:
+    """Reduced precision where the hardware computes it faster; on most CPUs this does nothing.
+
+    Args:
+        cached: a weight that is used twice is cast once.
+    """
     if device.type == "cuda":
-        return torch.autocast("cuda", torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16)
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.autocast("cuda", dtype, cache_enabled=cached)
     if device.type == "cpu" and _bfloat16_pays():
         return torch.autocast("cpu", torch.bfloat16)
     return nullcontext()

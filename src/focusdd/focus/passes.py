@@ -32,7 +32,8 @@ from focusdd.settings import EngineSettings, ViewSettings
 from focusdd.sources.base import Record, Source
 
 SHARD = 512  # images; fixed, so that parts do not depend on how they are run
-_LOOKAHEAD = 256  # decoded images waiting for a GPU, at most
+_LOOKAHEAD = 512  # decoded images waiting for a GPU, at most
+_AT_ONCE = 8  # images that a thread decodes before it says so: the others have to wait while it does
 _MOST_WORKERS = 8  # on a CPU; with more, Python's lock would hold them up
 
 _Item = TypeVar("_Item")
@@ -195,7 +196,9 @@ def _beside_the_model(one: Pass, batches: list[Sequence[Record]]) -> Generator[_
         return _finished(one, *loaded)
 
     with ThreadPoolExecutor(os.cpu_count()) as readers, ThreadPoolExecutor(2, "focusdd") as pool:
-        views = _ahead(readers, partial(_load, one), chain.from_iterable(batches), _LOOKAHEAD)
+        some = chain.from_iterable(_batches(records, _AT_ONCE) for records in batches)
+        read = _ahead(readers, partial(_load_some, one), some, _LOOKAHEAD // _AT_ONCE)
+        views = chain.from_iterable(read)
         yield from _ahead(pool, finish, _loaded(views, batches), 3)
 
 
@@ -218,6 +221,10 @@ def _finished(one: Pass, seen: list[Seen], waited: float) -> _Batch:
     skipped = [(view.record.key, view.problem) for view in seen if view.pixels is None]
     reading, decoding = sum(view.reading for view in seen), sum(view.decoding for view in seen)
     return _Batch(columns, skipped, np.array([reading, decoding, waited, computed]))
+
+
+def _load_some(one: Pass, records: Sequence[Record]) -> list[Seen]:
+    return [_load(one, record) for record in records]
 
 
 def _load(one: Pass, record: Record) -> Seen:

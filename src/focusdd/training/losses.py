@@ -18,6 +18,7 @@ from focusdd.training.augment import (
     tile_crops_of,
 )
 from focusdd.training.distances import DISTANCES, divergence
+from focusdd.training.graphs import replayed
 from focusdd.training.loop import StepLoss, turn
 from focusdd.training.pixels import Pixels
 from focusdd.training.ranks import ALONE, Ranks
@@ -48,8 +49,10 @@ def online_loss(
     images, labels = pixels.resident(device), pixels.labels.to(device)
     mean, std = normalisation(net)
     kind = Regions if settings.regions > 0 and teacher is not None else Whole
-    student = ranks.spread(kind(net), device)
-    taught = None if teacher is None else kind(teacher.net)
+    student = replayed(ranks.spread(kind(net), device), device)
+    taught: nn.Module | None = None if teacher is None else kind(teacher.net)
+    if taught is not None and ranks.count == 1:  # beside others, recording would meet their messages
+        taught = replayed(taught, device)
 
     def view(batch: torch.Tensor, generator: torch.Generator) -> Mixed:
         if not settings.augment:
@@ -70,9 +73,10 @@ def online_loss(
         )
 
     @torch.inference_mode()
-    def ask(teacher: Model, taught: Whole, seen: torch.Tensor) -> Answer:
+    def ask(teacher: Model, taught: nn.Module, seen: torch.Tensor) -> Answer:
         with autocast(device):
-            return taught(teacher.prepare(seen))
+            answer: Answer = taught(teacher.prepare(seen))
+            return answer
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         mixed = view(images[rows.to(images.device)].to(device), generator)
@@ -116,7 +120,7 @@ def stored_loss(
         settings: as student and labels can follow them; with `regions`, both have these.
     """
     mean, std = normalisation(net)
-    student = ranks.spread((Regions if settings.regions > 0 else Whole)(net), device)
+    student = replayed(ranks.spread((Regions if settings.regions > 0 else Whole)(net), device), device)
     views = len(data.views.flip)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:

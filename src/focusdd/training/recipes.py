@@ -21,7 +21,7 @@ class Recipe(NamedTuple):
 DEFAULT = Recipe(1e-3, 0.01)  # EfficientNet, ConvNet-5 and whatever is not listed
 FAMILIES = {
     "resnet": Recipe(2e-3, 0.01),
-    "mobilenet": Recipe(2.5e-3, 0.01),  # as in RDED's code
+    "mobilenet": Recipe(5e-3, 0.01),
     **dict.fromkeys(("vit", "deit", "beit", "eva", "swin", "convnext"), Recipe(5e-4, 0.05)),
 }
 

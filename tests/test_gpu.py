@@ -1,0 +1,77 @@
+"""On a GPU alone: what is computed there in another way than on a CPU."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from focusdd.models import load_model, pick_device
+from focusdd.settings import TrainSettings
+from focusdd.training import losses
+from focusdd.training.checkpoint import new_net
+from focusdd.training.graphs import Replayed, replayed
+from focusdd.training.losses import online_loss
+from focusdd.training.pixels import Pixels
+from focusdd.training.regions import Regions, Whole
+
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
+
+
+def test_without_a_gpu_nothing_is_recorded() -> None:
+    net = Whole(torch.nn.Linear(2, 2))
+    assert replayed(net, torch.device("cpu")) is net
+
+
+@gpu
+@pytest.mark.parametrize("regions", [0.0, 1.0])
+@pytest.mark.parametrize("student", ["resnet18", "mobilenetv2_100", "vit_tiny_patch16_224"])
+def test_recorded_steps_are_those_of_the_network_itself(
+    monkeypatch: pytest.MonkeyPatch, student: str, regions: float
+) -> None:
+    """Three steps, the last with fewer images, which no record fits."""
+    device = pick_device("cuda")
+    if regions and student.startswith("vit"):
+        pytest.skip("a ViT has no regions")
+    torch.manual_seed(0)
+    pixels = Pixels(torch.randint(0, 256, (20, 3, 96, 96), dtype=torch.uint8), torch.arange(20) % 10, ())
+    teacher = load_model("resnet18", device, 64, pretrained=False, num_classes=10)
+    settings = TrainSettings(student=student, size=64, regions=regions)
+    net, _ = new_net(student, 10, 64, device, 0)
+    net.train()
+
+    def taught(recorded: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        mine = copy.deepcopy(net)
+        if not recorded:
+            monkeypatch.setattr(losses, "replayed", lambda net, device: net)
+        loss = online_loss(mine, pixels, 2, teacher, torch.arange(10, device=device), settings, device)
+        optimizer = torch.optim.SGD(mine.parameters(), 0.01)
+        for step, rows in enumerate(torch.arange(20).split(8)):
+            value = loss(rows, torch.Generator().manual_seed(step))
+            optimizer.zero_grad(set_to_none=True)
+            value.backward()
+            optimizer.step()
+        return value.detach(), [tensor.float() for tensor in mine.state_dict().values()]
+
+    (mine, weights), (theirs, expected) = taught(True), taught(False)
+    assert mine.item() == pytest.approx(theirs.item(), rel=0.05)
+    for one, other in zip(weights, expected, strict=True):
+        assert F.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.99 or one.allclose(other)
+
+
+@gpu
+def test_recording_changes_neither_statistics_nor_random_numbers() -> None:
+    device = pick_device("cuda")
+    net, _ = new_net("resnet18", 10, 64, device, 0)
+    net.train()
+    before = copy.deepcopy(net.state_dict())
+    recorded = Replayed(Regions(net))
+    torch.manual_seed(1)
+    drawn = torch.cuda.get_rng_state()
+    images = torch.randn(4, 3, 64, 64, device=device)
+    state = torch.cuda.get_rng_state()
+    assert recorded._recorded(images) is not None
+    assert torch.equal(torch.cuda.get_rng_state(), state) and not torch.equal(state, drawn)
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
