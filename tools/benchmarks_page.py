@@ -59,6 +59,10 @@ ABOUT = {
     "top-1 on the whole validation set at the size in pixels (`benchmarks/ablations.py`).",
     "imagenette": "Students trained on distilled imagenette, whole validation set, last weights "
     "(`benchmarks/students.py`). Seconds are wall time on a machine that did other work too.",
+    "imagenette-part": "Students on six tenths of imagenette (`benchmarks/part.py --tenths 0 1 6 7 8 9`: "
+    "5,694 photographs for training, 2,342 for validation) with a teacher fitted on them (`focusdd fit "
+    "--model resnet18 --size 224 --epochs 64 --batch-size 128 --lr 2e-3 --mixup 0.5`) and the given ViT at "
+    "224 px (`benchmarks/students.py --size 224 --view-size 224`), several at a time on one GPU.",
     "kill": "`kill -9` at random moments over all stages, then the same command again: files identical, byte "
     "by byte, with those of an undisturbed run; shards and epochs that were finished before the kill, and "
     "those of them that were made again (`benchmarks/kill.py`).",
@@ -70,12 +74,16 @@ ABOUT = {
     "within one run; students of either, whole validation set, last weights (`benchmarks/rded_loop.py`).",
     "scale": "Select on an index of random numbers as large as ImageNet-1K's (`benchmarks/scale.py`).",
     "stages": "Time and peak memory of the stages on imagenette (`benchmarks/stages.py`).",
+    "steps": "Training steps, kernels launched one by one and as CUDA graphs, in turns within one run "
+    "(`benchmarks/steps.py`).",
     "throughput": "Steps of extraction alone and the whole, in one run. On a CPU decode and model share the "
     "cores; on a GPU the slower of them is the bound (`benchmarks/throughput.py`).",
     "workers": "Extract and compose by cores and by workers of engine ray (`benchmarks/workers.py`).",
 }
 
 
+IMAGENETTE = {"imagenette.csv": "", "imagenette-part.csv": ", six tenths"}
+"""Tables of the README's, and what stands behind the student where not all photographs were used."""
 TAUGHT = {"region": "by region", "whole": "whole views"}
 
 
@@ -85,7 +93,8 @@ def page() -> str:
     for path in sorted((ROOT / "results").glob("*.csv")):
         with path.open(encoding="utf-8") as file:
             header, *rows = csv.reader(file)
-        parts.append(f"## {path.stem}\n\n{ABOUT[path.stem.partition('-')[0]]}\n\n")
+        about = ABOUT.get(path.stem) or ABOUT[path.stem.partition("-")[0]]
+        parts.append(f"## {path.stem}\n\n{about}\n\n")
         lines = [header, ["---"] * len(header), *rows]
         parts.append(_table(lines) + "\n")
     return "".join(parts).rstrip() + "\n"
@@ -142,19 +151,20 @@ def _run(row: dict[str, str]) -> tuple[str, int, int, str, int]:
 
 def readme() -> str:
     """The README with its tables: top-1 on imagenette by method, and precision of detectors."""
-    with (ROOT / "results" / "imagenette.csv").open(encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    runs: dict[tuple[int, str, str, str], dict[str, list[float]]] = {}
-    for row in rows:
-        taught = "by region" if float(row["regions"]) else "of whole views"
-        setting = (int(row["ipc"]), f"{row['student']}, {row['size']} px", taught, row["epochs"])
-        runs.setdefault(setting, {}).setdefault(row["method"], []).append(100 * float(row["top1"]))
-    methods = list(dict.fromkeys(row["method"] for row in rows))
+    runs: dict[tuple[str, int, str, str, str, str], dict[str, list[float]]] = {}
+    for name, photographs in IMAGENETTE.items():
+        with (ROOT / "results" / name).open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                taught = "by region" if float(row["regions"]) else "of whole views"
+                student = f"{row['student']}, {row['size']} px{photographs}"
+                teacher = f"{100 * float(row['teacher_top1_sample']):.1f}"
+                setting = (photographs, int(row["ipc"]), student, taught, row["epochs"], teacher)
+                runs.setdefault(setting, {}).setdefault(row["method"], []).append(100 * float(row["top1"]))
+    methods = list(dict.fromkeys(method for found in runs.values() for method in found))
     lines = [["imagenette, top-1 %", "labels", "epochs", "teacher", *methods], ["---"] * (4 + len(methods))]
-    teacher = f"{100 * mean(float(row['teacher_top1_sample']) for row in rows):.1f}"
-    for (ipc, student, taught, epochs), found in sorted(runs.items()):
+    for (_, ipc, student, *recipe), found in sorted(runs.items()):
         cells = (_cell(found.get(method, [])) for method in methods)
-        lines.append([f"ipc {ipc}, {student}", taught, epochs, teacher, *cells])
+        lines.append([f"ipc {ipc}, {student}", *recipe, *cells])
     text = README.read_text(encoding="utf-8")
     before, after = text.split(START)[0], text.split(END)[1]
     return f"{before}{START}\n{_table(lines)}\n{_table(detection())}\n{END}{after}"

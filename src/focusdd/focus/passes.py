@@ -34,7 +34,7 @@ from focusdd.sources.base import Record, Source
 SHARD = 512  # images; fixed, so that parts do not depend on how they are run
 _LOOKAHEAD = 512  # decoded images waiting for a GPU, at most
 _AT_ONCE = 8  # images that a thread decodes before it says so: the others have to wait while it does
-_MOST_WORKERS = 8  # on a CPU; with more, Python's lock would hold them up
+_MOST_WORKERS = 8  # threads; with more, Python's lock would hold them up
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -195,7 +195,8 @@ def _beside_the_model(one: Pass, batches: list[Sequence[Record]]) -> Generator[_
     def finish(loaded: tuple[list[Seen], float]) -> _Batch:
         return _finished(one, *loaded)
 
-    with ThreadPoolExecutor(os.cpu_count()) as readers, ThreadPoolExecutor(2, "focusdd") as pool:
+    threads = min(os.cpu_count() or 1, _MOST_WORKERS)
+    with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(2, "focusdd") as pool:
         some = chain.from_iterable(_batches(records, _AT_ONCE) for records in batches)
         read = _ahead(readers, partial(_load_some, one), some, _LOOKAHEAD // _AT_ONCE)
         views = chain.from_iterable(read)

@@ -50,6 +50,9 @@ class Replayed(nn.Module):
 
     def _recorded(self, images: torch.Tensor) -> _Pass | None:
         """A replay of the pass, backwards too where gradients are on; nothing of the network has changed."""
+        # recording is done on a stream of its own: PyTorch says so at every step
+        if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):
+            torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
         before = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
         draws = torch.cuda.get_rng_state(images.device)
         try:
