@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -131,7 +132,10 @@ def _train(
         )
     device = pick_device(settings.device)
     with joined(device) as ranks:
-        return _train_together(ranks, lesson, val, out, settings, rates, device, overwrite)
+        result = _train_together(ranks, lesson, val, out, settings, rates, device, overwrite)
+    if device.type == "cuda":
+        gc.collect()  # recorded passes refer to themselves, and hold the GPU's memory for as long
+    return result
 
 
 def _train_together(
