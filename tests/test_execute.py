@@ -9,8 +9,9 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +45,7 @@ from focusdd.focus import passes
 from focusdd.run import open_stage, read_json, write_whole
 from focusdd.settings import DetectDistillSettings, ViewSettings
 from focusdd.sources import DemoSource
+from focusdd.sources.base import Record
 
 TEACHER, VIT = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")
 RAY = EngineSettings(engine="ray")
@@ -193,6 +195,23 @@ def test_an_index_is_the_same_however_the_cores_are_shared_out(
     finally:
         torch.set_num_threads(before)
     assert digests(tmp_path / "together") == digests(tmp_path / "beside") == digests(home / "index")
+
+
+def test_what_is_not_wanted_any_more_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a GPU hundreds of images are decoded ahead: whoever stops need not wait for them."""
+    read: list[str] = []
+
+    def load(one: passes.Pass, record: Record) -> passes.Seen:
+        read.append(record.key)
+        time.sleep(0.01)
+        return passes.Seen(record, None, 0, 0, "")
+
+    monkeypatch.setattr(passes, "_load", load)
+    records = [Record(str(number), 0) for number in range(2000)]
+    one = SimpleNamespace(device=torch.device("cpu"))
+    with closing(passes._beside_the_model(one, passes._batches(records, 8))) as made:  # type: ignore[arg-type]
+        assert len(next(made).skipped) == 8
+    assert len(read) < 256  # of the 512 that were asked for
 
 
 def test_compose_and_label_are_the_same_on_a_cluster(

@@ -61,6 +61,32 @@ def test_recorded_steps_are_those_of_the_network_itself(
         assert F.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.99 or one.allclose(other)
 
 
+class Waits(torch.nn.Module):
+    """Waits for the GPU in its pass, which a record cannot hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(8, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pooled = images.mean((2, 3)).repeat(1, 8)[:, :8]
+        return self.layer(pooled * (1.0 if pooled.sum().item() > 0 else 0.5))
+
+
+@gpu
+def test_a_pass_that_cannot_be_recorded_is_taken_as_usual(capsys: pytest.CaptureFixture[str]) -> None:
+    device = pick_device("cuda")
+    net = Waits().to(device)
+    images, stream = torch.randn(4, 3, 16, 16, device=device), torch.cuda.current_stream()
+    recorded = Replayed(Whole(net))
+    for _ in range(2):
+        answer, _ = recorded(images)
+        assert torch.allclose(answer, net(images))
+        answer.sum().backward()
+    assert torch.cuda.current_stream() == stream
+    assert capsys.readouterr().out.count("cannot be recorded") == 1
+
+
 @gpu
 def test_recording_changes_neither_statistics_nor_random_numbers() -> None:
     device = pick_device("cuda")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from scipy.special import softmax
 from torch.utils.data import DataLoader
 
 from focusdd import DistillSettings, FocusError, LabelSettings, TrainSettings, distill, label, publish, train
+from focusdd.dataset import open_distilled
 from focusdd.demo import WEIGHTS
 from focusdd.labels import label as stage
 from focusdd.labels.dataset import LabelledViews
@@ -215,7 +216,6 @@ def test_bytes_per_label() -> None:
 
 
 def test_stored_labels_are_what_the_teacher_says(labelled: Path) -> None:
-    from focusdd.dataset import open_distilled
     from focusdd.training.augment import resized_crops
 
     distilled = open_distilled(labelled)
@@ -257,7 +257,7 @@ def test_an_interrupted_stage_goes_on(
     out = Path(shutil.copytree(plain, tmp_path / "out"))
     real, calls = stage.view_logits, []
 
-    def interrupted(*arguments: object) -> np.ndarray:
+    def interrupted(*arguments: object) -> Iterator[np.ndarray]:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
@@ -480,6 +480,32 @@ def test_a_student_is_taught_by_region_where_labels_and_student_know_them(
     assert not taught(labelled, "four", regions=0.0)  # the same run: complete
 
 
+def test_labels_of_many_images_are_in_their_order(
+    by_region: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for in batches, which the last digits depend on."""
+    out = Path(shutil.copytree(plain, tmp_path / "out"))
+    monkeypatch.setattr(stage, "_BATCH", 8)
+    label(out, BY_REGION)
+    many, once = (open_store(open_distilled(folder), "views") for folder in (out, by_region))
+    assert many.records.shape == once.records.shape == (3, 20, 5)
+    rows = np.arange(20)
+    for number in range(3):
+        one, other = (store.logits(np.full(20, number), rows) for store in (many, once))
+        assert np.abs(one - other).max() < 0.05 * np.abs(other).max()
+
+
+def test_places_are_for_labels_that_know_them(
+    labelled: Path, plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = LabelledViews(labelled, TrainSettings(labels="views", **RECIPE))
+    with pytest.raises(FocusError, match="know no places: label with --places"):
+        data.batch(torch.arange(4), torch.zeros(4, dtype=torch.long), by_region=True)
+    out = Path(shutil.copytree(plain, tmp_path / "tiles"))
+    label(out, BY_REGION.model_copy(update={"labels": "tiles"}))
+    assert "--places is not used" in capsys.readouterr().out
+
+
 def test_places_that_the_teacher_does_not_have_are_refused(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(FocusError, match="has 2 x 2 places at 64 px: use --places 2 or fewer"):
         label(plain, BY_REGION.model_copy(update={"places": 3}))
@@ -499,7 +525,6 @@ def test_the_card_and_publishing_know_places(by_region: Path) -> None:
 
 
 def test_the_reader_in_the_documents_reads_what_we_read(labelled: Path, by_region: Path, copy: Path) -> None:
-    from focusdd.dataset import open_distilled
 
     code = re.search(r"```python\n(import json.*?)```", (ROOT / "docs" / "labels.md").read_text(), re.S)[1]
     found: dict = {}
@@ -539,8 +564,6 @@ def test_what_is_uploaded_loads_with_its_labels(
 ) -> None:
     import datasets
     import huggingface_hub
-
-    from focusdd.dataset import open_distilled
 
     sent = tmp_path / "sent"
 

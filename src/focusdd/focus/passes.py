@@ -189,18 +189,21 @@ def cores() -> Iterator[ThreadPoolExecutor]:
 def _beside_the_model(one: Pass, batches: list[Sequence[Record]]) -> Generator[_Batch, None, None]:
     """Decodes on the CPU while the model works elsewhere, in order, a bounded number of images ahead.
 
-    Two batches are under way: while the patches of one are searched here, the model has the next.
+    On a CUDA GPU two batches are under way: while the patches of one are searched here, the model has the
+    next.
     """
 
     def finish(loaded: tuple[list[Seen], float]) -> _Batch:
         return _finished(one, *loaded)
 
     threads = min(os.cpu_count() or 1, _MOST_WORKERS)
-    with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(2, "focusdd") as pool:
+    under_way = 2 if one.device.type == "cuda" else 1  # Apple's GPUs are not safe to use from two threads
+    with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(under_way, "focusdd") as pool:
         some = chain.from_iterable(_batches(records, _AT_ONCE) for records in batches)
-        read = _ahead(readers, partial(_load_some, one), some, _LOOKAHEAD // _AT_ONCE)
-        views = chain.from_iterable(read)
-        yield from _ahead(pool, finish, _loaded(views, batches), 3)
+        # closed on the way out: what is still to be decoded is not waited for
+        with closing(_ahead(readers, partial(_load_some, one), some, _LOOKAHEAD // _AT_ONCE)) as read:
+            views = chain.from_iterable(read)
+            yield from _ahead(pool, finish, _loaded(views, batches), under_way + 1)
 
 
 def _loaded(
@@ -246,7 +249,7 @@ def _load(one: Pass, record: Record) -> Seen:
 
 def _ahead(
     pool: ThreadPoolExecutor, function: Callable[[_Item], _Result], items: Iterable[_Item], count: int
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     """function(item) of every item, in order, worked on in a pool a bounded number of items ahead."""
     upcoming = iter(items)
     waiting: deque[Future[_Result]] = deque()

@@ -83,7 +83,12 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         Returns:
             float32 pixels [0, 255] (B, 3, size, size), and float32 probabilities (B, C) or, by region, logits
             of the whole and of the places, each label up to a constant; on the device.
+
+        Raises:
+            FocusError: by region, and the labels know no places.
         """
+        if by_region and not self.store.places:
+            raise FocusError(f"the labels in {self.store.folder} know no places: label with --places")
         views = self.views.take(numbers.to(self.device))
         pixels = show(self._images, rows.to(self.device), views, self.settings.size)
         temperature, side = self.settings.temperature, self.store.places

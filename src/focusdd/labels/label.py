@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from focusdd.checks import SAMPLE, matched_outputs, refuse_near_chance, stratified
 from focusdd.clock import Clock
-from focusdd.console import Advance, progress, say
+from focusdd.console import Advance, progress, say, warn
 from focusdd.dataset import CARD, Distilled, card, open_distilled
 from focusdd.errors import FocusError
 from focusdd.execute import Work, Worker, run_shards
@@ -106,6 +106,8 @@ def label(
     teacher = _teacher(model, distilled)
     if settings.labels != "tiles":
         teacher.require_places(settings.places, settings.size)
+    elif settings.places:
+        warn("labels of tiles know no places: --places is not used")
     files = distilled.files()
     pixels = load_files(files, distilled.info["size"])
     images = pixels.images.to(device)
@@ -158,14 +160,15 @@ def tile_logits(teacher: Teacher, images: torch.Tensor, grid: int, size: int) ->
 
 def view_logits(
     teacher: Teacher, images: torch.Tensor, view: np.ndarray, size: int, places: int = 0
-) -> np.ndarray:
-    """Logits (n, C) of all images in one view, given by its record; with places (n, 1 + places^2, C)."""
+) -> Iterator[np.ndarray]:
+    """Logits of all images in one view, given by its record, a batch of images at a time.
+
+    Each (n, C), with places (n, 1 + places^2, C): those of all images at once would fill memory.
+    """
     one = Views.of(view[None], images.device)
-    batches = torch.arange(len(images), device=images.device).split(_BATCH)
-    made = (show(images, rows, one.take(torch.zeros_like(rows)), size) for rows in batches)
-    return np.concatenate(
-        [teacher.by_region(batch, places) if places else teacher.logits(batch) for batch in made]
-    )
+    for rows in torch.arange(len(images), device=images.device).split(_BATCH):
+        shown = show(images, rows, one.take(torch.zeros_like(rows)), size)
+        yield teacher.by_region(shown, places) if places else teacher.logits(shown)
 
 
 def _label(
@@ -247,12 +250,12 @@ def _make(
     number: int,
 ) -> np.ndarray:
     """The labels of one part: of the tiles of some images, or of all images in one view."""
+    packed = partial(pack, top=settings.top, bits=settings.bits, temperature=settings.temperature)
     if kind == "views":
-        logits = view_logits(teacher, images, drawn[number], settings.size, settings.places)[None]
-    else:
-        rows = np.array_split(np.arange(len(images)), -(-len(images) // _BATCH))
-        logits = tile_logits(teacher, images[rows[number]], grid, settings.size)
-    return pack(logits, settings.top, settings.bits, settings.temperature)
+        batches = view_logits(teacher, images, drawn[number], settings.size, settings.places)
+        return np.concatenate([packed(logits) for logits in batches])[None]
+    rows = np.array_split(np.arange(len(images)), -(-len(images) // _BATCH))
+    return packed(tile_logits(teacher, images[rows[number]], grid, settings.size))
 
 
 @dataclass(frozen=True)

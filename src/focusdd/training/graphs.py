@@ -6,11 +6,13 @@ keeps an H100 busy a fifth of the time. A graph launches the recorded kernels at
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
+from focusdd.console import say
 from focusdd.models import autocast
 from focusdd.training.regions import Answer, Whole
 
@@ -28,8 +30,8 @@ def replayed(net: nn.Module, device: torch.device) -> nn.Module:
 class Replayed(nn.Module):
     """Records the pass of the first batch and replays it for all batches of its shape; others pass as usual.
 
-    The answer to one batch is overwritten by that to the next. A network that cannot be recorded is asked as
-    usual every time.
+    The answer to one batch is overwritten by that to the next. A network whose pass fails in the rehearsal
+    before the recording, or by waiting for the GPU in it, is asked as usual every time.
     """
 
     def __init__(self, net: Whole) -> None:
@@ -53,19 +55,26 @@ class Replayed(nn.Module):
         # recording is done on a stream of its own: PyTorch says so at every step
         if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):
             torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
+        gc.collect()  # records that are no longer used refer to themselves, and hold the GPU's memory
         before = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
         draws = torch.cuda.get_rng_state(images.device)
+        stream = torch.cuda.current_stream(images.device)
         try:
             # a weight that was cast once would be recorded as it was then
             with autocast(images.device, cached=False):
                 net, still = _Tensors(self.net), images.clone()
                 if not torch.is_grad_enabled():
                     return _forward_alone(net, still)
-                graphed: _Pass = torch.cuda.make_graphed_callables(net, (still,), num_warmup_iters=_WARM_UP)  # type: ignore[assignment]
+                graphed: _Pass = torch.cuda.make_graphed_callables(  # type: ignore[assignment]
+                    net, (still,), num_warmup_iters=_WARM_UP, allow_unused_input=True
+                )
                 return graphed
-        except RuntimeError:
+        except RuntimeError as error:
+            reason = str(error).partition("\n")[0]
+            say(f"the passes cannot be recorded, so each is launched anew: {reason}")
             return None
         finally:
+            torch.cuda.set_stream(stream)  # older versions of torch leave their own behind when they fail
             torch.cuda.set_rng_state(draws, images.device)
             with torch.no_grad():
                 for buffer, old in before:

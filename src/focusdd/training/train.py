@@ -131,11 +131,12 @@ def _train(
             f"{len(lesson.classes)}, the first {val.classes[0]!r} and {lesson.classes[0]!r}"
         )
     device = pick_device(settings.device)
-    with joined(device) as ranks:
-        result = _train_together(ranks, lesson, val, out, settings, rates, device, overwrite)
-    if device.type == "cuda":
-        gc.collect()  # recorded passes refer to themselves, and hold the GPU's memory for as long
-    return result
+    try:
+        with joined(device) as ranks:
+            return _train_together(ranks, lesson, val, out, settings, rates, device, overwrite)
+    finally:
+        if device.type == "cuda":
+            gc.collect()  # recorded passes refer to themselves, and hold the GPU's memory for as long
 
 
 def _train_together(
