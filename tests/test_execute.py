@@ -420,8 +420,25 @@ def node(cpus: float, gpus: float = 0, alive: bool = True) -> dict[str, Any]:
 def test_one_worker_for_each_gpu_or_node(
     nodes: list[dict[str, Any]], workers: int | None, device: str, expected: Any
 ) -> None:
-    assert _plan(nodes, workers, 99, device) == expected
-    assert _plan(nodes, workers, 1, device)[0] == 1
+    assert _plan(nodes, workers, 99, device, can_grow=True) == expected
+    assert _plan(nodes, workers, 1, device, can_grow=True)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "expected"),
+    [
+        ([node(16, 1)], None, (1, {"GPU": 1, "CPU": 16})),
+        ([node(16, 1)], 6, (6, {"GPU": 0.1666, "CPU": 2})),
+        ([node(96, 8)], 8, (8, {"GPU": 1, "CPU": 12})),
+        ([node(96, 8)], 9, (9, {"GPU": 0.5, "CPU": 6})),
+    ],
+)
+def test_workers_share_the_gpus_of_one_machine(
+    nodes: list[dict[str, Any]], workers: int | None, expected: Any
+) -> None:
+    """No others can come."""
+    assert _plan(nodes, workers, 99, "cuda", can_grow=False) == expected
+    assert _plan(nodes, workers, 1, "cuda", can_grow=False)[1]["GPU"] == 1
 
 
 @pytest.mark.parametrize("kind", ["RayActorError", "OutOfMemoryError"])

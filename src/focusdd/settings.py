@@ -32,7 +32,8 @@ class EngineSettings(Settings):
     address: str | None = None
     """Ray cluster, as "auto" or host:port; default: $RAY_ADDRESS, else a Ray of this machine alone."""
     workers: Count | None = None
-    """Workers of engine ray; default: one for each GPU, or for each node where there are no GPUs."""
+    """Workers of engine ray, which on a machine alone may share a GPU; default: one for each GPU, or for each
+    node where there are no GPUs."""
 
 
 class ViewSettings(Settings):

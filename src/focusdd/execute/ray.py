@@ -84,8 +84,9 @@ def run_on_ray(
     """
     borrowed = _import_ray().is_initialized()
     with connected(engine.address) as ray:
-        count, resources = _plan(ray.nodes(), engine.workers, len(shards), device)
-        say(f"ray: {count} workers, each with " + ", ".join(f"{n} {name}" for name, n in resources.items()))
+        can_grow = _address(engine.address) != "local"
+        count, resources = _plan(ray.nodes(), engine.workers, len(shards), device, can_grow)
+        say(f"ray: {count} workers, each with " + ", ".join(f"{n:g} {name}" for name, n in resources.items()))
         actor = ray.remote(_Actor).options(
             num_cpus=resources["CPU"],
             num_gpus=resources.get("GPU", 0),
@@ -143,18 +144,22 @@ def _why_dead(said: str, mine: tuple[int, ...], unit: str) -> str:
 
 
 def _plan(
-    nodes: list[dict[str, Any]], workers: int | None, shards: int, device: str
-) -> tuple[int, dict[str, int]]:
+    nodes: list[dict[str, Any]], workers: int | None, shards: int, device: str, can_grow: bool
+) -> tuple[int, dict[str, float]]:
     """How many workers, and what each asks for: a GPU and its share of a node, or an equal share of the CPUs.
 
-    The share is the same for all, so it is that of the poorest node.
+    The share is the same for all, so it is that of the poorest node. More workers than GPUs share them where
+    no others can come; a cluster that can grow is asked for more.
     """
     rooms = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
     gpus = [room for room in rooms if room.get("GPU", 0) >= 1]
     if device == "cuda" or (device == "auto" and gpus):
         share = min((int(room["CPU"] // room["GPU"]) for room in gpus), default=1)
-        count = workers or sum(int(room["GPU"]) for room in gpus) or 1
-        return min(count, shards), {"GPU": 1, "CPU": max(1, share)}
+        there = sum(int(room["GPU"]) for room in gpus) or 1
+        count = min(workers or there, shards)
+        sharing = 1 if can_grow else max(1, -(-count // there))
+        # Ray counts in ten-thousandths of a GPU
+        return count, {"GPU": 10_000 // sharing / 10_000, "CPU": max(1, share // sharing)}
     count = min(workers or max(1, len(rooms)), shards)
     least = min((int(room["CPU"]) for room in rooms), default=1)
     return count, {"CPU": max(1, least // -(-count // max(1, len(rooms))))}
@@ -170,6 +175,10 @@ def _import_ray() -> Any:
     return ray
 
 
+def _address(asked: str | None) -> str:
+    return asked or os.environ.get("RAY_ADDRESS") or "local"
+
+
 @contextlib.contextmanager
 def connected(address: str | None) -> Iterator[Any]:
     """A connection to the cluster, or a Ray of this machine alone for as long as the block runs.
@@ -180,7 +189,7 @@ def connected(address: str | None) -> Iterator[Any]:
     if ray.is_initialized():  # the caller's own
         yield ray
         return
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    address = _address(address)
     own = {"include_dashboard": False, "object_store_memory": _OBJECT_STORE} if address == "local" else {}
     on_stop = signal.getsignal(signal.SIGTERM)
     try:
