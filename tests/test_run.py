@@ -261,6 +261,15 @@ def test_leftovers_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     assert set(everything(tmp_path)) == {"stage.json", "done.json", "result.txt", "train"}
 
 
+def test_leftovers_of_a_worker_that_died_are_removed(tmp_path: Path) -> None:
+    with opened(tmp_path) as stage:
+        (tmp_path / "parts").mkdir()
+        (tmp_path / "parts" / ".part-00007.parquet.c05f36a2.tmp").write_text("half")
+        (tmp_path / "parts" / "part-00007.parquet").write_text("whole")
+        stage.finish({"images": 3})
+    assert [path.name for path in (tmp_path / "parts").iterdir()] == ["part-00007.parquet"]
+
+
 @pytest.mark.parametrize(
     ("program", "command"),
     [

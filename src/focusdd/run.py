@@ -116,6 +116,7 @@ class Stage:
         description = read_json(self.out / "stage.json")
         write_json(self.out / "done.json", {**description, "counts": counts})
         self.clear()
+        _sweep(self.out)  # a worker that died as it wrote leaves what it had
 
     def clear(self) -> None:
         """Removes what only an unfinished stage needs: after `done.json`, lest a kill in between lose it."""
@@ -171,9 +172,7 @@ def open_stage(
                 f"{out} is not empty and was not made by focusdd {name} (it holds {foreign[0]!r}): "
                 "use another --out"
             )
-        for leftover in out.rglob(".*.tmp"):
-            if _TEMPORARY.fullmatch(leftover.name):
-                leftover.unlink(missing_ok=True)
+        _sweep(out)
         if not known.exists():
             write_json(known, description)
         stage = Stage(out, name, key, (out / "done.json").exists(), scratch)
@@ -210,6 +209,13 @@ def empty(out: Path) -> None:
         if path.name not in (_LOCK, "stage.json"):
             _remove(path)
     (out / "stage.json").unlink(missing_ok=True)
+
+
+def _sweep(out: Path) -> None:
+    """Removes files that were being written when their process died."""
+    for leftover in out.rglob(".*.tmp"):
+        if _TEMPORARY.fullmatch(leftover.name):
+            leftover.unlink(missing_ok=True)
 
 
 def _remove(path: Path) -> None:
