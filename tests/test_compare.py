@@ -314,10 +314,10 @@ def test_students_have_written_recipes_and_unlisted_ones_train_too():
     def of(student, **changes):
         return recipe(TrainSettings(student=student, **changes))
 
-    assert of("efficientnet_b0") == of("convnet5") == of("whatever") == DEFAULT == Recipe(1e-3, 0.01)
+    assert of("convnet5") == of("whatever") == DEFAULT == Recipe(1e-3, 0.01)
     assert of("resnet18") == of("resnet50") == Recipe(2e-3, 0.01)
     assert of("swin_tiny_patch4_window7_224") == FAMILIES["swin"] == Recipe(5e-4, 0.05)
-    assert of("mobilenetv2_100").lr == 5e-3
+    assert of("mobilenetv2_100") == of("efficientnet_b0") == Recipe(5e-3, 0.01)
     assert of("deit_tiny_patch16_224", lr=0.1) == Recipe(0.1, 0.05)
     for family in FAMILIES:
         assert timm.list_models(f"{family}*")

@@ -18,10 +18,10 @@ class Recipe(NamedTuple):
     weight_decay: float
 
 
-DEFAULT = Recipe(1e-3, 0.01)  # EfficientNet, ConvNet-5 and whatever is not listed
+DEFAULT = Recipe(1e-3, 0.01)  # ConvNet-5 and whatever is not listed
 FAMILIES = {
     "resnet": Recipe(2e-3, 0.01),
-    "mobilenet": Recipe(5e-3, 0.01),
+    **dict.fromkeys(("mobilenet", "efficientnet"), Recipe(5e-3, 0.01)),
     **dict.fromkeys(("vit", "deit", "beit", "eva", "swin", "convnext"), Recipe(5e-4, 0.05)),
 }
 
