@@ -233,7 +233,8 @@ def meddling(at: dict[int, Callable[[], None]]) -> Iterator[Callable[[int, str],
 
     def advance(items: int, note: str = "") -> None:
         nonlocal done
-        assert note.endswith("is the bottleneck)")
+        # a worker that died when its part was written is asked again, and finds it there
+        assert note.endswith("is the bottleneck)") or not items
         done += 1
         at.pop(done, lambda: None)()
 
