@@ -32,11 +32,11 @@ from focusdd import (
     open_source,
     train,
 )
-from focusdd.checks import matched_outputs
-from focusdd.models import load_model, pick_device
+from focusdd.models.checks import matched_outputs
+from focusdd.models.load import load_model, pick_device
 from focusdd.sources import Source
+from focusdd.sources.pixels import load_source
 from focusdd.training.evaluate import evaluate
-from focusdd.training.pixels import load_source
 
 WORDS = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
 REFERENCE: dict[str, Any] = WORDS["reference"]

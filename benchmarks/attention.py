@@ -16,8 +16,8 @@ import timm
 import torch
 from tables import publish
 
-from focusdd.focus.attention import AttentionOptions, as_vit, class_attention
-from focusdd.models import autocast, pick_device
+from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
+from focusdd.models.load import autocast, pick_device
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from by_size import Cost, by_size, cost
 from drawn import DrawnSource
 
 from focusdd import DistillSettings, ExtractSettings, distill, extract
-from focusdd.demo import WEIGHTS
+from focusdd.demo.run import WEIGHTS
 
 
 def measure(work: Path, images: int, device: str) -> Cost:

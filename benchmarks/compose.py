@@ -19,9 +19,9 @@ from drawn import PhotoSource
 from tables import publish
 
 from focusdd import open_source
-from focusdd.compose import compose
-from focusdd.images import decode
-from focusdd.plan import Plan, Tile, image_name
+from focusdd.composition.images import compose
+from focusdd.core.images import decode
+from focusdd.selection.plan import Plan, Tile, image_name
 from focusdd.settings import ComposeSettings
 from focusdd.sources.base import Source
 

@@ -22,13 +22,13 @@ import torch
 from tables import publish
 
 from focusdd import DistillSettings, TrainSettings, distill, open_source
-from focusdd.focus.attention import AttentionOptions, as_vit, class_attention
-from focusdd.images import decode, encode, resize, square
-from focusdd.models import Model, autocast, normalise, pick_device
+from focusdd.core.images import decode, encode, resize, square
+from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
+from focusdd.models.checkpoint import new_net
+from focusdd.models.load import Model, autocast, normalise, pick_device
 from focusdd.sources.folder import FolderSource
-from focusdd.training.checkpoint import new_net
+from focusdd.sources.pixels import Pixels, load_files
 from focusdd.training.losses import online_loss
-from focusdd.training.pixels import Pixels, load_files
 from focusdd.training.recipes import recipe
 
 IMAGES, CLASSES, IPC, EPOCHS = 1_281_167, 1000, 100, 300

@@ -16,8 +16,8 @@ import numpy as np
 from tables import publish
 
 from focusdd import ExtractSettings, extract
-from focusdd.demo import WEIGHTS
-from focusdd.focus.coverage import object_coverage
+from focusdd.demo.run import WEIGHTS
+from focusdd.extraction.coverage import object_coverage
 from focusdd.sources import DemoSource
 
 WAYS: list[dict] = [

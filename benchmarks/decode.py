@@ -19,7 +19,7 @@ from pathlib import Path
 from drawn import photograph
 from tables import publish
 
-from focusdd.images import decode, resize, square
+from focusdd.core.images import decode, resize, square
 
 SCALES = (1, 2, 4, 8)
 

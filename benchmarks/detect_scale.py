@@ -13,10 +13,10 @@ from pathlib import Path
 from by_size import Cost, by_size, cost
 from drawn import DrawnSource
 
-from focusdd.demo import WEIGHTS
-from focusdd.detect.extract import extract_objects
-from focusdd.detect.pipeline import distill
+from focusdd.demo.run import WEIGHTS
 from focusdd.settings import DetectDistillSettings, ViewSettings
+from focusdd.tasks.detect.extract import extract_objects
+from focusdd.tasks.detect.pipeline import distill
 
 
 def measure(work: Path, images: int, device: str) -> Cost:

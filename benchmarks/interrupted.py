@@ -24,12 +24,12 @@ from unittest.mock import patch
 import pyarrow.parquet as pq
 import torch
 
-from focusdd.demo import WEIGHTS
+from focusdd.demo.run import WEIGHTS
 from focusdd.sources import DemoSource
 
 SMALL = {
-    "focusdd.focus.passes.SHARD": 16,
-    "focusdd.compose.SHARD": 4,
+    "focusdd.extraction.inference.SHARD": 16,
+    "focusdd.composition.images.SHARD": 4,
     "focusdd.labels.label._BATCH": 8,
     "focusdd.training.loop._SAVE_SECONDS": -1,  # a checkpoint after every epoch
 }
@@ -190,7 +190,7 @@ class Finished(NamedTuple):
         again = sum(path in self.shards and path.suffix != ".parquet" for path in set(written))
         for index, images in self.images.items():
             seen = json.loads((index / "run.json").read_text())["images"]
-            again += (seen - (_images(index) - images)) // SMALL["focusdd.focus.passes.SHARD"]
+            again += (seen - (_images(index) - images)) // SMALL["focusdd.extraction.inference.SHARD"]
         resumed = re.findall(r"^resuming: (\d+) of \d+ epochs", said, re.MULTILINE)
         return again + self.epochs - sum(int(epochs) for epochs in resumed)
 

@@ -18,7 +18,7 @@ from students import append, done, read
 from tables import ran_on
 
 from focusdd import LabelSettings, TrainSettings, label, open_source, train
-from focusdd.dataset import open_distilled
+from focusdd.composition.dataset import open_distilled
 from focusdd.labels.packed import record_type
 
 # row -> settings of `label`; None asks the teacher online, {} learns the class index. Rows "by region" tell

@@ -22,18 +22,18 @@ from PIL import Image
 from tables import publish
 
 from focusdd import DistillSettings, LabelSettings, TrainSettings, distill, label, open_source
-from focusdd.dataset import open_distilled
+from focusdd.composition.dataset import open_distilled
 from focusdd.labels import label as stage
-from focusdd.labels.dataset import LabelledViews
 from focusdd.labels.packed import pack, record_type
+from focusdd.labels.reader import LabelledViews
 from focusdd.labels.tiles import compose, shares, visible
 from focusdd.labels.views import Views, draw_views, show
-from focusdd.models import load_model, pick_device
+from focusdd.models.checkpoint import new_net
+from focusdd.models.load import load_model, pick_device
 from focusdd.settings import AugmentSettings
-from focusdd.training.checkpoint import new_net
+from focusdd.sources.pixels import load_files
 from focusdd.training.loop import StepLoss
 from focusdd.training.losses import online_loss, stored_loss
-from focusdd.training.pixels import load_files
 
 
 def main() -> None:

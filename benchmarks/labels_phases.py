@@ -18,14 +18,14 @@ from students import append, done
 from tables import commit, machine
 
 from focusdd import TrainSettings, open_source
-from focusdd.dataset import open_distilled
-from focusdd.labels.dataset import LabelledViews
+from focusdd.composition.dataset import open_distilled
+from focusdd.labels.reader import LabelledViews
 from focusdd.labels.tiles import shares
-from focusdd.models import autocast, normalisation, normalise, pick_device
-from focusdd.training.checkpoint import new_net
+from focusdd.models.checkpoint import new_net
+from focusdd.models.load import autocast, normalisation, normalise, pick_device
+from focusdd.sources.pixels import load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, hash_seed, run_epochs, turn
-from focusdd.training.pixels import load_source
 from focusdd.training.recipes import recipe
 
 COLUMNS = ["phases", "method", "ipc", "seed", "student", "size", "epochs", "top1", "top5", "commit",

@@ -18,7 +18,7 @@ import timm
 import torch
 from tables import publish
 
-from focusdd.models import autocast, pick_device
+from focusdd.models.load import autocast, pick_device
 
 
 def main() -> None:

@@ -32,14 +32,14 @@ from students import append, done, read
 from tables import RESULTS, commit, device_memory, machine, publish
 
 from focusdd import LabelSettings, TrainSettings, label, open_source, train
-from focusdd.dataset import Distilled, open_distilled
-from focusdd.labels.dataset import LabelledViews
-from focusdd.models import load_model, peak_device_memory_mb, pick_device
-from focusdd.training.checkpoint import new_net
+from focusdd.composition.dataset import Distilled, open_distilled
+from focusdd.labels.reader import LabelledViews
+from focusdd.models.checkpoint import new_net
+from focusdd.models.load import load_model, peak_device_memory_mb, pick_device
+from focusdd.sources.pixels import load_files, load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, run_epochs
 from focusdd.training.losses import online_loss, stored_loss
-from focusdd.training.pixels import load_files, load_source
 from focusdd.training.recipes import recipe
 
 WAYS = {

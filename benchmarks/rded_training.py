@@ -21,10 +21,10 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomResizedCrop, ToTensor
 
-from focusdd.dataset import Distilled
-from focusdd.models import autocast, normalise
-from focusdd.training.augment import augment, shuffle_tiles
-from focusdd.training.pixels import load_files
+from focusdd.composition.dataset import Distilled
+from focusdd.labels.augment import augment, shuffle_tiles
+from focusdd.models.load import autocast, normalise
+from focusdd.sources.pixels import load_files
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TEMPERATURE = 20.0

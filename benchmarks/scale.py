@@ -20,7 +20,7 @@ import pyarrow as pa
 from apart import apart
 from tables import publish
 
-from focusdd.index import schema, write_part
+from focusdd.extraction.index import schema, write_part
 from focusdd.settings import ExtractSettings
 
 GRID, FEATURE, ROWS = 14, 192, 4096
@@ -55,8 +55,8 @@ def main() -> None:
 
 
 def measure(_: Path, index: Path, ipc: int, share: float) -> dict[str, Any]:
-    from focusdd.index import open_index
-    from focusdd.selection import select
+    from focusdd.extraction.index import open_index
+    from focusdd.selection.focus import select
     from focusdd.settings import SelectSettings
 
     start = time.perf_counter()

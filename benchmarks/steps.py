@@ -18,10 +18,10 @@ import torch
 from tables import publish
 
 from focusdd import TrainSettings
-from focusdd.models import load_model, pick_device
+from focusdd.models.checkpoint import new_net
+from focusdd.models.load import load_model, pick_device
+from focusdd.sources.pixels import Pixels
 from focusdd.training import losses
-from focusdd.training.checkpoint import new_net
-from focusdd.training.pixels import Pixels
 from focusdd.training.recipes import recipe
 
 IMAGES, SIDE, CLASSES = 100, 224, 10

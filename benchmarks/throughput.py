@@ -25,11 +25,11 @@ import torch
 from tables import publish
 
 from focusdd import ExtractSettings, extract, open_source
-from focusdd.focus.passes import Seen, as_extractor, attention_of, cores
-from focusdd.focus.patches import attention_area, key_patches, patch_options
-from focusdd.images import decode, square
-from focusdd.index import Index, from_bytes, write_part
-from focusdd.models import load_model, pick_device
+from focusdd.core.images import decode, square
+from focusdd.extraction.index import Index, from_bytes, write_part
+from focusdd.extraction.inference import Seen, as_extractor, attention_of, cores
+from focusdd.extraction.patches import attention_area, key_patches, patch_options
+from focusdd.models.load import load_model, pick_device
 from focusdd.sources.base import Record, Source
 
 TURN = 2048  # images

@@ -20,7 +20,7 @@ from typing import Any
 from apart import apart
 from tables import device_memory, publish
 
-from focusdd.demo import WEIGHTS
+from focusdd.demo.run import WEIGHTS
 from focusdd.sources import DemoSource
 
 
@@ -84,7 +84,7 @@ def measure(
     import torch
 
     from focusdd import DistillSettings, EngineSettings, ExtractSettings, distill, extract, open_source
-    from focusdd.models import pick_device
+    from focusdd.models.load import pick_device
 
     torch.set_num_threads(cores)
     if engine == "ray":

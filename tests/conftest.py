@@ -83,9 +83,9 @@ def make_index(tmp_path: Path) -> Callable[..., Any]:
     # imported late: the variables above have to be set before torch is there
     import pyarrow as pa
 
-    from focusdd.focus.patches import attention_area, key_patches, patch_options
-    from focusdd.index import Index, from_bytes, open_index, schema, to_bytes, write_part
-    from focusdd.run import open_stage, write_json
+    from focusdd.core.stage import open_stage, write_json
+    from focusdd.extraction.index import Index, from_bytes, open_index, schema, to_bytes, write_part
+    from focusdd.extraction.patches import attention_area, key_patches, patch_options
     from focusdd.settings import ExtractSettings
 
     def make(

@@ -10,8 +10,8 @@ import timm
 import torch
 from torch import nn
 
-from focusdd.errors import FocusError
-from focusdd.focus.attention import (
+from focusdd.core.errors import FocusError
+from focusdd.extraction.attention import (
     EMA_DECAY,
     AttentionOptions,
     _attend,
@@ -19,7 +19,7 @@ from focusdd.focus.attention import (
     as_vit,
     class_attention,
 )
-from focusdd.models import autocast, cast_weights
+from focusdd.models.load import autocast, cast_weights
 
 SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 3, "num_classes": 7}
 FAMILIES = {
@@ -272,7 +272,7 @@ def test_weights_cast_once_change_no_bit_under_autocast(name: str) -> None:
 @torch.inference_mode()
 def test_matrix_products_attend_as_the_definition_says(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """In as many steps as the scores held at a time ask for."""
-    monkeypatch.setattr("focusdd.focus.attention._MOST_SCORES", count * 2 * 9 * 9)
+    monkeypatch.setattr("focusdd.extraction.attention._MOST_SCORES", count * 2 * 9 * 9)
     generator = torch.Generator().manual_seed(3)
     query, key, value = (torch.randn(7, 9, 2, 16, generator=generator).transpose(1, 2) for _ in range(3))
     query, key, value = query.bfloat16(), key.bfloat16(), value.bfloat16()

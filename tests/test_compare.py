@@ -12,16 +12,16 @@ import pytest
 import timm
 import torch
 
-import focusdd.cells as cells
+import focusdd.comparison.trials as cells
 from focusdd import CompareSettings, DistillSettings, FocusError, TrainSettings, compare, distill
-from focusdd.comparison import SCHEMA
-from focusdd.coresets import herd, spread
-from focusdd.demo import WEIGHTS
-from focusdd.models import load_model
+from focusdd.comparison.compare import SCHEMA
+from focusdd.demo.run import WEIGHTS
+from focusdd.models.checkpoint import new_net, save_checkpoint
+from focusdd.models.load import load_model
 from focusdd.reports.page import report
+from focusdd.selection.coresets import herd, spread
 from focusdd.sources import DemoSource
-from focusdd.training.checkpoint import new_net, save_checkpoint
-from focusdd.training.pixels import DecodedOnce, load_source
+from focusdd.sources.pixels import DecodedOnce, load_source
 from focusdd.training.recipes import DEFAULT, FAMILIES, Recipe, recipe
 from focusdd.training.train import train, train_on_source
 

@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from focusdd.compose import cell_box, compose, cut
-from focusdd.compose import draw as compose_one
-from focusdd.dataset import Distilled, open_distilled
-from focusdd.errors import FocusError
-from focusdd.images import decode
-from focusdd.pipeline import distill
-from focusdd.plan import Plan, Tile
+from focusdd.composition.dataset import Distilled, open_distilled
+from focusdd.composition.images import cell_box, compose, cut
+from focusdd.composition.images import draw as compose_one
+from focusdd.core.errors import FocusError
+from focusdd.core.images import decode
+from focusdd.selection.plan import Plan, Tile
 from focusdd.settings import ComposeSettings, DistillSettings
 from focusdd.sources import FolderSource, Record
+from focusdd.tasks.classify.distill import distill
 
 CLASSES = ("ant", "bee", "cat")
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from focusdd import cli
-from focusdd.demo import WEIGHTS, run_detect_demo
-from focusdd.detect.comparison import compare
-from focusdd.errors import FocusError
+from focusdd.cli import app as cli
+from focusdd.core.errors import FocusError
+from focusdd.demo.run import WEIGHTS, run_detect_demo
 from focusdd.settings import DetectCompareSettings, DetectDistillSettings, DetectTrainSettings
 from focusdd.sources.detection import open_detection_source
+from focusdd.tasks.detect.comparison import compare
 
 Run = Callable[..., tuple[int, str, str]]
 

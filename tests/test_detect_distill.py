@@ -11,20 +11,20 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from focusdd.demo import WEIGHTS
-from focusdd.detect.extract import extract_objects
-from focusdd.detect.objects import object_table
-from focusdd.detect.pipeline import distill
-from focusdd.detect.scenes import Scenes
-from focusdd.detect.select import focus_scenes, selected_scenes
-from focusdd.errors import FocusError
-from focusdd.images import decode
-from focusdd.index import Index, open_index
+from focusdd.core.errors import FocusError
+from focusdd.core.images import decode
+from focusdd.demo.run import WEIGHTS
+from focusdd.extraction.index import Index, open_index
 from focusdd.reports.page import report
 from focusdd.settings import DetectDistillSettings, ViewSettings
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Objects
 from focusdd.sources.detection import open_detection_source
+from focusdd.tasks.detect.extract import extract_objects
+from focusdd.tasks.detect.objects import object_table
+from focusdd.tasks.detect.pipeline import distill
+from focusdd.tasks.detect.scenes import Scenes
+from focusdd.tasks.detect.select import focus_scenes, selected_scenes
 
 VIEWS = ViewSettings(extractor=str(WEIGHTS / "vit"))
 
@@ -178,7 +178,7 @@ def test_torchvision_reads_it(source: DemoSource, index: Index, tmp_path: Path) 
 
 
 def test_ultralytics_reads_it_as_it_is(source: DemoSource, index: Index, tmp_path: Path) -> None:
-    from focusdd.detect.yolo import ultralytics
+    from focusdd.tasks.detect.yolo import ultralytics
 
     made = distill(source, tmp_path / "tiny", DetectDistillSettings(ipc=1, size=128), index=index).folder
     ultralytics()

@@ -13,17 +13,17 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from focusdd.detect.baselines import pasted_scenes, random_scenes
-from focusdd.detect.compose import GREY, compose_scenes, draw, kept, yolo_label
-from focusdd.detect.packing import Shelves
-from focusdd.detect.pipeline import distill
-from focusdd.detect.scenes import Scenes, fitted, mask_boxes, onto, place_objects
-from focusdd.detect.select import quotas
-from focusdd.detect.windows import object_window, relative_size, whole
-from focusdd.errors import FocusError
-from focusdd.images import decode
+from focusdd.core.errors import FocusError
+from focusdd.core.images import decode
 from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import Objects, Record
+from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
+from focusdd.tasks.detect.compose import GREY, compose_scenes, draw, kept, yolo_label
+from focusdd.tasks.detect.packing import Shelves
+from focusdd.tasks.detect.pipeline import distill
+from focusdd.tasks.detect.scenes import Scenes, fitted, mask_boxes, onto, place_objects
+from focusdd.tasks.detect.select import quotas
+from focusdd.tasks.detect.windows import object_window, relative_size, whole
 
 SIDES = st.integers(20, 400)
 

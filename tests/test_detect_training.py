@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from focusdd.detect import train as stage_module
 from PIL import Image, ImageDraw
 
-from focusdd.detect import train as stage_module
-from focusdd.detect.checkpoint import Detector, load_detector, save_detector
-from focusdd.detect.distilled import open_detection
-from focusdd.detect.evaluate import Metric, evaluate
-from focusdd.detect.train import shown_rows, split_steps, train
-from focusdd.detect.yolo import Found, Lessons, detection_loss, new_network, ultralytics
-from focusdd.errors import FocusError
-from focusdd.images import UnreadableImage
-from focusdd.run import hash_of, open_stage, write_json
+from focusdd.core.errors import FocusError
+from focusdd.core.images import UnreadableImage
+from focusdd.core.stage import hash_of, open_stage, write_json
 from focusdd.settings import DetectTrainSettings
 from focusdd.sources.base import Objects, Record
+from focusdd.tasks.detect.checkpoint import Detector, load_detector, save_detector
+from focusdd.tasks.detect.distilled import open_detection
+from focusdd.tasks.detect.evaluate import Metric, evaluate
+from focusdd.tasks.detect.train import shown_rows, split_steps, train
+from focusdd.tasks.detect.yolo import Found, Lessons, detection_loss, new_network, ultralytics
 
 CLASSES = ("square", "disc")
 CPU = torch.device("cpu")

@@ -65,7 +65,7 @@ def test_texts_name_settings_that_exist():
     """A flag in a document is a flag of a command."""
     import re
 
-    from focusdd import cli
+    from focusdd.cli import app as cli
 
     known = {"--to", "--help", "--out", "--index", "--val", "--overwrite", "--quick"}
     known |= {"--head"}  # of `ray start`

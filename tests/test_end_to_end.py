@@ -19,8 +19,8 @@ from focusdd import (
     status,
     train,
 )
-from focusdd.demo import WEIGHTS, run_demo
-from focusdd.focus.coverage import object_coverage
+from focusdd.demo.run import WEIGHTS, run_demo
+from focusdd.extraction.coverage import object_coverage
 from focusdd.sources import DemoSource
 
 TEACHER, VIT = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")

@@ -35,17 +35,17 @@ from focusdd import (
     label,
     open_source,
 )
-from focusdd.demo import WEIGHTS
-from focusdd.detect.pipeline import distill as distill_objects
+from focusdd.core.stage import open_stage, read_json, write_whole
+from focusdd.demo.run import WEIGHTS
 from focusdd.execute import Work, run_shards
 from focusdd.execute import elsewhere as elsewhere_module
-from focusdd.execute.elsewhere import SourceName, load_same, once_free, require_shared, require_there
 from focusdd.execute.ray import _hand_out, _plan
-from focusdd.focus import passes
-from focusdd.run import open_stage, read_json, write_whole
+from focusdd.execute.remote import SourceName, load_same, once_free, require_shared, require_there
+from focusdd.extraction import inference
 from focusdd.settings import DetectDistillSettings, ViewSettings
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Record
+from focusdd.tasks.detect.pipeline import distill as distill_objects
 
 TEACHER, VIT = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")
 RAY = EngineSettings(engine="ray")
@@ -188,9 +188,11 @@ def test_an_index_is_the_same_however_the_cores_are_shared_out(
             extract(source, tmp_path / str(threads), EXTRACT)
             assert torch.get_num_threads() == threads
             assert digests(tmp_path / str(threads)) == digests(home / "index")
-        monkeypatch.setattr("focusdd.focus.passes._MOST_WORKERS", 1)  # all threads on one batch
+        monkeypatch.setattr("focusdd.extraction.inference._MOST_WORKERS", 1)  # all threads on one batch
         extract(source, tmp_path / "together", EXTRACT)
-        monkeypatch.setattr("focusdd.focus.passes._on_every_core", passes._beside_the_model)  # as for a GPU
+        monkeypatch.setattr(
+            "focusdd.extraction.inference._on_every_core", inference._beside_the_model
+        )  # as for a GPU
         extract(source, tmp_path / "beside", EXTRACT)
     finally:
         torch.set_num_threads(before)
@@ -209,7 +211,7 @@ def test_what_is_not_wanted_any_more_is_not_decoded(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(passes, "_load", load)
     records = [Record(str(number), 0) for number in range(2000)]
     one = SimpleNamespace(device=torch.device("cpu"))
-    with closing(passes._beside_the_model(one, passes._batches(records, 8))) as made:  # type: ignore[arg-type]
+    with closing(inference._beside_the_model(one, inference._batches(records, 8))) as made:  # type: ignore[arg-type]
         assert len(next(made).skipped) == 8
     assert len(read) < 256  # of the 512 that were asked for
 
@@ -217,7 +219,7 @@ def test_what_is_not_wanted_any_more_is_not_decoded(monkeypatch: pytest.MonkeyPa
 def test_compose_and_label_are_the_same_on_a_cluster(
     cluster: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("focusdd.compose.SHARD", 4)
+    monkeypatch.setattr("focusdd.composition.images.SHARD", 4)
     monkeypatch.chdir(tmp_path)  # relative names mean the same to a worker
     made = distill(open_source(str(home / "photos")), "tiny", DISTILL, engine=RAY)
     monkeypatch.setattr("focusdd.labels.label._BATCH", 64)
@@ -282,7 +284,7 @@ def test_a_comparison_on_a_cluster_is_that_of_one_machine(
 
         yield advance
 
-    monkeypatch.setattr("focusdd.cells_elsewhere.progress", watched)
+    monkeypatch.setattr("focusdd.comparison.remote.progress", watched)
     monkeypatch.chdir(tmp_path)  # relative names mean the same to a worker
     table = compare(source, val, "ray", COMPARE, other=other, engine=RAY)
     assert len(killed) == 2 and len(table) == 6
@@ -298,7 +300,7 @@ def test_extract_survives_dead_workers_and_a_dead_node(
     cluster: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, out = open_source(str(home / "photos")), tmp_path / "index"
-    monkeypatch.setattr("focusdd.focus.passes.SHARD", 8)
+    monkeypatch.setattr("focusdd.extraction.inference.SHARD", 8)
     reference = extract(source, tmp_path / "reference", EXTRACT)
     killed: list[int] = []
 
@@ -315,7 +317,7 @@ def test_extract_survives_dead_workers_and_a_dead_node(
             extract(source, out, EXTRACT, engine=RAY)
 
     events = {1: refused, 2: kill, 4: remove}
-    monkeypatch.setattr("focusdd.focus.passes.progress", lambda *_: meddling(events))
+    monkeypatch.setattr("focusdd.extraction.inference.progress", lambda *_: meddling(events))
     index = extract(source, out, EXTRACT, engine=RAY)
     assert len(killed) == 2
     assert digests(out) == digests(tmp_path / "reference")
@@ -335,7 +337,7 @@ def test_a_source_without_a_name_is_refused(cluster: Any, tmp_path: Path) -> Non
 def test_detection_is_the_same_on_a_cluster(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("focusdd.detect.compose.SHARD", 2)
+    monkeypatch.setattr("focusdd.tasks.detect.compose.SHARD", 2)
     views, settings = ViewSettings(extractor=VIT, device="cpu"), DetectDistillSettings(ipc=1, size=64)
     for name, engine in (("home", None), ("ray", RAY)):
         made = distill_objects(DemoSource(3), tmp_path / name / "x", settings, views=views, engine=engine)

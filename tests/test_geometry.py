@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from focusdd.focus.geometry import (
+from focusdd.core.images import Box, letterbox
+from focusdd.extraction.geometry import (
     View,
     area,
     clip,
@@ -20,7 +21,6 @@ from focusdd.focus.geometry import (
     iou,
     without_padding,
 )
-from focusdd.images import Box, letterbox
 
 sides = st.integers(1, 20_000)
 fits = st.sampled_from(["squash", "letterbox"])

@@ -8,14 +8,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from focusdd.models import load_model, pick_device
+from focusdd.models.checkpoint import new_net
+from focusdd.models.graphs import Replayed, replayed
+from focusdd.models.load import load_model, pick_device
+from focusdd.models.regions import Regions, Whole
 from focusdd.settings import TrainSettings
+from focusdd.sources.pixels import Pixels
 from focusdd.training import losses
-from focusdd.training.checkpoint import new_net
-from focusdd.training.graphs import Replayed, replayed
 from focusdd.training.losses import online_loss
-from focusdd.training.pixels import Pixels
-from focusdd.training.regions import Regions, Whole
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from focusdd.errors import FocusError
-from focusdd.images import MAX_PIXELS, UnreadableImage, decode, encode, letterbox, resize, square
+from focusdd.core.errors import FocusError
+from focusdd.core.images import MAX_PIXELS, UnreadableImage, decode, encode, letterbox, resize, square
 
 Draw = Callable[..., Image.Image]
 Encoded = Callable[..., bytes]
@@ -240,7 +240,7 @@ def test_nothing_is_said_about_damaged_metadata_or_large_sizes(encoded: Encoded)
         png_claiming(12_000, 10_000),
     ]
     code = (
-        "import sys\nfrom focusdd.images import UnreadableImage, decode\n"
+        "import sys\nfrom focusdd.core.images import UnreadableImage, decode\n"
         "for text in sys.stdin:\n"
         "    try:\n        print(decode(bytes.fromhex(text))[1:])\n"
         "    except UnreadableImage:\n        print('unreadable')\n"

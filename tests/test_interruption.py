@@ -24,8 +24,8 @@ from unittest.mock import patch
 import pytest
 from interrupted import STAGES, VIT, Bench, Finished, made, recorded, small_shards
 
-from focusdd import cli
-from focusdd.console import console
+from focusdd.cli import app as cli
+from focusdd.core.console import console
 from focusdd.execute.ray import _Actor
 
 LOCK = ".focusdd.lock"
@@ -342,11 +342,11 @@ STOPS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
 STUB = """
 import os, signal, sys, time, types
 {heed}
-stub = types.ModuleType("focusdd.cli")
+stub = types.ModuleType("focusdd.cli.app")
 def main():
     {body}
 stub.main = main
-sys.modules["focusdd.cli"] = stub
+sys.modules["focusdd.cli.app"] = stub
 from focusdd.__main__ import main
 main()
 """

@@ -18,22 +18,22 @@ from scipy.special import softmax
 from torch.utils.data import DataLoader
 
 from focusdd import DistillSettings, FocusError, LabelSettings, TrainSettings, distill, label, publish, train
-from focusdd.dataset import open_distilled
-from focusdd.demo import WEIGHTS
+from focusdd.composition.dataset import open_distilled
+from focusdd.demo.run import WEIGHTS
 from focusdd.labels import label as stage
-from focusdd.labels.dataset import LabelledViews
 from focusdd.labels.packed import pack, record_type, unpack
+from focusdd.labels.reader import LabelledViews
 from focusdd.labels.store import open_store
 from focusdd.labels.tiles import compose, shares, tile_boxes, visible
 from focusdd.labels.views import Views, draw_views, plain_view, show
-from focusdd.models import autocast, load_model, normalisation, normalise
+from focusdd.models.checkpoint import new_net, save_checkpoint
+from focusdd.models.load import autocast, load_model, normalisation, normalise
+from focusdd.models.regions import Regions, Whole, has_regions
 from focusdd.settings import AugmentSettings
 from focusdd.sources import DemoSource
-from focusdd.training.checkpoint import new_net, save_checkpoint
 from focusdd.training.distances import divergence_of_logits
 from focusdd.training.loop import turn
 from focusdd.training.losses import stored_loss
-from focusdd.training.regions import Regions, Whole, has_regions
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -216,7 +216,7 @@ def test_bytes_per_label() -> None:
 
 
 def test_stored_labels_are_what_the_teacher_says(labelled: Path) -> None:
-    from focusdd.training.augment import resized_crops
+    from focusdd.labels.augment import resized_crops
 
     distilled = open_distilled(labelled)
     teacher = load_model(TEACHER, CPU, 64)

@@ -8,15 +8,15 @@ import pytest
 import timm
 import torch
 
-import focusdd.focus.probe
-from focusdd.checks import matched_outputs, refuse_near_chance, stratified
-from focusdd.errors import FocusError
-from focusdd.focus.probe import cross_fitted_probabilities, rows_to_fit
-from focusdd.models import autocast, load_model, map_classes, normalise
+import focusdd.extraction.probe
+from focusdd.core.errors import FocusError
+from focusdd.extraction.probe import cross_fitted_probabilities, rows_to_fit
+from focusdd.models.checkpoint import new_net, save_checkpoint
+from focusdd.models.checks import matched_outputs, refuse_near_chance, stratified
+from focusdd.models.load import autocast, load_model, map_classes, normalise
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Record
 from focusdd.sources.imagenet import class_name, imagenet_classes
-from focusdd.training.checkpoint import new_net, save_checkpoint
 
 CPU = torch.device("cpu")
 
@@ -163,7 +163,7 @@ def test_probe_agrees_with_one_fitted_by_hand():
 
 def test_probe_is_fitted_on_a_part_of_many_images(monkeypatch):
     """Its memory does not grow with the data; images that took no part are judged all the same."""
-    monkeypatch.setattr(focusdd.focus.probe, "MOST_FITTED", 150)
+    monkeypatch.setattr(focusdd.extraction.probe, "MOST_FITTED", 150)
     rng = np.random.default_rng(3)
     labels = np.repeat(np.arange(3), (250, 60, 10))  # 250 in steps of 5 would all be of one fold
     features = (rng.normal(size=(320, 6)) + 3 * labels[:, None]).astype(np.float16)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from focusdd.focus.geometry import View, cover, intersection, iou, without_padding
-from focusdd.focus.patches import PatchOptions, attention_area, key_patches
-from focusdd.images import Box
+from focusdd.core.images import Box
+from focusdd.extraction.geometry import View, cover, intersection, iou, without_padding
+from focusdd.extraction.patches import PatchOptions, attention_area, key_patches
 
 OBJECT = PatchOptions("object", share=0.65, tile=112, max_upsample=1.5, patches=1, max_iou=0.25)
 TILE = PatchOptions("tile", share=0.65, tile=112, max_upsample=1.5, patches=1, max_iou=0.25)

@@ -16,17 +16,17 @@ from torch import nn
 
 import focusdd
 from focusdd import DistillSettings, FitSettings, FocusError, TrainSettings, distill, fit, label, train
-from focusdd.demo import WEIGHTS
-from focusdd.models import load_model
-from focusdd.run import open_stage, read_json
+from focusdd.core.stage import open_stage, read_json
+from focusdd.demo.run import WEIGHTS
+from focusdd.models.checkpoint import new_net
+from focusdd.models.load import load_model
 from focusdd.settings import LabelSettings
 from focusdd.sources import DemoSource
+from focusdd.sources.pixels import load_source
 from focusdd.training import fit as fitting
 from focusdd.training import ranks as ranks_module
-from focusdd.training.checkpoint import new_net
 from focusdd.training.loop import cosine, run_epochs
 from focusdd.training.losses import online_loss, stored_loss
-from focusdd.training.pixels import load_source
 from focusdd.training.ranks import ALONE, Ranks, joined
 
 TEACHER = str(WEIGHTS / "teacher")
@@ -56,7 +56,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(autouse=True)
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """No bfloat16 here nor in processes started from here: its rounding would hide a mistake."""
-    for module in ("focusdd.models", "focusdd.training.losses", "focusdd.training.fit"):
+    for module in ("focusdd.models.load", "focusdd.training.losses", "focusdd.training.fit"):
         monkeypatch.setattr(f"{module}.autocast", lambda _: nullcontext())
     monkeypatch.setitem(STARTED, "ONEDNN_MAX_CPU_ISA", "AVX2")
 
@@ -112,7 +112,7 @@ from pathlib import Path
 import torch
 import test_ranks as here
 from focusdd import fit, open_source, train
-from focusdd.torchrun import rank
+from focusdd.core.distributed import rank
 from focusdd.training import loop
 
 loop._SAVE_SECONDS = 0.0
@@ -198,8 +198,8 @@ def test_what_no_torchrun_can_do_is_said_once(tmp_path: Path) -> None:
 
 LOSES_ONE = """
 import os, signal, sys
-from focusdd import cli
-from focusdd.torchrun import rank
+from focusdd.cli import app as cli
+from focusdd.core.distributed import rank
 from focusdd.training import train
 
 def dies(t):
@@ -334,7 +334,7 @@ def test_a_stage_that_processes_cannot_share_is_refused(
 
 def test_processes_of_a_machine_share_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     need = len(VAL.records) * 3 * 32**2
-    monkeypatch.setattr("focusdd.training.pixels.free_memory", lambda: 2 * need)
+    monkeypatch.setattr("focusdd.sources.pixels.free_memory", lambda: 2 * need)
     assert len(load_source(VAL, 32, "read", 1)) == len(VAL.records)
     with pytest.raises(FocusError, match="GiB of memory"):
         load_source(VAL, 32, "read", 2)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-import focusdd.run as run
-from focusdd.demo import WEIGHTS
+import focusdd.core.stage as run
+from focusdd.demo.run import WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,15 +10,15 @@ import torch
 from torch import nn
 
 from focusdd import DistillSettings, TrainSettings, distill, train
-from focusdd.demo import WEIGHTS
-from focusdd.models import load_model, normalisation, normalise
+from focusdd.demo.run import WEIGHTS
+from focusdd.labels.augment import augment
+from focusdd.models.checkpoint import new_net
+from focusdd.models.load import load_model, normalisation, normalise
+from focusdd.models.regions import Regions, has_regions, paired
 from focusdd.sources import DemoSource
-from focusdd.training.augment import augment
-from focusdd.training.checkpoint import new_net
+from focusdd.sources.pixels import load_source
 from focusdd.training.distances import divergence_of_logits, squared_error
 from focusdd.training.losses import online_loss
-from focusdd.training.pixels import load_source
-from focusdd.training.regions import Regions, has_regions, paired
 
 CPU = torch.device("cpu")
 TEACHER = str(WEIGHTS / "teacher")

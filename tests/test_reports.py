@@ -14,18 +14,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from focusdd.clock import Clock
-from focusdd.errors import FocusError
-from focusdd.images import decode
-from focusdd.index import schema, write_part
-from focusdd.pipeline import distill
+from focusdd.comparison.scores import augmentation_robust_score, label_robust_score
+from focusdd.core.errors import FocusError
+from focusdd.core.images import decode
+from focusdd.core.run_record import Clock
+from focusdd.core.stage import open_stage, read_json, write_json
+from focusdd.extraction.index import schema, write_part
 from focusdd.reports.collect import collect
 from focusdd.reports.page import report
 from focusdd.reports.results import rows, scores
-from focusdd.run import open_stage, read_json, write_json
-from focusdd.scores import augmentation_robust_score, label_robust_score
 from focusdd.settings import DistillSettings, ExtractSettings
 from focusdd.sources import Source, open_source
+from focusdd.tasks.classify.distill import distill
 
 EVIL = ("<script>alert(1)<b>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}&amp;$x_{$")
 SIZE, GRID = 64, 8

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from focusdd import run
-from focusdd.clock import Clock
-from focusdd.errors import FocusError
-from focusdd.run import hash_of, open_stage, read_json, status, write_json, write_whole
+from focusdd.core import stage as run
+from focusdd.core.errors import FocusError
+from focusdd.core.run_record import Clock
+from focusdd.core.stage import hash_of, open_stage, read_json, status, write_json, write_whole
 
 SETTINGS = {"ipc": 10, "grid": 2}
 INPUTS = {"source": "abc"}
@@ -274,7 +274,7 @@ def test_leftovers_of_a_worker_that_died_are_removed(tmp_path: Path) -> None:
     ("program", "command"),
     [
         ("/usr/bin/focusdd", "focusdd train 'my photos'"),
-        (str(Path(run.__file__).with_name("__main__.py")), "focusdd train 'my photos'"),
+        (str(Path(run.__file__).parents[1] / "__main__.py"), "focusdd train 'my photos'"),
         ("/envs/focusdd/lib/ray/_private/workers/default_worker.py", None),
         ("/home/me/focusdd/sweep.py", None),
     ],
@@ -320,7 +320,7 @@ def test_an_overwrite_that_was_killed_is_an_unfinished_stage(
 HOLD = """
 import sys
 from pathlib import Path
-from focusdd.run import open_stage
+from focusdd.core.stage import open_stage
 with open_stage(Path(sys.argv[1]), "distill", 1, {"ipc": 10, "grid": 2}, {"source": "abc"}, False):
     print("open", flush=True)
     sys.stdin.readline()

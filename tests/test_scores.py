@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from focusdd import scores
-from focusdd.scores import Trial, augmentation_robust_score, label_robust_score, score
+from focusdd.comparison import scores
+from focusdd.comparison.scores import Trial, augmentation_robust_score, label_robust_score, score
 
 
 def test_examples_in_the_texts():

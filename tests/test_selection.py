@@ -13,11 +13,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from focusdd.errors import FocusError
-from focusdd.focus.patches import attention_area, key_patches, patch_options
-from focusdd.index import Index, from_bytes, open_index, read_skipped, to_bytes, write_part
-from focusdd.plan import Plan, Tile
-from focusdd.selection import duplicates_last, select, spread
+from focusdd.core.errors import FocusError
+from focusdd.extraction.index import Index, from_bytes, open_index, read_skipped, to_bytes, write_part
+from focusdd.extraction.patches import attention_area, key_patches, patch_options
+from focusdd.selection.focus import duplicates_last, select, spread
+from focusdd.selection.plan import Plan, Tile
 from focusdd.settings import ExtractSettings, SelectSettings
 
 MakeIndex = Callable[..., Index]
@@ -42,7 +42,7 @@ def test_no_image_is_opened(make_index: MakeIndex, monkeypatch: pytest.MonkeyPat
 
     index = make_index(COUNTS)
     monkeypatch.setattr(Image, "open", refuse)
-    monkeypatch.setattr("focusdd.images.decode", refuse)
+    monkeypatch.setattr("focusdd.core.images.decode", refuse)
     for tile in (112, 64):  # as the index has them, and found again
         assert len(select(index, SelectSettings(ipc=2, grid=2), tile).tiles) == 3 * 2 * 4
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from focusdd.errors import FocusError
-from focusdd.images import decode
+from focusdd.core.errors import FocusError
+from focusdd.core.images import decode
 from focusdd.sources import DemoSource, FolderSource, demo, open_source
 
 MakeFolder = Callable[..., Path]

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from focusdd.errors import FocusError
-from focusdd.images import UnreadableImage, decode
+from focusdd.core.errors import FocusError
+from focusdd.core.images import UnreadableImage, decode
 from focusdd.sources import DemoSource
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.boxes import CLIPPED, EMPTY, FINE, OUTSIDE, clip, safe_key

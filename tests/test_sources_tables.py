@@ -21,10 +21,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from focusdd import DistillSettings, ExtractSettings, console, distill, extract
-from focusdd.demo import WEIGHTS
-from focusdd.errors import FocusError
-from focusdd.images import UnreadableImage
+from focusdd import DistillSettings, ExtractSettings, distill, extract
+from focusdd.core import console
+from focusdd.core.errors import FocusError
+from focusdd.core.images import UnreadableImage
+from focusdd.demo.run import WEIGHTS
 from focusdd.sources import DemoSource, FolderSource, Source, files, open_source, parquet, webdataset
 from focusdd.sources.classes import classes_of, folder_names
 from focusdd.sources.hub import HubSource

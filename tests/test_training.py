@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torchvision.transforms.functional import resize
 
-from focusdd.errors import FocusError
-from focusdd.training.augment import (
+from focusdd.core.errors import FocusError
+from focusdd.labels.augment import (
     Mixed,
     augment,
     crop_boxes,
@@ -212,8 +212,8 @@ def test_a_loss_that_is_no_number_is_named(tmp_path):
 
 
 def test_evaluate_counts_by_hand():
+    from focusdd.sources.pixels import Pixels
     from focusdd.training.evaluate import evaluate
-    from focusdd.training.pixels import Pixels
 
     class Mean(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -3,13 +3,13 @@
 import matplotlib.pyplot
 import sklearn.linear_model
 
-import focusdd.cli
-import focusdd.comparison
-import focusdd.demo
-import focusdd.detect.comparison
+import focusdd.cli.app
+import focusdd.comparison.compare
+import focusdd.demo.run
 import focusdd.labels.label
-import focusdd.publishing
-from focusdd.detect.yolo import ultralytics
+import focusdd.tasks.classify.publish
+import focusdd.tasks.detect.comparison
+from focusdd.tasks.detect.yolo import ultralytics
 
 ultralytics()
 __all__ = ["focusdd", "matplotlib", "sklearn"]

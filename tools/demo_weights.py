@@ -2,7 +2,7 @@
 
     python tools/demo_weights.py runs/demo-weights
 
-They are kept in src/focusdd/demo_weights in half precision: fitting them takes longer on two cores than all
+They are kept in src/focusdd/demo/weights in half precision: fitting them takes longer on two cores than all
 the rest of the demo.
 """
 
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from focusdd import FitSettings, fit, open_source
 
-KEPT = Path(__file__).parents[1] / "src" / "focusdd" / "demo_weights"
+KEPT = Path(__file__).parents[1] / "src" / "focusdd" / "demo" / "weights"
 COMMON = {"size": 64, "crop": 0.6, "flip": False}
 
 

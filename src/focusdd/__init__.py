@@ -5,18 +5,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from focusdd.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from focusdd.comparison import compare as compare
-    from focusdd.errors import FocusError as FocusError
-    from focusdd.focus.extract import extract as extract
-    from focusdd.labels.dataset import LabelledViews as LabelledViews
+    from focusdd.comparison.compare import compare as compare
+    from focusdd.core.errors import FocusError as FocusError
+    from focusdd.core.stage import status as status
     from focusdd.labels.label import label as label
-    from focusdd.pipeline import distill as distill
-    from focusdd.publishing import publish as publish
+    from focusdd.labels.reader import LabelledViews as LabelledViews
     from focusdd.reports.page import report as report
-    from focusdd.run import status as status
     from focusdd.settings import CompareSettings as CompareSettings
     from focusdd.settings import DistillSettings as DistillSettings
     from focusdd.settings import EngineSettings as EngineSettings
@@ -25,6 +22,9 @@ if TYPE_CHECKING:
     from focusdd.settings import LabelSettings as LabelSettings
     from focusdd.settings import TrainSettings as TrainSettings
     from focusdd.sources import open_source as open_source
+    from focusdd.tasks.classify.distill import distill as distill
+    from focusdd.tasks.classify.extract import extract as extract
+    from focusdd.tasks.classify.publish import publish as publish
     from focusdd.training.fit import fit as fit
     from focusdd.training.train import train as train
 
@@ -35,19 +35,19 @@ _PUBLIC = {
     "EngineSettings": "focusdd.settings",
     "ExtractSettings": "focusdd.settings",
     "FitSettings": "focusdd.settings",
-    "FocusError": "focusdd.errors",
+    "FocusError": "focusdd.core.errors",
     "LabelSettings": "focusdd.settings",
-    "LabelledViews": "focusdd.labels.dataset",
+    "LabelledViews": "focusdd.labels.reader",
     "TrainSettings": "focusdd.settings",
-    "compare": "focusdd.comparison",
-    "distill": "focusdd.pipeline",
-    "extract": "focusdd.focus.extract",
+    "compare": "focusdd.comparison.compare",
+    "distill": "focusdd.tasks.classify.distill",
+    "extract": "focusdd.tasks.classify.extract",
     "fit": "focusdd.training.fit",
     "label": "focusdd.labels.label",
     "open_source": "focusdd.sources",
-    "publish": "focusdd.publishing",
+    "publish": "focusdd.tasks.classify.publish",
     "report": "focusdd.reports.page",
-    "status": "focusdd.run",
+    "status": "focusdd.core.stage",
     "train": "focusdd.training.train",
 }
 

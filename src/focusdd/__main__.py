@@ -32,7 +32,7 @@ def main() -> None:
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
             signal.signal(number, stop)
     try:
-        from focusdd.cli import main as run  # takes long enough to be stopped meanwhile
+        from focusdd.cli.app import main as run  # takes long enough to be stopped meanwhile
 
         run()
     except BaseException:
@@ -43,7 +43,7 @@ def main() -> None:
             if signal.getsignal(number) is stop:
                 signal.signal(number, signal.SIG_DFL)
     if code:
-        from focusdd.torchrun import fails_first
+        from focusdd.core.distributed import fails_first
 
         if fails_first():
             with contextlib.suppress(OSError):

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from focusdd.detect.extract import extract_objects
-from focusdd.detect.pipeline import distill
-from focusdd.detect.scenes import Scenes
-from focusdd.images import decode
+from focusdd.core.images import decode
 from focusdd.settings import DetectDistillSettings, ViewSettings
 from focusdd.sources.detection import open_detection_source
+from focusdd.tasks.detect.extract import extract_objects
+from focusdd.tasks.detect.pipeline import distill
+from focusdd.tasks.detect.scenes import Scenes
 
 ROOT = Path(os.environ.get("FOCUSDD_REAL_DATA", Path(__file__).parents[3] / "shared"))
 VIT = ROOT / "weights" / "vit_tiny_imagenette"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from focusdd.images import decode
+from focusdd.core.images import decode
 from focusdd.sources.detection import open_detection_source
 
 ROOT = Path(os.environ.get("FOCUSDD_REAL_DATA", Path(__file__).parents[3] / "shared")) / "data"

@@ -23,8 +23,8 @@ from focusdd import (
     open_source,
     train,
 )
-from focusdd.checks import matched_outputs, sample_accuracy
-from focusdd.models import load_model
+from focusdd.models.checks import matched_outputs, sample_accuracy
+from focusdd.models.load import load_model
 
 ROOT = Path(os.environ.get("FOCUSDD_REAL_DATA", Path(__file__).parents[3] / "shared"))
 VIT, TEACHER = ROOT / "weights" / "vit_tiny_imagenette", ROOT / "weights" / "resnet18_imagenette"

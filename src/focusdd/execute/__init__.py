@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from focusdd.console import Advance
+from focusdd.core.console import Advance
 from focusdd.settings import EngineSettings
 
 Work = Callable[[Sequence[int], Advance], None]

@@ -15,8 +15,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from focusdd.console import Advance, say, warn
-from focusdd.errors import FocusError, plain_os_error
+from focusdd.core.console import Advance, say, warn
+from focusdd.core.errors import FocusError, plain_os_error
 from focusdd.execute import Work, Worker
 from focusdd.settings import EngineSettings
 

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from focusdd.checks import SAMPLE, matched_outputs, refuse_near_chance, stratified
-from focusdd.clock import Clock
-from focusdd.console import Advance, progress, say, warn
-from focusdd.dataset import CARD, Distilled, card, open_distilled
-from focusdd.errors import FocusError
+from focusdd.composition.dataset import CARD, Distilled, card, open_distilled
+from focusdd.core.console import Advance, progress, say, warn
+from focusdd.core.errors import FocusError
+from focusdd.core.run_record import Clock
+from focusdd.core.stage import locked, make_folder, open_stage, read_json, write_json, write_whole
 from focusdd.execute import Work, Worker, run_shards
-from focusdd.execute.elsewhere import load_same, require_shared, require_there
+from focusdd.execute.remote import load_same, require_shared, require_there
+from focusdd.labels.augment import resized_crops, tile_crops_of
 from focusdd.labels.packed import pack
 from focusdd.labels.store import (
     Kind,
@@ -32,13 +33,12 @@ from focusdd.labels.store import (
 )
 from focusdd.labels.tiles import tile_boxes
 from focusdd.labels.views import Views, draw_views, show
-from focusdd.models import Model, autocast, device_name, load_model, pick_device
-from focusdd.run import locked, make_folder, open_stage, read_json, write_json, write_whole
+from focusdd.models.checks import SAMPLE, matched_outputs, refuse_near_chance, stratified
+from focusdd.models.load import Model, autocast, device_name, load_model, pick_device
+from focusdd.models.regions import Regions, has_regions
 from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
 from focusdd.sources.base import Record
-from focusdd.training.augment import resized_crops, tile_crops_of
-from focusdd.training.pixels import load_files
-from focusdd.training.regions import Regions, has_regions
+from focusdd.sources.pixels import load_files
 
 VERSION = 1
 _BATCH = 64  # images per forward pass; fixed, because the last digits of a logit depend on it

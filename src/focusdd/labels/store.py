@@ -13,10 +13,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from focusdd.dataset import Distilled
-from focusdd.errors import FocusError
+from focusdd.composition.dataset import Distilled
+from focusdd.core.errors import FocusError
+from focusdd.core.stage import read_json
 from focusdd.labels.packed import unpack
-from focusdd.run import read_json
 
 Kind = Literal["tiles", "views"]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from focusdd.focus.geometry import cell_edges
+from focusdd.extraction.geometry import cell_edges
 from focusdd.labels.views import Views
 
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from focusdd.labels.augment import crop_boxes, crop_regions, resized_crops, tile_crops_of
 from focusdd.settings import AugmentSettings
-from focusdd.training.augment import crop_boxes, crop_regions, resized_crops, tile_crops_of
 
 
 class Views(NamedTuple):

@@ -11,11 +11,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from focusdd.dataset import Distilled, open_distilled
-from focusdd.errors import FocusError
-from focusdd.index import Index, open_index
-from focusdd.plan import Plan
-from focusdd.run import read_json
+from focusdd.composition.dataset import Distilled, open_distilled
+from focusdd.core.errors import FocusError
+from focusdd.core.stage import read_json
+from focusdd.extraction.index import Index, open_index
+from focusdd.selection.plan import Plan
 
 # in the order of the work
 STAGES = ("extract", "fit", "distill", "train", "detect extract", "detect distill", "detect train")

@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from focusdd.detect.compose import IMAGES, kept
-from focusdd.detect.scenes import Scenes, Tile
-from focusdd.errors import FocusError
-from focusdd.images import decode
+from focusdd.core.errors import FocusError
+from focusdd.core.images import decode
+from focusdd.core.stage import read_json
 from focusdd.reports.collect import Found, Stage, as_written
 from focusdd.reports.looks import PATCH_COLOUR, marked, photo
-from focusdd.run import read_json
+from focusdd.tasks.detect.compose import IMAGES, kept
+from focusdd.tasks.detect.scenes import Scenes, Tile
 
 METHODS = ("focus", "paste", "selection", "random", "full")
 DISTILL, TRAIN = "detect distill", "detect train"

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from focusdd.errors import FocusError
-from focusdd.focus.coverage import object_coverage
-from focusdd.images import Box, decode
-from focusdd.plan import Plan, Tile
+from focusdd.core.errors import FocusError
+from focusdd.core.images import Box, decode
+from focusdd.extraction.coverage import object_coverage
 from focusdd.reports.collect import FoundDistilled, FoundIndex, as_written
 from focusdd.reports.figures import data_uri
+from focusdd.selection.plan import Plan, Tile
 from focusdd.sources import BoxedSource, Source, open_source
 
 PATCH_COLOUR = "#00e5ff"

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from focusdd.dataset import Distilled
-from focusdd.errors import FocusError
-from focusdd.images import decode
-from focusdd.index import Index
-from focusdd.plan import Tile
+from focusdd.composition.dataset import Distilled
+from focusdd.core.errors import FocusError
+from focusdd.core.images import decode
+from focusdd.core.stage import write_whole
+from focusdd.extraction.index import Index
 from focusdd.reports.collect import Found, FoundDistilled, as_written, collect
 from focusdd.reports.detection import detection
 from focusdd.reports.figures import accuracy_figure, cost_figure, deviation
 from focusdd.reports.looks import PATCH_COLOUR, TRUE_COLOUR, looks, photo
 from focusdd.reports.results import Row, rows, scores
-from focusdd.run import write_whole
+from focusdd.selection.plan import Tile
 
 NAME = "report.html"
 _GALLERIES = 16

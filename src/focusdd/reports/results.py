@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any, NamedTuple
 
+from focusdd.comparison.scores import Scores, Trial, score
 from focusdd.reports.collect import Found, FoundDistilled, Student, method_rank
-from focusdd.scores import Scores, Trial, score
 
 _APART = {"ipc", "seed", "distil seed", "method"}  # settings that make no variant of a method
 _SHOWN = {"labels", "epochs", "augment"}  # settings with a place of their own in a row

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from focusdd.errors import FocusError
+from focusdd.core.errors import FocusError
 from focusdd.sources.base import BoxedSource, Record, Source
 from focusdd.sources.demo import DemoSource
 from focusdd.sources.folder import FolderSource

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from focusdd.errors import FocusError
+from focusdd.core.errors import FocusError
 from focusdd.sources.base import Objects, Record, path_name
 from focusdd.sources.boxes import CLIPPED, VERDICTS, Notes, check_size, clip, read_file
 from focusdd.sources.classes import folder_names

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from focusdd.images import Box
+from focusdd.core.images import Box
 
 _SUFFIXES = frozenset(
     [

@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
-from focusdd.errors import FocusError
-from focusdd.images import UnreadableImage
+from focusdd.core.errors import FocusError
+from focusdd.core.images import UnreadableImage
 from focusdd.sources.folder import walk
 
 Notes = list[tuple[str, str]]

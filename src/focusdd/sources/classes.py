@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from focusdd.errors import FocusError
-from focusdd.run import hash_of
+from focusdd.core.errors import FocusError
+from focusdd.core.stage import hash_of
 from focusdd.sources.imagenet import class_name
 
 _LONGEST = 100  # bytes: a file name holds the class's name and a number, and 255 bytes in all

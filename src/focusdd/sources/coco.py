@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from focusdd.console import counting
-from focusdd.errors import FocusError
+from focusdd.core.console import counting
+from focusdd.core.errors import FocusError
 from focusdd.sources.annotated import AnnotatedSource, Listed, Listing, Rows
 from focusdd.sources.base import SPLITS, has_image_suffix
 from focusdd.sources.boxes import (

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from focusdd.errors import FocusError
-from focusdd.images import UnreadableImage
+from focusdd.core.errors import FocusError
+from focusdd.core.images import UnreadableImage
 
 _IMAGES = ("image", "img", "picture", "photo", "jpg", "png")
 _LABELS = ("label", "labels", "fine_label", "class", "cls", "class_name", "target", "category")

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from focusdd.errors import FocusError
-from focusdd.images import Box
-from focusdd.run import hash_of
+from focusdd.core.errors import FocusError
+from focusdd.core.images import Box
+from focusdd.core.stage import hash_of
 from focusdd.sources.base import Objects, Record
 from focusdd.sources.boxes import check_size
 

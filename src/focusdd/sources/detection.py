@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from focusdd.errors import FocusError
+from focusdd.core.errors import FocusError
 from focusdd.sources.base import SPLITS, DetectionSource
 from focusdd.sources.demo import DemoSource
 

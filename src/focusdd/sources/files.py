@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import fsspec
 
-from focusdd.errors import FocusError
+from focusdd.core.errors import FocusError
 from focusdd.sources.base import SPLITS
 
 SUFFIXES = (".tar", ".parquet")

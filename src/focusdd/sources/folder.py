@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
 
-from focusdd.console import counting
-from focusdd.errors import FocusError
+from focusdd.core.console import counting
+from focusdd.core.errors import FocusError
 from focusdd.sources.base import SPLITS, Record, has_image_suffix, path_name
 from focusdd.sources.imagenet import class_name
 

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from focusdd.console import counting
-from focusdd.errors import FocusError
-from focusdd.run import hash_of
+from focusdd.core.console import counting
+from focusdd.core.errors import FocusError
+from focusdd.core.stage import hash_of
 from focusdd.sources.base import Record, path_name
 from focusdd.sources.classes import classes_of
 from focusdd.sources.columns import find_columns, image_bytes

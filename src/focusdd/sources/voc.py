@@ -11,8 +11,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from focusdd.console import counting
-from focusdd.errors import FocusError
+from focusdd.core.console import counting
+from focusdd.core.errors import FocusError
 from focusdd.sources.annotated import AnnotatedSource, Listed, Listing, rows_of
 from focusdd.sources.base import SPLITS, has_image_suffix
 from focusdd.sources.boxes import (

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from focusdd.models import autocast, normalise
-from focusdd.training.pixels import Pixels
+from focusdd.models.load import autocast, normalise
+from focusdd.sources.pixels import Pixels
 
 
 @dataclass(frozen=True)

@@ -8,20 +8,28 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from focusdd.checks import matched_outputs, sample_accuracy
-from focusdd.clock import Clock
-from focusdd.console import say
-from focusdd.errors import FocusError
-from focusdd.models import Model, autocast, device_name, load_model, normalisation, normalise, pick_device
-from focusdd.run import open_stage
+from focusdd.core.console import say
+from focusdd.core.distributed import local_world_size
+from focusdd.core.errors import FocusError
+from focusdd.core.run_record import Clock
+from focusdd.core.stage import open_stage
+from focusdd.labels.augment import augment, mixed_cross_entropy
+from focusdd.models.checkpoint import new_net, save_checkpoint
+from focusdd.models.checks import matched_outputs, sample_accuracy
+from focusdd.models.load import (
+    Model,
+    autocast,
+    device_name,
+    load_model,
+    normalisation,
+    normalise,
+    pick_device,
+)
 from focusdd.settings import FitSettings
 from focusdd.sources.base import Source
-from focusdd.torchrun import local_world_size
-from focusdd.training.augment import augment, mixed_cross_entropy
-from focusdd.training.checkpoint import new_net, save_checkpoint
+from focusdd.sources.pixels import Pixels, load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, StepLoss, run_epochs, warm_cosine
-from focusdd.training.pixels import Pixels, load_source
 from focusdd.training.ranks import ALONE, Ranks, joined, opened_together
 
 VERSION = 2

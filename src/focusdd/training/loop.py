@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from focusdd.console import progress, say
-from focusdd.errors import FocusError
-from focusdd.run import write_whole
+from focusdd.core.console import progress, say
+from focusdd.core.errors import FocusError
+from focusdd.core.stage import write_whole
 from focusdd.training.ranks import ALONE, Ranks
 
 RESUME = "resume.pt"  # the checkpoint, in the folder of an unfinished stage

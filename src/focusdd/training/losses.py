@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from focusdd.labels.dataset import LabelledViews
-from focusdd.models import Model, autocast, normalisation, normalise
-from focusdd.settings import TrainSettings
-from focusdd.training.augment import (
+from focusdd.labels.augment import (
     MIXING,
     Mixed,
     augment,
@@ -17,12 +14,15 @@ from focusdd.training.augment import (
     shuffle_tiles,
     tile_crops_of,
 )
+from focusdd.labels.reader import LabelledViews
+from focusdd.models.graphs import replayed
+from focusdd.models.load import Model, autocast, normalisation, normalise
+from focusdd.models.regions import Answer, Regions, Whole, paired
+from focusdd.settings import TrainSettings
+from focusdd.sources.pixels import Pixels
 from focusdd.training.distances import DISTANCES, divergence
-from focusdd.training.graphs import replayed
 from focusdd.training.loop import StepLoss, turn
-from focusdd.training.pixels import Pixels
 from focusdd.training.ranks import ALONE, Ranks
-from focusdd.training.regions import Answer, Regions, Whole, paired
 
 
 def online_loss(

@@ -21,9 +21,9 @@ from timm.layers import convert_sync_batchnorm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from focusdd.errors import FocusError
-from focusdd.run import Stage
-from focusdd.torchrun import local_rank, world_size
+from focusdd.core.distributed import local_rank, world_size
+from focusdd.core.errors import FocusError
+from focusdd.core.stage import Stage
 
 _PATIENCE = timedelta(hours=6)  # while the first one scores
 _MEETING = timedelta(minutes=15)  # until all have come, and at every step

@@ -6,16 +6,16 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from focusdd.clock import Clock
-from focusdd.console import progress
-from focusdd.errors import FocusError
-from focusdd.models import Model, device_name, load_model, pick_device
-from focusdd.run import open_stage, read_json, write_json
+from focusdd.core.console import progress
+from focusdd.core.errors import FocusError
+from focusdd.core.run_record import Clock
+from focusdd.core.stage import open_stage, read_json, write_json
+from focusdd.models.load import Model, device_name, load_model, pick_device
 from focusdd.settings import Device
 from focusdd.sources.base import Source
+from focusdd.sources.pixels import Pixels, load_source
 from focusdd.training.corruptions import CORRUPTIONS, STRENGTHS, corrupt
 from focusdd.training.evaluate import evaluate
-from focusdd.training.pixels import Pixels, load_source
 
 VERSION = 1
 _BATCH = 256  # images corrupted at once

@@ -11,26 +11,33 @@ from typing import Any, NamedTuple
 
 import torch
 
-from focusdd.checks import matched_outputs, sample_accuracy
-from focusdd.clock import Clock
-from focusdd.console import say
-from focusdd.dataset import Distilled, open_distilled
-from focusdd.errors import FocusError
-from focusdd.labels.dataset import LabelledViews
-from focusdd.models import Model, device_name, load_model, normalisation, peak_device_memory_mb, pick_device
-from focusdd.run import open_stage, read_json, write_json
+from focusdd.composition.dataset import Distilled, open_distilled
+from focusdd.core.console import say
+from focusdd.core.distributed import local_world_size
+from focusdd.core.errors import FocusError
+from focusdd.core.run_record import Clock
+from focusdd.core.stage import open_stage, read_json, write_json
+from focusdd.labels.augment import tile_crops_of
+from focusdd.labels.reader import LabelledViews
+from focusdd.models.checkpoint import new_net, save_checkpoint
+from focusdd.models.checks import matched_outputs, sample_accuracy
+from focusdd.models.load import (
+    Model,
+    device_name,
+    load_model,
+    normalisation,
+    peak_device_memory_mb,
+    pick_device,
+)
+from focusdd.models.regions import has_regions
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source
-from focusdd.torchrun import local_world_size
-from focusdd.training.augment import tile_crops_of
-from focusdd.training.checkpoint import new_net, save_checkpoint
+from focusdd.sources.pixels import Pixels, load_files, load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, cosine, half_cosine, run_epochs
 from focusdd.training.losses import online_loss, stored_loss
-from focusdd.training.pixels import Pixels, load_files, load_source
 from focusdd.training.ranks import Ranks, joined, opened_together
 from focusdd.training.recipes import Recipe, recipe
-from focusdd.training.regions import has_regions
 
 VERSION = 4
 _NOT_IN_KEY = {"device", "teacher"}  # the weights' hash stands for the teacher

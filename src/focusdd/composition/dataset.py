@@ -1,0 +1,145 @@
+"""The distilled dataset: a folder that every loader reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from focusdd.core.errors import FocusError
+from focusdd.core.stage import read_json
+from focusdd.selection.plan import Plan
+
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A finished distilled dataset on disk, of whatever kind."""
+
+    folder: Path
+    info: dict[str, Any]
+    """The content of distilled.json."""
+
+    @property
+    def name(self) -> str:
+        return str(self.folder)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.info["classes"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.info["class_names"])
+
+
+class Distilled(Finished):
+    """A finished distilled dataset for classification."""
+
+    def plan(self) -> Plan:
+        """Every tile's provenance."""
+        return Plan.from_table(pq.read_table(self.folder / "plan.parquet"))
+
+    def files(self) -> list[tuple[Path, int]]:
+        """Image files with their labels, in order.
+
+        Raises:
+            FocusError: an image is missing, or there is one too many.
+        """
+        suffix = self.info["settings"]["format"]
+        plan = self.plan()
+        wanted = {self.folder / "train" / f"{name}.{suffix}": tiles[0].label for name, tiles in plan.images()}
+        there = {path for path in (self.folder / "train").glob("*/*") if path.name[0] != "."}
+        if wanted.keys() != there:
+            odd = min(wanted.keys() ^ there)
+            state = "is missing from" if odd in wanted else "does not belong to"
+            raise FocusError(f"{odd} {state} the distilled dataset: run `focusdd distill` again")
+        return sorted(wanted.items())
+
+
+def open_distilled(folder: Path | str) -> Distilled:
+    """Opens a distilled dataset.
+
+    Raises:
+        FocusError: there is none, or it was not finished.
+    """
+    folder = Path(folder)
+    if not (folder / "done.json").exists() or not (folder / "distilled.json").exists():
+        if (folder / "stage.json").exists():
+            raise FocusError(f"{folder} is unfinished or another stage's output: run `focusdd distill` again")
+        raise FocusError(
+            f"{folder} is not a distilled dataset: make one with `focusdd distill SOURCE --out {folder}`"
+        )
+    info = read_json(folder / "distilled.json")
+    if info.get("task") == "detect":
+        raise FocusError(f"{folder} is a dataset for object detection: use `focusdd detect train`")
+    return Distilled(folder, info)
+
+
+def card(info: dict[str, Any], labels: Sequence[dict[str, Any]] = ()) -> str:
+    """The dataset card (README.md) in the Hugging Face form.
+
+    Args:
+        labels: the content of labels.json of each kind of stored labels.
+    """
+    settings = json.dumps(info["settings"], indent=1)
+    images = info["ipc"] * len(info["classes"])
+    extractor = info["extractor"]
+    what = "Key patches" if info["method"] == "focus" else "Features"
+    by = f"{what} by `{extractor['name']}` ({extractor['accuracy']:.1%} top-1)." if extractor else ""
+    size = "n<1K" if images < 1000 else "1K<n<10K" if images < 10_000 else "10K<n<100K"
+    stored = "".join(_of_labels(one) for one in labels)
+    return f"""---
+license: other
+license_name: that-of-the-source-images
+task_categories:
+- image-classification
+tags:
+- dataset-distillation
+- focusdd
+size_categories:
+- {size}
+configs:
+- config_name: default
+  data_files:
+  - split: train
+    path: train/**
+---
+# A distilled dataset
+
+{images} images of {info["size"]} x {info["size"]} pixels, {info["ipc"]} for each of
+{len(info["classes"])} classes, made by focusdd from {info["source_images"]:,} images
+with the method `{info["method"]}`. {by}
+
+- `train/<class>/`: the images. `torchvision.datasets.ImageFolder("train")`, timm and
+  `datasets.load_dataset("imagefolder", data_dir=...)` read them as they are.
+  Labels are the class folders in plain sorted order; timm sorts numbers naturally ("2" before "10").
+- `train/metadata.jsonl`, `plan.parquet`: for every tile the source image it comes from and the box in that
+  image's pixels (x0, y0, x1, y1; half-open).
+- `distilled.json`: what made it, with which settings and seed.
+{stored}
+The images are parts of the source's images: the source's licence and terms apply to them.
+
+```json
+{settings}
+```
+"""
+
+
+def _of_labels(info: dict[str, Any]) -> str:
+    """A line of the card about stored labels."""
+    kind, teacher, classes = info["kind"], info["teacher"], len(info["classes"])
+    what = "every tile and every whole image" if kind == "tiles" else "a number of views of every image"
+    if places := info.get("places", 0):
+        what += f", each whole and in {places} x {places} places"
+    kept = f"the {info['top']} largest logits of {classes}" if info["top"] < classes else "all logits"
+    told = f"for temperature {info['temperature']:g}" if info["temperature"] else "for any temperature"
+    return f"""- `labels/{kind}`: soft labels of {what}: {kept} at {info["bits"]} bits, {told}.
+  Teacher: `{teacher["name"]}` (weights {teacher["weights"]}), {teacher["accuracy"]:.1%} top-1 on
+  {teacher["tiles"]} tiles at {info["size"]} px; the terms of the teacher's weights may apply to them.
+"""

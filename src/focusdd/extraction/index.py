@@ -1,0 +1,110 @@
+"""The index: one row per image with everything the later steps need. Parquet parts + index.json."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from focusdd.core.errors import FocusError
+from focusdd.core.stage import read_json, write_whole
+
+PATCH = pa.struct([(name, pa.float32()) for name in ("x0", "y0", "x1", "y1", "mass")])
+
+
+def schema(feature_size: int) -> pa.Schema:
+    """Columns of an index part. Boxes are half-open, in pixels of the original upright image."""
+    return pa.schema(
+        [
+            ("key", pa.string()),
+            ("label", pa.int32()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("confidence", pa.float32()),  # probability of the image's own label
+            ("predicted", pa.int32()),  # index of the most probable class
+            ("mass", pa.float32()),  # share of the class attention inside the key patches
+            ("area", pa.float32()),  # share of the image that holds `share` of the attention
+            ("patches", pa.list_(PATCH)),
+            ("attention", pa.binary()),  # uint8 grid, row by row, 255 = its maximum
+            ("feature", pa.list_(pa.float16(), feature_size)),  # pooled class-token feature
+        ]
+    )
+
+
+def write_part(path: Path, table: pa.Table, skipped: list[tuple[str, str]]) -> None:
+    """Writes one shard's rows whole, with what was left out of it (name, reason) as metadata."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata({"skipped": json.dumps(skipped)}), sink, compression="zstd")
+    write_whole(path, sink.getvalue().to_pybytes())
+
+
+def read_skipped(path: Path) -> list[tuple[str, str]]:
+    """What a part left out."""
+    metadata = pq.read_schema(path).metadata or {}
+    return [(name, reason) for name, reason in json.loads(metadata.get(b"skipped", b"[]"))]
+
+
+@dataclass(frozen=True)
+class Index:
+    """A finished index on disk."""
+
+    folder: Path
+    info: dict[str, Any]
+    """The content of index.json."""
+
+    @property
+    def key(self) -> str:
+        return self.info["key"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.info["classes"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return tuple(self.info["class_names"])
+
+    def table(self, columns: list[str]) -> pa.Table:
+        """Some columns of all rows, in the order of the source."""
+        return pq.read_table(self.folder / "parts", columns=columns)
+
+    def features(self) -> np.ndarray:
+        """Class-token features (n, d) float16 of all rows."""
+        column = self.table(["feature"]).column("feature").combine_chunks()
+        return column.flatten().to_numpy().reshape(len(column), -1)
+
+    def attention(self, rows: pa.Table) -> np.ndarray:
+        """Attention grids (n, h, w) float64, each summing to 1, of rows that have the column."""
+        h, w = self.info["grid"]
+        data = b"".join(rows.column("attention").to_pylist())
+        return from_bytes(np.frombuffer(data, np.uint8).reshape(-1, h, w))
+
+
+def open_index(folder: Path | str) -> Index:
+    """Opens an index.
+
+    Raises:
+        FocusError: there is none, or it was not finished.
+    """
+    folder = Path(folder)
+    if not (folder / "index.json").exists():
+        if (folder / "stage.json").exists():
+            raise FocusError(f"{folder} is an unfinished index: run the same `focusdd extract` again")
+        raise FocusError(f"{folder} is not an index: make one with `focusdd extract SOURCE --out {folder}`")
+    return Index(folder, read_json(folder / "index.json"))
+
+
+def to_bytes(attention: np.ndarray) -> np.ndarray:
+    """Quantises grids (B, h, w) to uint8 with 255 at each grid's maximum."""
+    return np.rint(attention / attention.max((1, 2), keepdims=True) * 255).astype(np.uint8)
+
+
+def from_bytes(attention: np.ndarray) -> np.ndarray:
+    """The inverse of `to_bytes` up to rounding: float64 grids that sum to 1."""
+    values = attention.astype(np.float64)
+    return values / values.sum((1, 2), keepdims=True)

@@ -1,0 +1,296 @@
+"""One pass of a ViT over downsampled views of all images of a source, shard by shard into index parts."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from focusdd.core.console import Advance, progress, say
+from focusdd.core.errors import FocusError
+from focusdd.core.images import UnreadableImage, decode, letterbox, square
+from focusdd.core.stage import Stage, make_folder
+from focusdd.execute import Work, Worker, run_shards
+from focusdd.execute.remote import require_there
+from focusdd.extraction.attention import AttentionOptions, ViT, as_vit, class_attention
+from focusdd.extraction.geometry import View, without_padding
+from focusdd.extraction.index import to_bytes, write_part
+from focusdd.models.load import Model, autocast, cast_weights
+from focusdd.settings import EngineSettings, ViewSettings
+from focusdd.sources.base import Record, Source
+
+SHARD = 512  # images; fixed, so that parts do not depend on how they are run
+_LOOKAHEAD = 512  # decoded images waiting for a GPU, at most
+_AT_ONCE = 8  # images that a thread decodes before it says so: the others have to wait while it does
+_MOST_WORKERS = 8  # threads; with more, Python's lock would hold them up
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+class Seen(NamedTuple):
+    """A decoded image as the ViT sees it, or the reason why there is none."""
+
+    record: Record
+    pixels: np.ndarray | None
+    """uint8 (side, side, 3)."""
+    width: int
+    height: int
+    problem: str
+    notes: Any = None
+    """What the annotations of the source say of it, where it has any."""
+    reading: float = 0.0
+    """Seconds it took to read the file."""
+    decoding: float = 0.0
+    """Seconds from the file to the pixels."""
+
+
+class Pass(NamedTuple):
+    """How the images of a source become rows."""
+
+    source: Source
+    side: int
+    """Of the view in pixels."""
+    settings: ViewSettings
+    fields: pa.Schema
+    rows: Callable[[list[Seen]], dict[str, Any]]
+    """The columns of one batch, all of it readable."""
+    device: torch.device
+    """Where `rows` computes."""
+    notes: Callable[[str, int, int], Any] | None = None
+    """(key, width, height) -> what else belongs to an image; it may raise UnreadableImage."""
+
+    def work(self, out: Path, shard: int) -> Work:
+        """Writes parts of so many images in a stage's folder."""
+        return partial(_make_parts, self, out, shard)
+
+
+def as_extractor(model: Model) -> ViT:
+    """Makes a model ready for `attention_of`; it computes under `autocast` alone from then on.
+
+    Raises:
+        FocusError: it is no ViT whose attention can be read.
+    """
+    vit = as_vit(model.net, model.name)
+    cast_weights(model.net, model.device)
+    return vit
+
+
+def fill_parts(
+    stage: Stage, one: Pass, worker: Callable[[int], Worker], engine: EngineSettings | None = None
+) -> int:
+    """Writes the parts that are not there yet.
+
+    Args:
+        worker: what makes the work elsewhere, by the images per shard.
+
+    Returns:
+        How many images were processed.
+    """
+    make_folder(stage.out / "parts")
+    records = one.source.records
+    shards = math.ceil(len(records) / SHARD)
+    pending = [shard for shard in range(shards) if not _part(stage.out, shard).exists()]
+    if len(pending) < shards:
+        say(f"resuming: {shards - len(pending)} of {shards} parts are there")
+    total = sum(len(records[shard * SHARD : (shard + 1) * SHARD]) for shard in pending)
+    with progress("extract", total, "images") as advance:
+        work = one.work(stage.out, SHARD)
+        run_shards(pending, work, worker(SHARD), advance, engine, one.settings.device)
+    require_there(_part(stage.out, shard) for shard in pending)
+    return total
+
+
+class _Batch(NamedTuple):
+    """What became of one batch of images."""
+
+    columns: dict[str, Any] | None
+    """None when none of it is readable."""
+    skipped: list[tuple[str, str]]
+    seconds: np.ndarray
+    """For reading, for decoding, waited for both, and for the model."""
+
+
+def _make_parts(one: Pass, out: Path, shard: int, numbers: Sequence[int], advance: Advance) -> None:
+    """Works from one part on into the next."""
+    todo = [
+        (part, _batches(one.source.records[number * shard : (number + 1) * shard], one.settings.batch_size))
+        for number in numbers
+        if not (part := _part(out, number)).exists()
+    ]
+    wanted = [records for _, batches in todo for records in batches]
+    work = _on_every_core if one.device.type == "cpu" else _beside_the_model
+    with closing(work(one, wanted)) as made:
+        for part, batches in todo:
+            columns: list[dict[str, Any]] = []
+            skipped: list[tuple[str, str]] = []
+            seconds = np.zeros(4)
+            for records, batch in zip(batches, made, strict=False):
+                if batch.columns is not None:
+                    columns.append(batch.columns)
+                skipped += batch.skipped
+                seconds += batch.seconds
+                advance(len(records), f"({_slowest(*seconds)} is the bottleneck)")
+            # one that was made meanwhile may have been filled in already
+            if not part.exists():
+                write_part(part, _table(columns, one.fields), skipped)
+
+
+def _batches(records: Sequence[Record], size: int) -> list[Sequence[Record]]:
+    return [records[start : start + size] for start in range(0, len(records), size)]
+
+
+def _slowest(reading: float, decoding: float, waited: float, computed: float) -> str:
+    if computed >= waited:
+        return "the model"
+    return "reading" if reading > decoding else "decoding"
+
+
+def _on_every_core(one: Pass, batches: list[Sequence[Record]]) -> Generator[_Batch, None, None]:
+    """Takes whole batches from file to row on every core by itself, in order.
+
+    Threads that share one batch wait for the slowest of them at every layer, all the longer when another
+    thread decodes on its core.
+    """
+
+    def work(records: Sequence[Record]) -> _Batch:
+        seen = [_load(one, record) for record in records]
+        return _finished(one, seen, sum(view.reading + view.decoding for view in seen))
+
+    with cores() as pool:
+        yield from _ahead(pool, work, batches, 2 * _MOST_WORKERS)
+
+
+@contextmanager
+def cores() -> Iterator[ThreadPoolExecutor]:
+    """Workers that share out PyTorch's threads among them: one each, on machines with few cores."""
+    threads = torch.get_num_threads()
+    workers = min(threads, _MOST_WORKERS)
+    try:
+        # the number of threads is each thread's own, and what threads that start later begin with
+        with ThreadPoolExecutor(workers, "focusdd", torch.set_num_threads, (threads // workers,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _beside_the_model(one: Pass, batches: list[Sequence[Record]]) -> Generator[_Batch, None, None]:
+    """Decodes on the CPU while the model works elsewhere, in order, a bounded number of images ahead.
+
+    On a CUDA GPU two batches are under way: while the patches of one are searched here, the model has the
+    next.
+    """
+
+    def finish(loaded: tuple[list[Seen], float]) -> _Batch:
+        return _finished(one, *loaded)
+
+    threads = min(os.cpu_count() or 1, _MOST_WORKERS)
+    under_way = 2 if one.device.type == "cuda" else 1  # Apple's GPUs are not safe to use from two threads
+    with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(under_way, "focusdd") as pool:
+        some = chain.from_iterable(_batches(records, _AT_ONCE) for records in batches)
+        # closed on the way out: what is still to be decoded is not waited for
+        with closing(_ahead(readers, partial(_load_some, one), some, _LOOKAHEAD // _AT_ONCE)) as read:
+            views = chain.from_iterable(read)
+            yield from _ahead(pool, finish, _loaded(views, batches), under_way + 1)
+
+
+def _loaded(
+    views: Iterator[Seen], batches: list[Sequence[Record]]
+) -> Generator[tuple[list[Seen], float], None, None]:
+    """Batches of decoded images, each with the seconds it was waited for."""
+    for records in batches:
+        begin = time.perf_counter()
+        seen = list(islice(views, len(records)))
+        yield seen, time.perf_counter() - begin
+
+
+def _finished(one: Pass, seen: list[Seen], waited: float) -> _Batch:
+    """Takes one batch through the model."""
+    begin = time.perf_counter()
+    good = [view for view in seen if view.pixels is not None]
+    columns = one.rows(good) if good else None
+    computed = time.perf_counter() - begin
+    skipped = [(view.record.key, view.problem) for view in seen if view.pixels is None]
+    reading, decoding = sum(view.reading for view in seen), sum(view.decoding for view in seen)
+    return _Batch(columns, skipped, np.array([reading, decoding, waited, computed]))
+
+
+def _load_some(one: Pass, records: Sequence[Record]) -> list[Seen]:
+    return [_load(one, record) for record in records]
+
+
+def _load(one: Pass, record: Record) -> Seen:
+    """Reads and decodes an image."""
+    begin = middle = time.perf_counter()
+    pixels, width, height, problem, notes = None, 0, 0, "", None
+    try:
+        data = one.source.read(record.key)
+        middle = time.perf_counter()
+        image, width, height = decode(data, least_side=one.side)
+        notes = one.notes(record.key, width, height) if one.notes is not None else None
+        pixels = square(image, one.side) if one.settings.fit == "squash" else letterbox(image, one.side)
+    except UnreadableImage as error:
+        problem = str(error)
+    seconds = middle - begin, time.perf_counter() - middle
+    return Seen(record, pixels, width, height, problem, notes, *seconds)
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, function: Callable[[_Item], _Result], items: Iterable[_Item], count: int
+) -> Generator[_Result, None, None]:
+    """function(item) of every item, in order, worked on in a pool a bounded number of items ahead."""
+    upcoming = iter(items)
+    waiting: deque[Future[_Result]] = deque()
+    try:
+        waiting.extend(pool.submit(function, item) for item in islice(upcoming, count))
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(pool.submit(function, item) for item in islice(upcoming, 1))
+            yield result
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def attention_of(
+    seen: list[Seen], model: Model, vit: ViT, settings: ViewSettings
+) -> tuple[np.ndarray, torch.Tensor]:
+    """One batch through the ViT: attention grids over the images as bytes (B, h, w), and the final tokens.
+
+    Raises:
+        FocusError: the attention is not a number.
+    """
+    options = AttentionOptions(settings.attention, settings.layers, settings.heads)
+    pixels = torch.from_numpy(np.stack([one.pixels for one in seen if one.pixels is not None]))
+    with autocast(model.device):
+        attention, tokens = class_attention(vit, model.prepare(pixels.permute(0, 3, 1, 2)), options)
+    grids = attention.double().cpu().numpy()
+    if not np.isfinite(grids).all():
+        raise FocusError(
+            f"the attention of {model.name!r} is not a number for {seen[0].record.key} or near it"
+        )
+    if settings.fit == "letterbox":
+        shown = (View.of(one.width, one.height, "letterbox") for one in seen)
+        grids = np.stack([without_padding(grid, view) for grid, view in zip(grids, shown, strict=True)])
+    return to_bytes(grids), tokens
+
+
+def _part(out: Path, shard: int) -> Path:
+    return out / "parts" / f"part-{shard:05d}.parquet"
+
+
+def _table(columns: list[dict[str, Any]], fields: pa.Schema) -> pa.Table:
+    batches = [pa.table(batch, schema=fields) for batch in columns]
+    return pa.concat_tables(batches).combine_chunks() if batches else fields.empty_table()

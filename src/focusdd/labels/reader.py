@@ -1,0 +1,144 @@
+"""Distilled images with their stored labels, as an ordinary torch dataset: no teacher, any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.data import Dataset
+
+from focusdd.composition.dataset import Distilled, open_distilled
+from focusdd.core.console import warn
+from focusdd.core.distributed import local_world_size
+from focusdd.core.errors import FocusError
+from focusdd.labels.augment import tile_crops_of
+from focusdd.labels.store import Kind, Store, open_store, stored_kinds
+from focusdd.labels.tiles import compose, shares
+from focusdd.labels.views import Views, draw_views, plain_view, show
+from focusdd.models.regions import Answer
+from focusdd.settings import TrainSettings
+from focusdd.sources.pixels import load_files
+
+
+class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """Views of distilled images with the teacher's distribution for each, from `focusdd label`.
+
+    Item i is view i // n of image i % n: (float32 pixels in [0, 1] (3, size, size), float32 probabilities at
+    the temperature (C,)). With view labels the views are the stored ones; with tile labels there are as many
+    as epochs, drawn by the recipe and the seed.
+    """
+
+    def __init__(
+        self,
+        distilled: Distilled | Path | str,
+        settings: TrainSettings | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        """Reads and checks images and labels.
+
+        Args:
+            settings: of these count labels, size, temperature, epochs, seed and the augmentation.
+
+        Raises:
+            FocusError: the labels are missing, damaged or of other images, or their views are of another
+                recipe.
+        """
+        distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
+        settings = settings or TrainSettings(labels="stored")
+        self.store = _stored(distilled, settings)
+        crops = tile_crops_of(settings, self.store.places > 0)
+        self.settings = settings.model_copy(update={"tile_crops": crops})
+        _check_recipe(self.store, self.settings)
+        self.grid: int = distilled.info["grid"]
+        self.pixels = load_files(distilled.files(), distilled.info["size"], local_world_size())
+        self.device = torch.device(device)
+        self._images = self.pixels.resident(self.device)
+        self.views = Views.of(self._records(), self.device)
+
+    def __len__(self) -> int:
+        return len(self.pixels) * len(self.views.flip)
+
+    def __getitem__(self, item: int) -> tuple[torch.Tensor, torch.Tensor]:
+        if not -len(self) <= item < len(self):
+            raise IndexError(item)
+        return self.__getitems__([item % len(self)])[0]
+
+    def __getitems__(self, items: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Several items at once: torch's DataLoader fetches batches by this."""
+        index = torch.as_tensor(items)
+        pixels, target = self.batch(index % len(self.pixels), index // len(self.pixels))
+        return list(zip(pixels / 255, target, strict=True))
+
+    def batch(
+        self, rows: torch.Tensor, numbers: torch.Tensor, by_region: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | Answer]:
+        """Views with these numbers (B,) of the images in these rows (B,).
+
+        Args:
+            by_region: tell the places of the views apart, which the labels have to know.
+
+        Returns:
+            float32 pixels [0, 255] (B, 3, size, size), and float32 probabilities (B, C) or, by region, logits
+            of the whole and of the places, each label up to a constant; on the device.
+
+        Raises:
+            FocusError: by region, and the labels know no places.
+        """
+        if by_region and not self.store.places:
+            raise FocusError(f"the labels in {self.store.folder} know no places: label with --places")
+        views = self.views.take(numbers.to(self.device))
+        pixels = show(self._images, rows.to(self.device), views, self.settings.size)
+        temperature, side = self.settings.temperature, self.store.places
+        if self.store.kind == "views":
+            logits = self._logits(numbers.numpy(), rows.numpy())
+            whole = logits[:, 0] if side else logits
+            if by_region:
+                return pixels, (whole, logits[:, 1:].mT.unflatten(2, (side, side)))
+            return pixels, F.softmax(whole / temperature, 1)
+        partners = (rows + self.views.shift.cpu()[numbers]) % len(self.pixels)
+        own, other = self._logits(rows.numpy()), self._logits(partners.numpy())
+        weights = shares(views, self.grid, self._images.shape[-1])
+        return pixels, compose(own, other, weights, temperature)
+
+    def _records(self) -> np.ndarray:
+        """The stored views, or as many as there are epochs."""
+        if self.store.views is not None:
+            return self.store.views
+        count, side = len(self.pixels), self._images.shape[-1]
+        if not self.settings.augment:
+            return plain_view(side, self.grid)
+        return draw_views(self.settings.epochs, count, side, self.grid, self.settings, self.settings.seed)
+
+    def _logits(self, *index: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(self.store.logits(*index)).to(self.device)
+
+
+def _stored(distilled: Distilled, settings: TrainSettings) -> Store:
+    """The labels that the settings mean."""
+    kinds = stored_kinds(distilled)
+    kind: Kind = "views" if settings.labels == "views" else "tiles"
+    if settings.labels == "stored" and kinds:
+        kind = kinds[0]
+    return open_store(distilled, kind)
+
+
+def _check_recipe(store: Store, settings: TrainSettings) -> None:
+    """Raises FocusError when the views are of another recipe; warns where labels fit less well."""
+    info = store.info
+    if store.kind == "views":
+        made = {"size": info["size"], "augment": True, **info["recipe"]}
+        changed = [name for name in made if made[name] != getattr(settings, name)]
+        if changed:
+            words = ", ".join(f"{name} was {made[name]}, now {getattr(settings, name)}" for name in changed)
+            raise FocusError(
+                f"the views in {store.folder} were labelled with another recipe ({words}): "
+                "train with that one, or label again"
+            )
+    if info["temperature"] not in (None, settings.temperature):
+        warn(
+            f"the labels keep {info['top']} of {len(info['classes'])} classes for training at temperature "
+            f"{info['temperature']:g}, not {settings.temperature:g}"
+        )

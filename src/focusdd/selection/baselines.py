@@ -1,0 +1,157 @@
+"""Other ways to fill a plan, so that every method is composed, labelled, trained and reported alike."""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from focusdd.core.console import Advance, progress, say
+from focusdd.core.errors import FocusError
+from focusdd.core.images import Box, UnreadableImage, decode, resize
+from focusdd.core.stage import make_folder, read_json, write_whole
+from focusdd.models.checks import matched_outputs, sample_accuracy
+from focusdd.models.load import Model
+from focusdd.selection.plan import Kind, Plan, Tile, image_name
+from focusdd.settings import DistillSettings
+from focusdd.sources.base import Source
+
+
+class Piece(NamedTuple):
+    """A part of a source image that will fill a tile."""
+
+    key: str
+    box: Box
+    width: int
+    height: int
+    score: float
+
+
+def random_plan(source: Source, settings: DistillSettings, kind: Kind) -> Plan:
+    """Random images: whole, one per distilled image ("whole"), or downsampled, one per tile ("view").
+
+    Raises:
+        FocusError: a class without a readable image.
+    """
+    grid = 1 if kind == "whole" else settings.grid
+    need = settings.ipc * grid**2
+    pieces = []
+    for label, keys in enumerate(_keys_by_class(source)):
+        rng = np.random.default_rng([settings.seed, 12, label])
+        found: list[Piece] = []
+        for number in rng.permutation(len(keys)):
+            try:
+                _, width, height = decode(source.read(keys[number]), least_side=8)
+            except UnreadableImage:
+                continue
+            found.append(Piece(keys[number], (0.0, 0.0, float(width), float(height)), width, height, 0.0))
+            if len(found) == need:
+                break
+        pieces.append(found)
+    return lay_out(source, pieces, settings.ipc, grid, kind)
+
+
+def rded_plan(source: Source, settings: DistillSettings, teacher: Model, kept: Path) -> Plan:
+    """RDED's choice (Sun et al., CVPR 2024): of some random crops per image the one with the lowest teacher
+    loss, then the crops with the lowest loss of each class.
+
+    The crops are torchvision's RandomResizedCrop (8 to 100 % of the area, square), scored at the tile's size.
+
+    Args:
+        kept: folder that holds the choice of every class so far, so that an interrupted run goes on there.
+
+    Raises:
+        FocusError: the teacher does not know the classes.
+    """
+    outputs = torch.as_tensor(matched_outputs(teacher, source, "teacher"), device=teacher.device)
+    accuracy = sample_accuracy(teacher, outputs.cpu().numpy(), source, "teacher")
+    say(f"teacher {teacher.name}: {accuracy:.1%} top-1 on a sample of {source.name}")
+    by_class = _keys_by_class(source)
+    make_folder(kept)
+    files = [kept / f"{label:05d}.json" for label in range(len(by_class))]
+    counts = [min(settings.rded_images, len(keys)) for keys in by_class]
+    done = sum(count for file, count in zip(files, counts, strict=True) if file.exists())
+    with progress("crop", sum(counts), "images", done) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+        for label, (keys, file) in enumerate(zip(by_class, files, strict=True)):
+            if not file.exists():
+                found = _best_crops(source, label, keys, settings, teacher, outputs, pool, advance)
+                write_whole(file, json.dumps(sorted(found, key=lambda piece: -piece.score)))
+    pieces = [[Piece(key, tuple(box), *rest) for key, box, *rest in read_json(file)] for file in files]
+    return lay_out(source, pieces, settings.ipc, settings.grid, "crop")
+
+
+def _best_crops(
+    source: Source,
+    label: int,
+    keys: list[str],
+    settings: DistillSettings,
+    teacher: Model,
+    outputs: torch.Tensor,
+    pool: ThreadPoolExecutor,
+    advance: Advance,
+) -> list[Piece]:
+    """The crop with the lowest loss of each of some images of a class."""
+    rng = np.random.default_rng([settings.seed, 13, label])
+    chosen = sorted(rng.permutation(len(keys))[: settings.rded_images])
+    jobs = [(keys[number], rng.random((settings.rded_crops, 3))) for number in chosen]
+    tile = settings.size // settings.grid
+    found = []
+    for start in range(0, len(jobs), 64):
+        batch = jobs[start : start + 64]
+        crops = [crop for crop in pool.map(lambda job: _crops(source, job[0], job[1], tile), batch) if crop]
+        advance(len(batch), "")
+        if not crops:
+            continue
+        pixels = torch.from_numpy(np.concatenate([crop[1] for crop in crops])).permute(0, 3, 1, 2)
+        logits = teacher.logits(pixels)[:, outputs]
+        target = torch.full((len(logits),), label, device=logits.device)
+        losses = F.cross_entropy(logits, target, reduction="none").view(len(crops), -1).cpu().numpy()
+        for (boxes, _, key, width, height), loss in zip(crops, losses, strict=True):
+            best = int(loss.argmin())
+            found.append(Piece(key, boxes[best], width, height, -float(loss[best])))
+    return found
+
+
+def _crops(
+    source: Source, key: str, draws: np.ndarray, tile: int
+) -> tuple[list[Box], np.ndarray, str, int, int] | None:
+    """Square crops of one image at the tile's size; draws (n, 3) in [0, 1) place them."""
+    try:
+        image, width, height = decode(source.read(key))
+    except UnreadableImage:
+        return None
+    boxes = []
+    for size, x, y in draws:
+        side = min(np.sqrt((0.08 + 0.92 * size) * width * height), width, height)
+        left, top = x * (width - side), y * (height - side)
+        boxes.append((float(left), float(top), float(left + side), float(top + side)))
+    return boxes, np.stack([np.asarray(resize(image, tile, tile, box)) for box in boxes]), key, width, height
+
+
+def _keys_by_class(source: Source) -> list[list[str]]:
+    keys: list[list[str]] = [[] for _ in source.classes]
+    for record in source.records:
+        keys[record.label].append(record.key)
+    return keys
+
+
+def lay_out(source: Source, pieces: list[list[Piece]], ipc: int, grid: int, kind: Kind) -> Plan:
+    """Fills the cells of every class's images in order, starting again where there are too few pieces."""
+    tiles, short = [], []
+    for label, (folder, found) in enumerate(zip(source.classes, pieces, strict=True)):
+        if not found:
+            raise FocusError(f"class {folder} has no readable image")
+        if len(found) < ipc * grid**2:
+            short.append(folder)
+        for number in range(ipc):
+            for cell in range(grid**2):
+                piece = found[(number * grid**2 + cell) % len(found)]
+                row, column = divmod(cell, grid)
+                tiles.append(Tile(image_name(folder, number), label, row, column, kind, *piece))
+    return Plan(grid, tuple(tiles), tuple(short))

@@ -1,0 +1,95 @@
+"""The plan: the table of tiles that compose executes, and the provenance of every pixel afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+
+from focusdd.core.images import Box
+from focusdd.settings import SelectSettings
+
+FEW = 5  # distilled images per class
+
+Kind = Literal["patch", "view", "crop", "whole"]
+
+SCHEMA = pa.schema(
+    [
+        ("image", pa.string()),  # distilled image: "<class>/<class>_<n>"
+        ("label", pa.int32()),
+        ("row", pa.int32()),  # cell of the grid
+        ("column", pa.int32()),
+        ("kind", pa.string()),  # patch, view, crop (rded) or whole (random)
+        ("key", pa.string()),  # source image
+        *((name, pa.float64()) for name in ("x0", "y0", "x1", "y1")),  # half-open, original pixels
+        ("width", pa.int32()),  # of the source image
+        ("height", pa.int32()),
+        ("score", pa.float64()),  # what it was chosen by: realism, or minus the teacher's loss
+    ]
+)
+
+
+class Tile(NamedTuple):
+    """One cell of a distilled image."""
+
+    image: str
+    label: int
+    row: int
+    column: int
+    kind: Kind
+    key: str
+    box: Box
+    width: int
+    height: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be composed: tiles in order, image by image."""
+
+    grid: int
+    """Tiles per side."""
+    tiles: tuple[Tile, ...]
+    short: tuple[str, ...] = ()
+    """Classes with fewer images than tiles, whose images are used more than once."""
+
+    def images(self) -> Iterator[tuple[str, list[Tile]]]:
+        """The distilled images with their tiles."""
+        for image, tiles in groupby(self.tiles, key=lambda tile: tile.image):
+            yield image, list(tiles)
+
+    def table(self) -> pa.Table:
+        """The plan as a table, one row per tile."""
+        rows = [(*tile[:6], *tile.box, *tile[7:]) for tile in self.tiles]
+        return pa.table(dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)), schema=SCHEMA)
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Plan:
+        """The inverse of `table` (`short` is not kept)."""
+        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+        tiles = tuple(Tile._make((*row[:6], row[6:10], *row[10:])) for row in rows)
+        return cls(1 + max(tile.row for tile in tiles), tiles)
+
+
+def views_of(settings: SelectSettings) -> int:
+    """Tiles that show whole images."""
+    if settings.views is not None:
+        return settings.views
+    cells = settings.grid**2
+    return cells // 2 if settings.view_source == "same" else 3 * cells // 4
+
+
+def keep_of(settings: SelectSettings) -> float:
+    """Share of a class that is drawn from: few images teach most when they are the clearest."""
+    if settings.keep is not None:
+        return settings.keep
+    return 0.0 if settings.ipc < FEW else 1.0
+
+
+def image_name(class_folder: str, number: int) -> str:
+    """Name of a distilled image, without suffix."""
+    return f"{class_folder}/{class_folder}_{number:05d}"

@@ -1,0 +1,194 @@
+"""`distill`: extract when there is no index yet, select, compose."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from focusdd.composition.dataset import CARD, Distilled, card, open_distilled
+from focusdd.composition.images import compose
+from focusdd.core.console import say, warn
+from focusdd.core.errors import FocusError
+from focusdd.core.run_record import Clock
+from focusdd.core.stage import open_stage, write_json, write_whole
+from focusdd.extraction.index import Index, open_index
+from focusdd.selection.focus import select
+from focusdd.selection.plan import Plan, keep_of, views_of
+from focusdd.settings import DistillSettings, EngineSettings, ExtractSettings, PatchSettings, ViewSettings
+from focusdd.sources.base import Source
+
+VERSION = 2
+_CHOSEN = "chosen"  # folder of an unfinished stage: what method rded has chosen so far
+WITH_INDEX = ("focus", "herding", "k-center")  # methods that choose among what `extract` found
+_WHOLE = ("random", "herding", "k-center")  # a distilled image is one whole image
+_OF_RDED = {"teacher", "rded_images", "rded_crops"}
+_OF_FOCUS = {*PatchSettings.model_fields, "views", "view_source", "keep"} | {
+    "skip",
+    "clusters",
+    "max_similarity",
+    "confidence_power",
+    "mass_power",
+    "area_power",
+}
+
+
+def distill(
+    source: Source,
+    out: Path | str,
+    settings: DistillSettings | None = None,
+    *,
+    index: Index | Path | str | None = None,
+    views: ViewSettings | None = None,
+    overwrite: bool = False,
+    engine: EngineSettings | None = None,
+) -> Distilled:
+    """Makes a distilled dataset.
+
+    Args:
+        index: what `extract` made of this source; made in a folder `out`-index when it is not given and the
+            method needs one.
+        views: how to extract when there is no index yet.
+        engine: where images are read, for the index and for the result; default: here.
+
+    Raises:
+        FocusError: the index is of another source, or `out` holds something else.
+    """
+    settings, views, out = settings or DistillSettings(), views or ViewSettings(), Path(out)
+    own = {"views": views_of(settings), "keep": keep_of(settings)}
+    settings = settings.model_copy(update=own)
+    _check_layout(settings)
+    used = settings.model_dump(exclude=_unused(settings))
+    inputs = {"source": source.fingerprint}
+    teacher = None
+    if settings.method in WITH_INDEX:
+        index = _index(source, out, settings, index, views, overwrite, engine)
+        inputs["index"] = index.key
+    else:
+        index = None
+    if settings.method == "rded":
+        teacher = _teacher(settings, views)
+        inputs["teacher"] = teacher.weights
+    clock = Clock()
+    with open_stage(out, "distill", VERSION, used, inputs, overwrite, scratch=(_CHOSEN,)) as stage:
+        if stage.complete:
+            say(f"{out} is complete already: nothing to do")
+            return open_distilled(out)
+        with clock.measure("select"):
+            plan = _plan(source, settings, index, teacher, out / _CHOSEN)
+        if plan.short:
+            few = ", ".join(plan.short[:5])
+            warn(f"{len(plan.short)} classes have fewer images than tiles, theirs are used again: {few}")
+        with clock.measure("compose"):
+            images = compose(source, plan, out, settings, stage.key, engine)
+        description = _description(source, settings, plan, index, teacher, stage.key, out)
+        write_json(out / "distilled.json", description)
+        write_whole(out / CARD, card(description))
+        clock.write(out, images=images)
+        stage.finish({"images": images, "classes": len(source.classes), "ipc": settings.ipc})
+    return open_distilled(out)
+
+
+def _check_layout(settings: DistillSettings) -> None:
+    if settings.method not in _WHOLE and settings.size // settings.grid < 8:
+        raise FocusError(
+            f"a {settings.grid} x {settings.grid} grid on {settings.size} px makes tiles under 8 px: "
+            "use a smaller --grid or a larger --size"
+        )
+
+
+def depends_on_seed(settings: DistillSettings) -> bool:
+    """Whether another seed makes another distilled dataset."""
+    return settings.method not in WITH_INDEX or (settings.method == "focus" and keep_of(settings) > 0)
+
+
+def _unused(settings: DistillSettings) -> set[str]:
+    """Settings that do not change the result of this method, and so are no part of its key."""
+    unused = set() if settings.method == "rded" else set(_OF_RDED)
+    if settings.method == "rded":
+        unused.add("teacher")  # its weights' hash stands for it
+    if settings.method != "focus":
+        unused |= _OF_FOCUS
+    if not depends_on_seed(settings):
+        unused.add("seed")
+    if settings.method in _WHOLE:
+        unused.add("grid")
+    if settings.format == "png":
+        unused.add("quality")
+    return unused
+
+
+def _index(
+    source: Source,
+    out: Path,
+    settings: DistillSettings,
+    index: Index | Path | str | None,
+    views: ViewSettings,
+    overwrite: bool,
+    engine: EngineSettings | None,
+) -> Index:
+    if index is None:
+        from focusdd.tasks.classify.extract import extract
+
+        wanted = extract_settings(settings, views)
+        folder = out.with_name(out.name + "-index")
+        index = extract(source, folder, wanted, overwrite=overwrite, engine=engine)
+    elif not isinstance(index, Index):
+        index = open_index(index)
+    if index.info["source"]["fingerprint"] != source.fingerprint:
+        made_of = index.info["source"]["name"]
+        raise FocusError(
+            f"the index {index.folder} was made of another source or an earlier state of it ({made_of}), "
+            f"not of {source.name} as it is now: run `focusdd extract` again"
+        )
+    return index
+
+
+def extract_settings(settings: DistillSettings, views: ViewSettings) -> ExtractSettings:
+    """How to extract so that the index holds the key patches that `settings` ask for."""
+    patches = {name: getattr(settings, name) for name in PatchSettings.model_fields}
+    return ExtractSettings(**views.model_dump(), **patches, tile=settings.size // settings.grid)
+
+
+def _teacher(settings: DistillSettings, views: ViewSettings) -> Any:
+    from focusdd.models.load import load_model, pick_device
+
+    if not settings.teacher:
+        raise FocusError("method rded needs a teacher to judge its crops: give --teacher")
+    return load_model(settings.teacher, pick_device(views.device), settings.size // settings.grid)
+
+
+def _plan(source: Source, settings: DistillSettings, index: Any, teacher: Any, chosen: Path) -> Plan:
+    if settings.method == "focus":
+        return select(index, settings, settings.size // settings.grid)
+    if index is not None:
+        from focusdd.selection.coresets import coreset_plan
+
+        return coreset_plan(source, index, settings)
+    from focusdd.selection.baselines import random_plan, rded_plan
+
+    if settings.method == "rded":
+        return rded_plan(source, settings, teacher, chosen)
+    return random_plan(source, settings, "whole" if settings.method == "random" else "view")
+
+
+def _description(
+    source: Source, settings: DistillSettings, plan: Plan, index: Any, teacher: Any, key: str, out: Path
+) -> dict[str, Any]:
+    return {
+        "key": key,
+        "method": settings.method,
+        "ipc": settings.ipc,
+        "grid": plan.grid,
+        "size": settings.size,
+        "seed": settings.seed,
+        "settings": settings.model_dump(exclude=_unused(settings)),
+        "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
+        "source_images": len(source.records),
+        "extractor": index.info["extractor"] if index is not None else None,
+        "index": os.path.relpath(index.folder, out) if index is not None else None,
+        "judge": {"name": teacher.name, "weights": teacher.weights} if teacher is not None else None,
+        "classes": list(source.classes),
+        "class_names": list(source.class_names),
+        "short_classes": list(plan.short),
+    }

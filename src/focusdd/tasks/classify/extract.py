@@ -1,0 +1,222 @@
+"""Stage 1: one pass of a ViT over downsampled views of all images fills the index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from focusdd.core.console import say, warn
+from focusdd.core.errors import FocusError
+from focusdd.core.run_record import Clock
+from focusdd.core.stage import Stage, open_stage, write_json
+from focusdd.execute import Work
+from focusdd.execute.remote import SourceName, load_same, require_shared
+from focusdd.extraction.attention import ViT
+from focusdd.extraction.index import Index, from_bytes, open_index, read_skipped, schema, write_part
+from focusdd.extraction.inference import Pass, Seen, as_extractor, attention_of, fill_parts
+from focusdd.extraction.patches import attention_area, key_patches, patch_options
+from focusdd.extraction.probe import cross_fitted_probabilities
+from focusdd.models.checks import refuse_near_chance, sample_accuracy
+from focusdd.models.load import Model, autocast, device_name, load_model, map_classes, pick_device
+from focusdd.settings import EngineSettings, ExtractSettings
+from focusdd.sources import open_source
+from focusdd.sources.base import Source
+
+VERSION = 3
+_NOT_IN_KEY = {"device", "extractor"}  # the weights' hash stands for the extractor
+
+
+def extract(
+    source: Source,
+    out: Path | str,
+    settings: ExtractSettings | None = None,
+    *,
+    overwrite: bool = False,
+    engine: EngineSettings | None = None,
+) -> Index:
+    """Runs the extractor over every image of a source and writes the index.
+
+    Interrupted work resumes; an index that is already complete is returned as it is.
+
+    Args:
+        engine: where the images are read; default: here.
+
+    Raises:
+        FocusError: the extractor's attention cannot be read, its accuracy on the source is near chance, no
+            image can be read, or `out` holds something else.
+    """
+    settings = settings or ExtractSettings()
+    if not settings.extractor:
+        raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
+    clock = Clock()
+    model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
+    vit = as_extractor(model)
+    own = settings.model_dump(exclude=_NOT_IN_KEY) | {"input_size": model.input_size}
+    inputs = {"source": source.fingerprint, "extractor": model.weights}
+    with open_stage(Path(out), "extract", VERSION, own, inputs, overwrite) as stage:
+        if stage.complete:
+            say(f"{out} is complete already: nothing to do")
+            return open_index(out)
+        outputs = _head_outputs(model, source, settings)
+        if outputs is not None:
+            with clock.measure("check"):
+                accuracy = sample_accuracy(model, outputs, source, "extractor")
+            say(f"extractor {model.name}: {accuracy:.1%} top-1 on a sample of {source.name}")
+        name = SourceName.of(source, open_source)
+        worker = partial(_Worker, name, stage.out.absolute(), stage.key, settings, model.weights)
+        with clock.measure("extract"):
+            images = fill_parts(stage, _pass(source, model, vit, outputs, settings), worker, engine)
+        with clock.measure("finish"):
+            counts = _finish(stage, source, model, vit, outputs, settings)
+        clock.write(stage.out, images=images, device=device_name(model.device))
+        stage.finish(counts)
+    return open_index(out)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Reads images in another process as `extract` does in its own."""
+
+    source: SourceName
+    out: Path
+    key: str
+    settings: ExtractSettings
+    weights: str
+    shard: int
+
+    def __call__(self) -> Work:
+        require_shared(self.out, self.key)
+        settings = self.settings
+        model = load_same(settings.extractor, self.weights, settings.device, settings.input_size)
+        source = self.source.reopen()
+        outputs, vit = _head_outputs(model, source, settings), as_extractor(model)
+        return _pass(source, model, vit, outputs, settings).work(self.out, self.shard)
+
+
+def _pass(
+    source: Source, model: Model, vit: ViT, outputs: np.ndarray | None, settings: ExtractSettings
+) -> Pass:
+    fields = schema(int(model.net.num_features))  # type: ignore[arg-type]
+    rows = partial(_rows, model=model, vit=vit, outputs=outputs, settings=settings)
+    return Pass(source, model.input_size, settings, fields, rows, model.device)
+
+
+def _head_outputs(model: Model, source: Source, settings: ExtractSettings) -> np.ndarray | None:
+    """The head's outputs in the order of the source's classes; None when a probe shall be used."""
+    if settings.confidence == "probe":
+        return None
+    outputs = map_classes(model, source)
+    if outputs is None and settings.confidence == "head":
+        raise FocusError(
+            f"the head of {model.name!r} does not know the classes of {source.name}: use --confidence probe"
+        )
+    return outputs
+
+
+@torch.inference_mode()
+def _rows(
+    seen: list[Seen], model: Model, vit: ViT, outputs: np.ndarray | None, settings: ExtractSettings
+) -> dict[str, Any]:
+    """One batch through the ViT: the columns of its rows."""
+    stored, tokens = attention_of(seen, model, vit, settings)
+    with autocast(model.device):
+        feature = model.net.forward_head(tokens, pre_logits=True).float()  # type: ignore[operator]
+        logits = model.net.forward_head(tokens).float() if outputs is not None else None  # type: ignore[operator]
+    labels = np.array([view.record.label for view in seen], np.int32)
+    confidence = np.full(len(seen), np.nan, np.float32)
+    predicted = np.full(len(seen), -1, np.int32)
+    if logits is not None:
+        probabilities = logits[:, torch.as_tensor(outputs, device=logits.device)].softmax(1).cpu().numpy()
+        confidence = probabilities[np.arange(len(seen)), labels]
+        predicted = probabilities.argmax(1).astype(np.int32)
+    sizes = np.array([(view.width, view.height) for view in seen])
+    # patches come from what is stored, so that they can be found again
+    boxes, mass = key_patches(from_bytes(stored), sizes, patch_options(settings, settings.tile))
+    return {
+        "key": [view.record.key for view in seen],
+        "label": labels,
+        "width": sizes[:, 0].astype(np.int32),
+        "height": sizes[:, 1].astype(np.int32),
+        "confidence": confidence,
+        "predicted": predicted,
+        "mass": np.minimum(mass.sum(1), 1.0).astype(np.float32),
+        "area": attention_area(from_bytes(stored), settings.share).astype(np.float32),
+        "patches": [
+            [
+                dict(zip(("x0", "y0", "x1", "y1", "mass"), (*box, share), strict=True))
+                for box, share in zip(*pair, strict=True)
+            ]
+            for pair in zip(boxes.tolist(), mass.tolist(), strict=True)
+        ],
+        "attention": [grid.tobytes() for grid in stored],
+        "feature": list(feature.cpu().numpy().astype(np.float16)),
+    }
+
+
+def _finish(
+    stage: Stage,
+    source: Source,
+    model: Model,
+    vit: ViT,
+    outputs: np.ndarray | None,
+    settings: ExtractSettings,
+) -> dict[str, Any]:
+    """Fills in the probe's confidence, collects what was skipped, writes index.json; returns the counts."""
+    parts = sorted((stage.out / "parts").glob("part-*.parquet"))
+    skipped = [*source.skipped, *(item for part in parts for item in read_skipped(part))]
+    index = Index(stage.out, {})
+    labels = index.table(["label"]).column("label").to_numpy()
+    if not len(labels):
+        raise FocusError(f"no image of {source.name} can be read; the first reason: {skipped[0][1]}")
+    if outputs is None:
+        _fill_confidence(index, parts, labels, source)
+    predicted = index.table(["predicted"]).column("predicted").to_numpy()
+    kind = "probe" if outputs is None else "head"
+    refuse_near_chance(predicted, labels, len(source.classes), f"{kind} of {model.name!r}", source.name)
+    accuracy = round(float((predicted == labels).mean()), 4)
+    info = {
+        "key": stage.key,
+        "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
+        "extractor": {
+            "name": model.name,
+            "weights": model.weights,
+            "input_size": model.input_size,
+            "confidence": kind,
+            "accuracy": accuracy,
+        },
+        "settings": settings.model_dump(exclude=_NOT_IN_KEY),
+        "grid": list(vit.grid(model.input_size, model.input_size)),
+        "classes": list(source.classes),
+        "class_names": list(source.class_names),
+        "counts": {"images": len(labels), "skipped": len(skipped)},
+        "skipped": [list(item) for item in skipped],
+    }
+    write_json(stage.out / "index.json", info)
+    say(f"{kind} of the extractor: {accuracy:.1%} top-1 on {len(labels)} images of {source.name}")
+    if skipped:
+        name, reason = skipped[0]
+        warn(f"{len(skipped)} files were skipped and listed in index.json, the first: {name} ({reason})")
+    return {"images": len(labels), "skipped": len(skipped), f"{kind} accuracy": accuracy}
+
+
+def _fill_confidence(index: Index, parts: list[Path], labels: np.ndarray, source: Source) -> None:
+    """Fits the probe on all features and rewrites the parts with its confidence."""
+    features = index.table(["feature"]).column("feature").combine_chunks()
+    matrix = features.flatten().to_numpy().reshape(len(labels), -1)
+    confidence, predicted = cross_fitted_probabilities(matrix, labels, len(source.classes))
+    row = 0
+    for part in parts:
+        table = pq.read_table(part)
+        rows = slice(row, row + len(table))
+        row += len(table)
+        for name, values in (("confidence", confidence), ("predicted", predicted)):
+            table = table.set_column(
+                table.schema.get_field_index(name), table.schema.field(name), [values[rows]]
+            )
+        write_part(part, table, read_skipped(part))

@@ -1,0 +1,151 @@
+"""`publish`: a distilled dataset as others download it, on the Hugging Face Hub or only looked at."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from focusdd.composition.dataset import CARD, Distilled, card, open_distilled
+from focusdd.core.errors import FocusError, no_room, plain_os_error, write_error
+from focusdd.core.stage import empty, locked, write_whole
+from focusdd.labels.packed import kept
+from focusdd.labels.store import Store, open_store, stored_kinds
+
+_OF_HERE = {"run.json"}  # tells of the machine, not of the dataset
+
+
+class Published(NamedTuple):
+    """What was uploaded, or would be."""
+
+    files: int
+    bytes: int
+    columns: tuple[str, ...] | None
+    """What `load_dataset` makes of it; None where `datasets` is not installed."""
+    url: str | None
+    """Where it is; None after a dry run."""
+
+
+def publish(distilled: Distilled | Path | str, to: str | None = None) -> Published:
+    """Uploads a distilled dataset with its labels; without `to`, checks and counts what would be uploaded.
+
+    What is uploaded is a copy in which metadata.jsonl has a column `soft_labels` with the tile labels, so
+    that `load_dataset` gives them beside the images.
+
+    Args:
+        to: "owner/name" on the Hub.
+
+    Raises:
+        FocusError: an image or a label is damaged, there is no room for a copy, `load_dataset` cannot read
+            it, or the Hub refuses.
+    """
+    distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
+    stores = [open_store(distilled, kind) for kind in stored_kinds(distilled)]
+    with _scratch(distilled.folder) as scratch:
+        folder = scratch / "dataset"
+        _copy(distilled, stores, folder)
+        files = [path for path in folder.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        columns = _columns(folder, scratch / "cache", len(distilled.files()))
+        return Published(len(files), size, columns, _upload(folder, to) if to is not None else None)
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """An empty folder beside another, on the same disk; what a killed run left in it goes first."""
+    scratch = folder.absolute().parent / f".publish-{folder.absolute().name}"
+    with locked(scratch):
+        empty(scratch)
+        try:
+            yield scratch
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def soft_labels(store: Store) -> list[list[dict[str, Any]]]:
+    """The tile labels of every image, the whole first: classes and logits (up to a constant) of each."""
+    classes, logits = kept(np.asarray(store.records), store.logits(...))
+    rounded = np.round(logits.astype(np.float64), 3)
+    return [
+        [{"classes": own.tolist(), "logits": values.tolist()} for own, values in zip(*image, strict=True)]
+        for image in zip(classes, rounded, strict=True)
+    ]
+
+
+def _copy(distilled: Distilled, stores: list[Store], folder: Path) -> None:
+    """Hard links where the file system has them; metadata.jsonl with the tile labels, the card anew."""
+
+    def link(source: str, target: str) -> None:
+        try:
+            os.link(source, target)
+        except OSError:
+            try:
+                shutil.copyfile(source, target)
+            except OSError as error:
+                raise write_error(target, error) from error
+
+    def left_out(_: str, names: list[str]) -> set[str]:
+        return {name for name in names if name[0] == "." or name in _OF_HERE}
+
+    shutil.copytree(distilled.folder, folder, copy_function=link, ignore=left_out)
+    # written whole under another name and then renamed: the originals behind the links stay as they are
+    write_whole(folder / CARD, card(distilled.info, [store.info for store in stores]))
+    tiles = next((store for store in stores if store.kind == "tiles"), None)
+    if tiles is None:
+        return
+    names = [path.relative_to(distilled.folder / "train").as_posix() for path, _ in distilled.files()]
+    labels = dict(zip(names, soft_labels(tiles), strict=True))
+    metadata = folder / "train" / "metadata.jsonl"
+    rows = [json.loads(line) for line in metadata.read_text(encoding="utf-8").splitlines()]
+    lines = [json.dumps({**row, "soft_labels": labels[row["file_name"]]}, ensure_ascii=False) for row in rows]
+    write_whole(metadata, "\n".join(lines) + "\n")
+
+
+def _columns(folder: Path, cache: Path, images: int) -> tuple[str, ...] | None:
+    """Opens the folder with Hugging Face `datasets`, where that is installed."""
+    if importlib.util.find_spec("datasets") is None:
+        return None
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        loaded = datasets.load_dataset(
+            "imagefolder", data_dir=str(folder), cache_dir=str(cache), split="train"
+        )
+    except Exception as error:  # whatever its loaders raise means the same here
+        for one in (error, error.__cause__):
+            if isinstance(one, OSError) and no_room(one):
+                raise plain_os_error(one) from error
+        raise FocusError(
+            f"load_dataset cannot read the folder: {str(error).splitlines()[0][:200]}"
+        ) from error
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
+    if len(loaded) != images:
+        raise FocusError(f"load_dataset finds {len(loaded)} of {images} images")
+    return tuple(loaded.column_names)
+
+
+def _upload(folder: Path, to: str) -> str:
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise FocusError("uploading needs huggingface_hub: pip install 'focusdd[hub]'")
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    api = HfApi()
+    try:
+        api.create_repo(to, repo_type="dataset", exist_ok=True)
+        api.upload_folder(repo_id=to, repo_type="dataset", folder_path=folder)
+    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise FocusError(f"{to} cannot be uploaded ({reason}): without --to nothing is sent") from error
+    return f"https://huggingface.co/datasets/{to}"

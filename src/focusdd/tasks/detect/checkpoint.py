@@ -1,0 +1,87 @@
+"""Trained detectors on disk: config.json + model.safetensors, no pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
+from focusdd.core.errors import FocusError
+from focusdd.core.stage import read_json, write_json, write_whole
+from focusdd.models.load import pick_device
+from focusdd.tasks.detect.distilled import fitted
+from focusdd.tasks.detect.yolo import Found, find, new_network
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A network that finds objects."""
+
+    net: nn.Module
+    name: str
+    """Architecture, e.g. yolo11n."""
+    classes: tuple[str, ...]
+    class_names: tuple[str, ...]
+    size: int
+    """Side in pixels of its square input."""
+    device: torch.device
+
+    def find(
+        self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]] | None = None
+    ) -> list[Found]:
+        """The objects of each image.
+
+        Args:
+            sizes: width and height that the boxes are meant for, where they were decoded at a reduced
+                scale; default: those of the images.
+        """
+        if not images:
+            return []
+        self.net.eval()
+        pixels: list[np.ndarray] = [fitted(image, self.size) for image in images]
+        return find(self.net, pixels, sizes or [image.size for image in images], self.size, self.device)
+
+
+def save_detector(folder: Path, detector: Detector, facts: dict[str, Any]) -> None:
+    """Writes a detector that `load_detector` reads; `facts`: what else is worth knowing of it."""
+    described = {
+        "detector": detector.name,
+        "size": detector.size,
+        "classes": list(detector.classes),
+        "class_names": list(detector.class_names),
+        "focusdd": facts,
+    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in detector.net.state_dict().items()}
+    write_whole(folder / "model.safetensors", save(weights))
+    write_json(folder / "config.json", described)
+
+
+def load_detector(folder: Path | str, device: str = "auto") -> Detector:
+    """Reads a trained detector.
+
+    Raises:
+        FocusError: there is none, or its weights do not fit its description.
+    """
+    folder = Path(folder)
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict) or not {"detector", "size", "classes", "class_names"} <= config.keys():
+        raise FocusError(f"{folder} holds no detector: make one with `focusdd detect train`")
+    target = pick_device(device)
+    net = new_network(config["detector"], len(config["classes"]), target)
+    try:
+        net.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0][:200]
+        raise FocusError(
+            f"the weights of {folder} cannot be loaded ({reason}): run `focusdd detect train` again"
+        ) from error
+    names = tuple(config["classes"]), tuple(config["class_names"])
+    return Detector(net.eval(), config["detector"], *names, config["size"], target)

@@ -1,0 +1,135 @@
+"""A distilled detection dataset on disk (Ultralytics' layout), read strictly."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from focusdd.composition.dataset import Finished
+from focusdd.core.console import progress
+from focusdd.core.errors import FocusError
+from focusdd.core.images import UnreadableImage, decode
+from focusdd.core.stage import read_json
+from focusdd.sources.base import has_image_suffix
+from focusdd.sources.pixels import free_memory
+
+_AGAIN = "the distilled dataset is damaged, run `focusdd detect distill` again"
+
+
+class Sample(NamedTuple):
+    """One training image with its objects."""
+
+    image: np.ndarray
+    """uint8 (h, w, 3) RGB; the longer side is that of the detector's input."""
+    boxes: np.ndarray
+    """float32 (n, 4): centre x, centre y, width and height as fractions of the image."""
+    labels: np.ndarray
+    """int64 (n,)."""
+
+
+class DistilledDetection(Finished):
+    """A finished distilled detection dataset."""
+
+    def files(self) -> list[Path]:
+        """The image files in order.
+
+        Raises:
+            FocusError: there are more or fewer than distilled.json says.
+        """
+        images = self.folder / "images" / "train"
+        found = sorted(
+            path for path in images.glob("*") if path.name[0] != "." and has_image_suffix(path.name)
+        )
+        if not found or len(found) != self.info["images"]:
+            raise FocusError(f"{images} holds {len(found)} images instead of {self.info['images']}: {_AGAIN}")
+        return found
+
+    def samples(self, side: int) -> list[Sample]:
+        """All images, their longer side resized to `side` pixels, with their objects.
+
+        Raises:
+            FocusError: an image or a label file is missing or damaged, no image has an object, or they do not
+                fit into memory.
+        """
+
+        def load(path: Path) -> Sample:
+            label_file = self.folder / "labels" / "train" / f"{path.stem}.txt"
+            try:
+                image, _, _ = decode(path.read_bytes())
+            except UnreadableImage as error:
+                raise FocusError(f"{path} {error}: {_AGAIN}") from error
+            return Sample(fitted(image, side), *_labels(label_file, len(self.classes)))
+
+        files = self.files()
+        need = len(files) * 3 * side**2
+        if need > (free := free_memory()) * 0.8:
+            raise FocusError(
+                f"{self.folder} at {side} px needs up to {need / 2**30:.1f} GiB of memory, "
+                f"{free / 2**30:.1f} are free: use a smaller --size"
+            )
+        with progress("read", len(files), "images") as advance, ThreadPoolExecutor() as pool:
+            samples = []
+            for sample in pool.map(load, files):
+                samples.append(sample)
+                advance(1, "")
+        if not any(len(sample.labels) for sample in samples):
+            raise FocusError(f"no image of {self.folder} holds an object: {_AGAIN}")
+        return samples
+
+
+def fitted(image: Image.Image, side: int) -> np.ndarray:
+    """The image with its longer side resized to `side` pixels: uint8 (h, w, 3)."""
+    scale = side / max(image.size)
+    width, height = (max(1, round(length * scale)) for length in image.size)
+    return np.array(image.resize((width, height), Image.Resampling.BILINEAR))
+
+
+def open_detection(folder: Path | str) -> DistilledDetection:
+    """Opens a distilled detection dataset.
+
+    Raises:
+        FocusError: there is none, it was not finished, or it holds images to classify.
+    """
+    folder = Path(folder)
+    if not (folder / "distilled.json").exists() or not (folder / "done.json").exists():
+        if (folder / "stage.json").exists():
+            raise FocusError(
+                f"{folder} is unfinished or another stage's output: finish the stage, or use another"
+            )
+        raise FocusError(
+            f"{folder} is not a distilled detection dataset: make one with `focusdd detect distill`"
+        )
+    info = read_json(folder / "distilled.json")
+    if not isinstance(info, dict) or info.get("task") != "detect":
+        raise FocusError(f"{folder} is a distilled dataset without boxes: train on it with `focusdd train`")
+    return DistilledDetection(folder, info)
+
+
+def _labels(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes and labels of one file of lines "class cx cy w h"."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FocusError(f"{path} cannot be read ({error}): {_AGAIN}") from error
+    rows = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        words = line.split()
+        try:
+            label, box = int(words[0]), [float(word) for word in words[1:]]
+        except ValueError:
+            label, box = -1, []
+        if not (0 <= label < num_classes and len(box) == 4 and all(map(math.isfinite, box))):
+            raise FocusError(
+                f"{path}:{number} {line.strip()[:60]!r} is not a class below {num_classes} and a box: "
+                f"{_AGAIN}"
+            )
+        rows.append((label, *box))
+    table = np.array(rows, dtype=np.float64).reshape(-1, 5)
+    return table[:, 1:].astype(np.float32), table[:, 0].astype(np.int64)

@@ -1,0 +1,276 @@
+"""One pass of a ViT over a source with boxes: attention of every image, and what it says of every object.
+
+The confidence in an object comes from a probe on the tokens inside its box, so one pass over the images is
+all there is, and any backbone will do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from focusdd.core.console import say, warn
+from focusdd.core.errors import FocusError
+from focusdd.core.run_record import Clock
+from focusdd.core.stage import Stage, open_stage, write_json
+from focusdd.execute import Work
+from focusdd.execute.remote import SourceName, load_same, require_shared
+from focusdd.extraction.attention import ViT
+from focusdd.extraction.geometry import View, token_cover
+from focusdd.extraction.index import Index, from_bytes, open_index, read_skipped, write_part
+from focusdd.extraction.inference import Pass, Seen, as_extractor, attention_of, fill_parts
+from focusdd.extraction.probe import fit_probes, folds_of, judge, rows_to_fit
+from focusdd.models.load import Model, device_name, load_model, pick_device
+from focusdd.settings import EngineSettings, ViewSettings
+from focusdd.sources.base import DetectionSource, Objects
+from focusdd.sources.detection import open_detection_source
+
+VERSION = 2
+_NOT_IN_KEY = {"device", "extractor", "confidence"}
+
+OBJECT = pa.struct(
+    [
+        ("id", pa.int64()),  # in the source
+        ("label", pa.int32()),
+        *((name, pa.float32()) for name in ("x0", "y0", "x1", "y1")),  # half-open, original pixels
+        ("ignored", pa.bool_()),  # a crowd, or marked difficult
+        ("mass", pa.float32()),  # share of the class attention inside the box
+        ("confidence", pa.float32()),  # probability of the object's own label
+        ("predicted", pa.int32()),  # index of the most probable class, -1 where nobody judged
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("attention", pa.binary()),  # uint8 grid, row by row, 255 = its maximum
+        ("objects", pa.list_(OBJECT)),
+        ("features", pa.binary()),  # float16 (objects, d): mean token inside each box
+    ]
+)
+
+
+def extract_objects(
+    source: DetectionSource,
+    out: Path | str,
+    settings: ViewSettings | None = None,
+    *,
+    overwrite: bool = False,
+    engine: EngineSettings | None = None,
+) -> Index:
+    """Runs the extractor over every image of a source with boxes and writes the index.
+
+    Interrupted work resumes; an index that is already complete is returned as it is.
+
+    Args:
+        engine: where the images are read; default: here.
+
+    Raises:
+        FocusError: the extractor's attention cannot be read, the source holds no object, or `out` holds
+            something else.
+    """
+    settings, out = settings or ViewSettings(), Path(out)
+    if not settings.extractor:
+        raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
+    clock = Clock()
+    model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
+    vit = as_extractor(model)
+    own = settings.model_dump(exclude=_NOT_IN_KEY) | {"input_size": model.input_size}
+    inputs = {"source": source.fingerprint, "extractor": model.weights}
+    with open_stage(out, "detect extract", VERSION, own, inputs, overwrite) as stage:
+        if stage.complete:
+            say(f"{out} is complete already: nothing to do")
+            return open_index(out)
+        name = SourceName.of(source, open_detection_source)
+        worker = partial(_Worker, name, out.absolute(), stage.key, settings, model.weights)
+        with clock.measure("extract"):
+            images = fill_parts(stage, _pass(source, model, vit, settings), worker, engine)
+        with clock.measure("finish"):
+            counts = _finish(stage, source, model, vit, settings)
+        clock.write(out, images=images, device=device_name(model.device))
+        stage.finish(counts)
+    return open_index(out)
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Reads images in another process as `extract_objects` does in its own."""
+
+    source: SourceName
+    out: Path
+    key: str
+    settings: ViewSettings
+    weights: str
+    shard: int
+
+    def __call__(self) -> Work:
+        require_shared(self.out, self.key)
+        settings = self.settings
+        model = load_same(settings.extractor, self.weights, settings.device, settings.input_size)
+        one = _pass(self.source.reopen(), model, as_extractor(model), settings)
+        return one.work(self.out, self.shard)
+
+
+def _pass(source: DetectionSource, model: Model, vit: ViT, settings: ViewSettings) -> Pass:
+    rows = partial(_rows, model=model, vit=vit, settings=settings)
+    return Pass(source, model.input_size, settings, SCHEMA, rows, model.device, source.objects)
+
+
+@torch.inference_mode()
+def _rows(seen: list[Seen], model: Model, vit: ViT, settings: ViewSettings) -> dict[str, Any]:
+    """One batch through the ViT: the columns of its rows."""
+    stored, tokens = attention_of(seen, model, vit, settings)
+    maps = tokens[:, -stored[0].size :].float().cpu().numpy()  # class and register tokens come first
+    objects, features = [], []
+    for one, attention, tokens_of in zip(seen, from_bytes(stored), maps, strict=True):
+        notes: Objects = one.notes
+        shares = notes.boxes / np.array([one.width, one.height] * 2)
+        mass = (token_cover(shares, attention.shape) * attention).sum((1, 2))
+        objects.append(_objects(notes, mass))
+        view = View.of(one.width, one.height, settings.fit)
+        margins, sides = (
+            np.array([view.left, view.top] * 2),
+            np.array([1 - 2 * view.left, 1 - 2 * view.top] * 2),
+        )
+        cover = token_cover(shares * sides + margins, attention.shape).reshape(len(shares), attention.size)
+        cover /= np.maximum(cover.sum(1, keepdims=True), 1e-12)
+        features.append((cover.astype(np.float32) @ tokens_of).astype(np.float16).tobytes())
+    return {
+        "key": [one.record.key for one in seen],
+        "width": np.array([one.width for one in seen], np.int32),
+        "height": np.array([one.height for one in seen], np.int32),
+        "attention": [grid.tobytes() for grid in stored],
+        "objects": objects,
+        "features": features,
+    }
+
+
+def _objects(notes: Objects, mass: np.ndarray) -> list[dict[str, Any]]:
+    names = ("id", "label", "x0", "y0", "x1", "y1", "ignored", "mass", "confidence", "predicted")
+    return [
+        dict(zip(names, (*row[:2], *row[2], *row[3:], float("nan"), -1), strict=True))
+        for row in zip(
+            notes.ids.tolist(),
+            notes.labels.tolist(),
+            notes.boxes.tolist(),
+            notes.ignored.tolist(),
+            mass.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def _finish(
+    stage: Stage, source: DetectionSource, model: Model, vit: ViT, settings: ViewSettings
+) -> dict[str, Any]:
+    """Fills in the probe's confidence, collects what was skipped, writes index.json; returns the counts."""
+    parts = sorted((stage.out / "parts").glob("part-*.parquet"))
+    skipped = [*source.skipped, *(item for part in parts for item in read_skipped(part))]
+    flat = Index(stage.out, {}).table(["objects"]).column("objects").combine_chunks().flatten()
+    labels, ignored = (flat.field(name).to_numpy(zero_copy_only=False) for name in ("label", "ignored"))
+    if ignored.all():
+        reason = f"; the first of {len(skipped)} skipped images: {skipped[0][1]}" if skipped else ""
+        raise FocusError(f"no image of {source.name} holds an object to learn{reason}")
+    right, judged = _fill_confidence(parts, labels, ignored, len(source.classes))
+    images = sum(pq.read_metadata(part).num_rows for part in parts)
+    accuracy = round(right / judged, 4) if judged else 1.0
+    counts = {"images": images, "objects": int((~ignored).sum()), "skipped": len(skipped)}
+    info = {
+        "key": stage.key,
+        "task": "detect",
+        "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
+        "extractor": {
+            "name": model.name,
+            "weights": model.weights,
+            "input_size": model.input_size,
+            "confidence": "probe",
+            "accuracy": accuracy,
+        },
+        "settings": settings.model_dump(exclude=_NOT_IN_KEY),
+        "grid": list(vit.grid(model.input_size, model.input_size)),
+        "classes": list(source.classes),
+        "class_names": list(source.class_names),
+        "counts": counts,
+        "class_counts": np.bincount(labels[~ignored], minlength=len(source.classes)).tolist(),
+        "skipped": [list(item) for item in skipped],
+        "problems": [list(item) for item in source.problems],
+    }
+    write_json(stage.out / "index.json", info)
+    say(f"probe on the extractor's tokens: {accuracy:.1%} top-1 on {judged} objects of {source.name}")
+    for what, items in (
+        ("files were skipped", skipped),
+        ("annotations were left out or mended", source.problems),
+    ):
+        if items:
+            name, reason = items[0]
+            warn(f"{len(items)} {what} and listed in index.json, the first: {name} ({reason})")
+    return {**counts, "probe accuracy": accuracy}
+
+
+def _fill_confidence(
+    parts: list[Path], labels: np.ndarray, ignored: np.ndarray, num_classes: int
+) -> tuple[int, int]:
+    """Rewrites the parts with the confidence in every object; how many the probe got right, of how many.
+
+    Classes with a single object, and sources with a single class, have nothing to be told apart by: their
+    objects get the confidence of chance.
+    """
+    usable = ~ignored & (np.bincount(labels, minlength=num_classes) >= 2)[labels]
+    if len(np.unique(labels[usable])) < 2:
+        usable[:] = False
+    folds = np.zeros(len(labels), np.int64)
+    folds[usable] = folds_of(labels[usable])
+    fitted = rows_to_fit(np.where(usable, labels, -1), num_classes)
+    folds[fitted] = folds_of(labels[fitted])
+    starts = np.cumsum([0, *(_count(part) for part in parts)])
+    taken = [
+        _features(part)[fitted[(fitted >= start) & (fitted < end)] - start]
+        for part, start, end in zip(parts, starts, starts[1:], strict=False)
+    ]
+    probes = fit_probes(np.concatenate(taken), labels[fitted], folds[fitted]) if len(fitted) else []
+    right = 0
+    for part, start, end in zip(parts, starts, starts[1:], strict=False):
+        confidence = np.full(end - start, 1 / num_classes, np.float32)
+        predicted = np.full(end - start, -1, np.int32)
+        rows = np.flatnonzero(usable[start:end])
+        if len(rows):
+            mine = labels[start:end][rows]
+            found = judge(probes, _features(part)[rows], mine, folds[start:end][rows])
+            confidence[rows], predicted[rows] = found
+            right += int((found[1] == mine).sum())
+        _rewrite(part, confidence, predicted)
+    return right, int(usable.sum())
+
+
+def _count(part: Path) -> int:
+    return len(pq.read_table(part, columns=["objects"]).column("objects").combine_chunks().flatten())
+
+
+def _features(part: Path) -> np.ndarray:
+    """Features float32 (objects, d) of a part."""
+    data = b"".join(pq.read_table(part, columns=["features"]).column("features").to_pylist())
+    count = _count(part)
+    return (
+        np.frombuffer(data, np.float16).reshape(count, -1).astype(np.float32) if count else np.empty((0, 1))
+    )
+
+
+def _rewrite(part: Path, confidence: np.ndarray, predicted: np.ndarray) -> None:
+    table = pq.read_table(part)
+    lists = table.column("objects").combine_chunks()
+    flat = lists.flatten()
+    fields = [flat.field(field.name) for field in OBJECT]
+    fields[-2:] = [pa.array(confidence), pa.array(predicted)]
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())]), pa.int32())
+    filled = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(fields, fields=list(OBJECT)))
+    write_part(
+        part, table.set_column(SCHEMA.get_field_index("objects"), "objects", filled), read_skipped(part)
+    )

@@ -1,0 +1,202 @@
+"""`detect distill`: extract when there is no index yet, select, compose."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from focusdd.composition.dataset import CARD
+from focusdd.core.console import say, warn
+from focusdd.core.errors import FocusError
+from focusdd.core.run_record import Clock
+from focusdd.core.stage import open_stage, write_json, write_whole
+from focusdd.extraction.index import Index, open_index
+from focusdd.settings import ComposeSettings, DetectDistillSettings, EngineSettings, ViewSettings
+from focusdd.sources.base import DetectionSource
+from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
+from focusdd.tasks.detect.compose import compose_scenes
+from focusdd.tasks.detect.distilled import DistilledDetection, open_detection
+from focusdd.tasks.detect.extract import extract_objects
+from focusdd.tasks.detect.objects import object_table
+from focusdd.tasks.detect.scenes import Scenes
+from focusdd.tasks.detect.select import WITH_INDEX, focus_scenes, selected_scenes
+
+VERSION = 1
+_REALISM = {"confidence_power", "mass_power", "size_power", "whole_power"}
+_OF_FOCUS = {"layout", "views", "context", "grow", "max_upsample", "keep"} | _REALISM
+_USED = {  # beside what all methods use
+    "focus": _OF_FOCUS | {"grid", "seed"},
+    "selection": _REALISM,
+    "paste": {"grid", "seed"},
+    "random": {"seed"},
+    "full": set[str](),
+}
+_ALWAYS = {"method", "ipc", "budget", "ratio", "visible", "min_size", *ComposeSettings.model_fields}
+
+
+def distill(
+    source: DetectionSource,
+    out: Path | str,
+    settings: DetectDistillSettings | None = None,
+    *,
+    index: Index | Path | str | None = None,
+    views: ViewSettings | None = None,
+    overwrite: bool = False,
+    engine: EngineSettings | None = None,
+) -> DistilledDetection:
+    """Makes a distilled dataset for object detection.
+
+    Args:
+        index: what `extract_objects` made of this source; made in a folder `out`-index when it is not given
+            and the method needs one.
+        views: how to extract when there is no index yet.
+        engine: where images are read, for the index and for the result; default: here.
+
+    Raises:
+        FocusError: the index is of another source, the budget is too small, or `out` holds something else.
+    """
+    settings, views, out = settings or DetectDistillSettings(), views or ViewSettings(), Path(out)
+    if settings.size // settings.grid < 32:
+        raise FocusError(
+            f"a {settings.grid} x {settings.grid} grid on {settings.size} px makes tiles under 32 px: "
+            "use a smaller --grid or a larger --size"
+        )
+    used = settings.model_dump(include=_ALWAYS | _USED[settings.method])
+    inputs = {"source": source.fingerprint}
+    found = None
+    if settings.method in WITH_INDEX:
+        found = _index(source, out, index, views, overwrite, engine)
+        inputs["index"] = found.key
+    clock = Clock()
+    with open_stage(out, "detect distill", VERSION, used, inputs, overwrite) as stage:
+        if stage.complete:
+            say(f"{out} is complete already: nothing to do")
+            return open_detection(out)
+        with clock.measure("select"):
+            scenes = _scenes(source, settings, found)
+        if not scenes.tiles:
+            raise FocusError(f"nothing of {source.name} can be shown with its labels: use a lower --visible")
+        with clock.measure("compose"):
+            images = compose_scenes(source, scenes, out, settings, source.class_names, stage.key, engine)
+        description = _description(source, settings, scenes, found, stage.key, out) | {"settings": used}
+        write_json(out / "distilled.json", description)
+        write_whole(out / CARD, card(description))
+        clock.write(out, images=images)
+        stage.finish({"images": images, "objects": sum(description["objects"].values())})
+    _say(description)
+    return open_detection(out)
+
+
+def _index(
+    source: DetectionSource,
+    out: Path,
+    index: Index | Path | str | None,
+    views: ViewSettings,
+    overwrite: bool,
+    engine: EngineSettings | None,
+) -> Index:
+    if index is None:
+        folder = out.with_name(out.name + "-index")
+        return extract_objects(source, folder, views, overwrite=overwrite, engine=engine)
+    if not isinstance(index, Index):
+        index = open_index(index)
+    if index.info.get("task") != "detect" or index.info["source"]["fingerprint"] != source.fingerprint:
+        raise FocusError(
+            f"the index {index.folder} was made of another source or an earlier state of it "
+            f"({index.info['source']['name']}), not of {source.name} and its boxes as they are now: leave "
+            "--index away to make a new one"
+        )
+    return index
+
+
+def _scenes(source: DetectionSource, settings: DetectDistillSettings, index: Index | None) -> Scenes:
+    if index is not None:
+        choose = focus_scenes if settings.method == "focus" else selected_scenes
+        return choose(object_table(index), settings)
+    choose_from = pasted_scenes if settings.method == "paste" else random_scenes
+    return choose_from(source, settings)
+
+
+def _description(
+    source: DetectionSource,
+    settings: DetectDistillSettings,
+    scenes: Scenes,
+    index: Index | None,
+    key: str,
+    out: Path,
+) -> dict[str, Any]:
+    kept = Counter(one.label for tile in scenes.tiles for one in tile.objects if one.kept)
+    before = dict(enumerate(index.info["class_counts"])) if index is not None else {}
+    images = [name for name, _ in scenes.images()]
+    return {
+        "key": key,
+        "task": "detect",
+        "method": settings.method,
+        "ipc": round(len(images) / len(source.classes), 2),
+        "images": len(images),
+        "size": settings.size,
+        "seed": settings.seed,
+        "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
+        "source_images": len(source.records),
+        "extractor": index.info["extractor"] if index is not None else None,
+        "index": os.path.relpath(index.folder, out) if index is not None else None,
+        "classes": list(source.classes),
+        "class_names": list(source.class_names),
+        "objects": {name: kept.get(label, 0) for label, name in enumerate(source.classes)},
+        "source_objects": {name: before.get(label) for label, name in enumerate(source.classes)},
+        "masked": sum(not one.kept for tile in scenes.tiles for one in tile.objects),
+        "refused": scenes.refused,
+        "short_classes": list(scenes.short),
+    }
+
+
+def _say(info: dict[str, Any]) -> None:
+    few = ", ".join(info["short_classes"][:5])
+    if few:
+        warn(f"{len(info['short_classes'])} classes have too few objects, theirs are used again: {few}")
+    objects = sum(info["objects"].values())
+    say(
+        f"{objects} labelled objects in {info['images']} images; {info['masked']} that would have lost their "
+        f"label are masked, {info['refused']} windows and images were refused"
+    )
+
+
+def card(info: dict[str, Any]) -> str:
+    """The dataset card (README.md) in the Hugging Face form."""
+    objects = sum(info["objects"].values())
+    extractor = info["extractor"]
+    by = f" Class attention by `{extractor['name']}`." if extractor else ""
+    return f"""---
+license: other
+license_name: that-of-the-source-images
+task_categories:
+- object-detection
+tags:
+- dataset-distillation
+- focusdd
+---
+# A distilled dataset for object detection
+
+{info["images"]} images of {info["size"]} x {info["size"]} pixels with {objects} labelled objects of
+{len(info["classes"])} classes, made by focusdd from {info["source_images"]:,} images with the method
+`{info["method"]}`.{by}
+
+- `data.yaml`, `images/train/`, `labels/train/`: as Ultralytics reads them. Put the path of your validation
+  images behind `val`.
+- `annotations.json`: the same boxes in COCO's format, each with the source image and object it comes from.
+- `plan.parquet`: every window of a source image with its place on the canvas, and every object in it: its
+  whole box in the source image, what is visible of it here, and whether it is labelled or masked.
+- `distilled.json`: what made it, with which settings and seed.
+
+An object that would be visible without a label is masked in grey: {info["masked"]} are. Boxes are half-open,
+in pixels, x before y.
+
+The images are parts of the source's images: the source's licence and terms apply to them.
+
+```json
+{json.dumps(info["settings"], indent=1)}
+```
+"""

@@ -1,0 +1,198 @@
+"""The plan of a detection dataset: windows of originals, their places on the canvas, and all objects in them.
+
+A distilled image is a square canvas. A tile shows a window of an original, scaled to its place; an object
+whose box is kept goes with it, any other that would be visible is masked. All boxes are half-open, in pixels:
+windows and source boxes of the original upright image, places and boxes of the canvas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from focusdd.core.images import Box
+from focusdd.sources.base import Objects
+
+Place = tuple[int, int, int, int]
+"""(left, top, right, bottom) in canvas pixels."""
+
+_MOST_HIDDEN = 0.1  # of a labelled object by the mask of another
+_MOST_MASKED = 0.5  # of a tile
+_EDGES = ("x0", "y0", "x1", "y1")
+
+OBJECT = pa.struct(
+    [
+        ("id", pa.int64()),  # in the source
+        ("label", pa.int32()),
+        *((f"source_{name}", pa.float64()) for name in _EDGES),  # whole box, original pixels
+        *((name, pa.float64()) for name in _EDGES),  # visible box, canvas pixels
+        ("visible", pa.float64()),  # share of the whole box
+        ("kept", pa.bool_()),  # else masked
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        ("image", pa.string()),  # distilled image, without suffix
+        ("label", pa.int32()),  # class that it was made for, -1 for none
+        ("kind", pa.string()),  # patch, view or whole
+        ("key", pa.string()),  # source image
+        *((name, pa.float64()) for name in _EDGES),  # window, original pixels
+        *((name, pa.int32()) for name in ("left", "top", "right", "bottom")),  # place, canvas pixels
+        ("width", pa.int32()),  # of the source image
+        ("height", pa.int32()),
+        ("score", pa.float64()),  # realism of the object or image it was chosen for
+        ("target", pa.int64()),  # id of that object, -1 for none
+        ("objects", pa.list_(OBJECT)),
+    ]
+)
+
+
+class Placed(NamedTuple):
+    """An object in a tile."""
+
+    id: int
+    label: int
+    source: Box
+    box: Box
+    visible: float
+    kept: bool
+
+
+class Tile(NamedTuple):
+    """A window of an original on the canvas."""
+
+    image: str
+    label: int
+    kind: Literal["patch", "view", "whole"]
+    key: str
+    box: Box
+    place: Place
+    width: int
+    height: int
+    score: float
+    target: int
+    objects: tuple[Placed, ...]
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """What will be composed: tiles in order, image by image."""
+
+    tiles: tuple[Tile, ...]
+    refused: int = 0
+    """Windows and images not taken, because a mask would have hidden a labelled object or too much."""
+    short: tuple[str, ...] = ()
+    """Classes whose objects or images are used more than once."""
+
+    def images(self) -> Iterator[tuple[str, list[Tile]]]:
+        """The distilled images with their tiles."""
+        for image, tiles in groupby(self.tiles, key=lambda tile: tile.image):
+            yield image, list(tiles)
+
+    def table(self) -> pa.Table:
+        """The plan as a table, one row per tile."""
+        names = [field.name for field in OBJECT]
+        rows = [
+            (*tile[:4], *tile.box, *tile.place, *tile[6:10],
+             [dict(zip(names, (*o[:2], *o.source, *o.box, *o[4:]), strict=True)) for o in tile.objects])
+            for tile in self.tiles
+        ]  # fmt: skip
+        return pa.table(dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)), schema=SCHEMA)
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> Scenes:
+        """The inverse of `table` (`refused` and `short` are not kept)."""
+
+        def placed(row: dict[str, object]) -> Placed:
+            value = tuple(row.values())
+            return Placed._make((*value[:2], value[2:6], value[6:10], *value[10:]))
+
+        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+        return cls(
+            tuple(
+                Tile._make((*row[:4], row[4:8], row[8:12], *row[12:16], tuple(placed(o) for o in row[16])))
+                for row in rows
+            )
+        )
+
+
+def scene_name(stem: str, number: int) -> str:
+    """Name of a distilled image, without suffix."""
+    return f"{stem}_{number:05d}"
+
+
+def fitted(window: Box, space: Place) -> Place:
+    """The largest place of the window's shape amid a space of the canvas, in whole pixels."""
+    left, top, right, bottom = space
+    width, height = window[2] - window[0], window[3] - window[1]
+    scale = min((right - left) / width, (bottom - top) / height)
+    w, h = max(1, round(width * scale)), max(1, round(height * scale))
+    x, y = left + (right - left - w) // 2, top + (bottom - top - h) // 2
+    return x, y, x + w, y + h
+
+
+def onto(boxes: np.ndarray, window: Box, place: Place) -> np.ndarray:
+    """Maps boxes (n, 4) from original pixels to the canvas, clipped to the place."""
+    scale = np.array([(place[2] - place[0]) / (window[2] - window[0]),
+                      (place[3] - place[1]) / (window[3] - window[1])] * 2)  # fmt: skip
+    moved = (boxes - np.array([*window[:2]] * 2)) * scale + np.array([*place[:2]] * 2)
+    return np.clip(moved, [*place[:2]] * 2, [*place[2:]] * 2)
+
+
+def place_objects(
+    objects: Objects, window: Box, place: Place, visible: float, min_size: float
+) -> tuple[Placed, ...] | None:
+    """The objects that a tile shows, each kept or masked.
+
+    An object is kept when at least the share `visible` of its box is inside the window, both sides of what is
+    visible have `min_size` canvas pixels, and it is not one to be ignored.
+
+    Returns:
+        None when masking the others would hide more than a tenth of a kept object, or half of the tile.
+    """
+    boxes = onto(objects.boxes, window, place)
+    shown = np.flatnonzero((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1]))
+    boxes, source = boxes[shown], objects.boxes[shown]
+    inside = np.concatenate([np.maximum(source[:, :2], window[:2]), np.minimum(source[:, 2:], window[2:])], 1)
+    share = areas(inside) / areas(source)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    kept = (share >= visible - 1e-9) & (sides.min(1, initial=np.inf) >= min_size) & ~objects.ignored[shown]
+    if _hides(boxes[kept], mask_boxes(boxes[~kept], place), place):
+        return None
+    return tuple(
+        Placed(
+            int(objects.ids[at]), int(objects.labels[at]), tuple(whole), tuple(box), float(part), bool(keep)
+        )
+        for at, whole, box, part, keep in zip(
+            shown, source.tolist(), boxes.tolist(), share, kept, strict=True
+        )
+    )
+
+
+def mask_boxes(boxes: np.ndarray, place: Place) -> np.ndarray:
+    """Whole-pixel boxes (n, 4) that cover all that is visible of boxes on the canvas, inside the place."""
+    whole = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], 1)
+    return np.clip(whole, [*place[:2]] * 2, [*place[2:]] * 2).astype(np.int64)
+
+
+def areas(boxes: np.ndarray) -> np.ndarray:
+    """Square pixels of boxes (..., 4)."""
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
+
+
+def _hides(kept: np.ndarray, masks: np.ndarray, place: Place) -> bool:
+    if not len(masks):
+        return False
+    if areas(masks).sum() > _MOST_MASKED * areas(np.array(place)):
+        return True
+    for box in kept:
+        shared = np.concatenate([np.maximum(masks[:, :2], box[:2]), np.minimum(masks[:, 2:], box[2:])], 1)
+        hidden = np.clip(shared[:, 2:] - shared[:, :2], 0, None).prod(1).sum()
+        if hidden > _MOST_HIDDEN * areas(box):
+            return True
+    return False

@@ -1,0 +1,178 @@
+"""Stage: a detector learns from a distilled dataset and is judged on the untouched validation set."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from focusdd.core.console import say
+from focusdd.core.errors import FocusError
+from focusdd.core.run_record import Clock
+from focusdd.core.stage import open_stage, read_json, write_json
+from focusdd.models.load import device_name, peak_device_memory_mb, pick_device
+from focusdd.settings import DetectTrainSettings
+from focusdd.sources.base import DetectionSource
+from focusdd.tasks.detect.checkpoint import Detector, save_detector
+from focusdd.tasks.detect.distilled import DistilledDetection, Sample, open_detection
+from focusdd.tasks.detect.evaluate import DetectionScore, Metric, evaluate
+from focusdd.tasks.detect.yolo import CLIP, Lessons, detection_loss, new_network, ultralytics
+from focusdd.training.loop import RESUME, StepLoss, hash_seed, run_epochs, turn, warm_cosine
+
+VERSION = 1
+_NOT_IN_KEY = {"device"}
+_FACTS = ("key", "method", "ipc", "images", "size", "seed")
+_PARTS = 20  # of a training: what is saved and shown, and the last tenth of them goes without mosaics
+
+
+def train(
+    distilled: DistilledDetection | Path | str,
+    val: DetectionSource,
+    out: Path | str,
+    settings: DetectTrainSettings | None = None,
+    *,
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """Trains a detector from scratch on a distilled detection dataset.
+
+    The weights of the last step are scored once on all of `val`; nothing is chosen by it.
+
+    Returns:
+        The content of `result.json`: average precision as fractions, and what it was reached with.
+
+    Raises:
+        FocusError: `distilled` is no distilled detection dataset, `val` has other classes, Ultralytics is not
+            installed, or `out` holds something else.
+    """
+    data = distilled if isinstance(distilled, DistilledDetection) else open_detection(distilled)
+    settings = settings or DetectTrainSettings()
+    out = Path(out)
+    _check_classes(data, val)
+    ultralytics()
+    Metric(len(val.classes))  # what is not installed shows before anything is spent
+    device = pick_device(settings.device)
+    own = settings.model_dump(exclude=_NOT_IN_KEY)
+    inputs = {"distilled": data.info["key"], "val": val.fingerprint}
+    clock = Clock()
+    with open_stage(out, "detect train", VERSION, own, inputs, overwrite, scratch=(RESUME,)) as stage:
+        if stage.complete:
+            say(f"{out} is complete already: nothing to do")
+            return read_json(stage.out / "result.json")
+        with clock.measure("read"):
+            samples = data.samples(settings.size)
+        peak_device_memory_mb(device)  # from here on
+        net = new_network(settings.detector, len(val.classes), device, settings.seed)
+        parts, steps = split_steps(settings.steps)
+        clock.seconds["train"] = run_epochs(
+            net,
+            _loss(net, samples, parts, steps, settings, device),
+            steps * settings.batch_size,
+            epochs=parts,
+            batch_size=settings.batch_size,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            rate=warm_cosine,
+            seed=settings.seed,
+            device=device,
+            checkpoint=stage.out / RESUME,
+            what="train",
+            clip=CLIP / settings.batch_size,
+        )
+        detector = Detector(net, settings.detector, val.classes, val.class_names, settings.size, device)
+        with clock.measure("evaluate"):
+            score = evaluate(detector, val)
+        result = {
+            "detector": settings.detector,
+            "map": round(score.map, 5),
+            "map50": round(score.map50, 5),
+            "per_class": _per_class(val.classes, score),
+            "val": {
+                "name": val.name,
+                "images": score.images,
+                "objects": score.objects,
+                "skipped": [list(item) for item in score.skipped],
+            },
+            "distilled": {name: data.info[name] for name in _FACTS},
+            "steps": parts * steps,
+            "settings": own,
+        }
+        facts = {"made_by": "focusdd detect train", "map": result["map"], "distilled": result["distilled"]}
+        save_detector(stage.out, detector, facts)
+        write_json(stage.out / "result.json", result)
+        clock.write(
+            stage.out,
+            device=device_name(device),
+            device_memory_mb=peak_device_memory_mb(device),
+            steps=parts * steps,
+            images=len(samples),
+            ultralytics=version("ultralytics"),
+        )
+        stage.finish({"mAP50-95": result["map"], "mAP50": result["map50"]})
+        return result
+
+
+def split_steps(steps: int) -> tuple[int, int]:
+    """The number of parts of a training, and of steps in each: together as near to `steps` as can be."""
+    parts = min(_PARTS, steps)
+    return parts, round(steps / parts)
+
+
+@lru_cache(maxsize=2)
+def shown_rows(part: int, length: int, num_images: int, seed: int) -> np.ndarray:
+    """Which images a part of the training shows: int64 (length,).
+
+    All parts together walk through the dataset in ever new orders: in the end every image was shown equally
+    often, give or take one, and the number of steps does not depend on that of images.
+    """
+    first, last = part * length, (part + 1) * length
+    turns = range(first // num_images, (last - 1) // num_images + 1)
+    orders = [np.random.default_rng([seed, 1, number]).permutation(num_images) for number in turns]
+    start = first - turns[0] * num_images
+    return np.concatenate(orders)[start : start + length]
+
+
+def _loss(
+    net: nn.Module,
+    samples: Sequence[Sample],
+    parts: int,
+    steps: int,
+    settings: DetectTrainSettings,
+    device: torch.device,
+) -> StepLoss:
+    """The loss of one batch; mosaics end with the last tenth of the training."""
+    lessons = Lessons(samples, settings.size, settings.mosaic, settings.flip)
+    length = steps * settings.batch_size
+
+    def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        part = turn(generator) - hash_seed(settings.seed, 0)
+        images = shown_rows(part, length, len(samples), settings.seed)[rows.numpy()].tolist()
+        draw = int(torch.randint(2**31, (), generator=generator))
+        return detection_loss(net, lessons.batch(images, draw, part < parts - parts // 10), device)
+
+    return loss
+
+
+def _check_classes(data: DistilledDetection, val: DetectionSource) -> None:
+    if data.classes == val.classes:
+        return
+    if odd := sorted(set(data.classes) ^ set(val.classes)):
+        what = f"{odd[0]!r} is in one of them alone"
+    else:
+        what = "they are in another order"
+    raise FocusError(
+        f"{val.name} has other classes than {data.name} ({len(val.classes)} and {len(data.classes)}): {what}"
+    )
+
+
+def _per_class(classes: Sequence[str], score: DetectionScore) -> dict[str, float | None]:
+    return {
+        name: None if math.isnan(value) else round(value, 4)
+        for name, value in zip(classes, score.per_class, strict=True)
+    }
