@@ -203,12 +203,12 @@ def test_what_is_not_wanted_any_more_is_not_decoded(monkeypatch: pytest.MonkeyPa
     """Beside a GPU hundreds of images are decoded ahead: whoever stops need not wait for them."""
     read: list[str] = []
 
-    def load(one: passes.Pass, record: Record) -> passes.Seen:
+    def load(one: inference.Pass, record: Record) -> inference.Seen:
         read.append(record.key)
         time.sleep(0.01)
-        return passes.Seen(record, None, 0, 0, "")
+        return inference.Seen(record, None, 0, 0, "")
 
-    monkeypatch.setattr(passes, "_load", load)
+    monkeypatch.setattr(inference, "_load", load)
     records = [Record(str(number), 0) for number in range(2000)]
     one = SimpleNamespace(device=torch.device("cpu"))
     with closing(inference._beside_the_model(one, inference._batches(records, 8))) as made:  # type: ignore[arg-type]
