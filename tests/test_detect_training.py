@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from focusdd.detect import train as stage_module
 from PIL import Image, ImageDraw
 
 from focusdd.core.errors import FocusError
@@ -19,6 +18,7 @@ from focusdd.core.images import UnreadableImage
 from focusdd.core.stage import hash_of, open_stage, write_json
 from focusdd.settings import DetectTrainSettings
 from focusdd.sources.base import Objects, Record
+from focusdd.tasks.detect import train as stage_module
 from focusdd.tasks.detect.checkpoint import Detector, load_detector, save_detector
 from focusdd.tasks.detect.distilled import open_detection
 from focusdd.tasks.detect.evaluate import Metric, evaluate

@@ -37,8 +37,7 @@ from focusdd import (
 )
 from focusdd.core.stage import open_stage, read_json, write_whole
 from focusdd.demo.run import WEIGHTS
-from focusdd.execute import Work, run_shards
-from focusdd.execute import elsewhere as elsewhere_module
+from focusdd.execute import Work, remote, run_shards
 from focusdd.execute.ray import _hand_out, _plan
 from focusdd.execute.remote import SourceName, load_same, once_free, require_shared, require_there
 from focusdd.extraction import inference
@@ -365,10 +364,10 @@ def test_a_folder_that_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyP
             require_shared(tmp_path / "b", stage.key)
         with pytest.raises(FocusError, match="storage that all nodes share"):
             require_shared(stage.out, "another run's")
-        monkeypatch.setattr(elsewhere_module, "__version__", "9")
+        monkeypatch.setattr(remote, "__version__", "9")
         with pytest.raises(FocusError, match="the same version on all nodes"):
             require_shared(stage.out, stage.key)
-    monkeypatch.setattr(elsewhere_module, "_SEEN_AFTER", 0.0)
+    monkeypatch.setattr(remote, "_SEEN_AFTER", 0.0)
     require_there([tmp_path / "a" / "stage.json"])
     with pytest.raises(FocusError, match="has written"):
         require_there([tmp_path / "a" / "part"])
@@ -386,7 +385,7 @@ def test_a_folder_that_a_lost_worker_seems_to_hold(tmp_path: Path, monkeypatch: 
         waiting.start()
         waiting.join(0.2)
         assert not opened
-        monkeypatch.setattr(elsewhere_module, "_HELD_FOR", 0.0)
+        monkeypatch.setattr(remote, "_HELD_FOR", 0.0)
         with pytest.raises(FocusError, match="in use by another"):
             once_free(use)
     waiting.join()
