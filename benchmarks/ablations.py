@@ -32,8 +32,9 @@ from focusdd import (
     open_source,
     train,
 )
-from focusdd.models.checks import matched_outputs
-from focusdd.models.load import load_model, pick_device
+from focusdd.models.classes import matched_outputs
+from focusdd.models.device import pick_device
+from focusdd.models.load import load_model
 from focusdd.sources import Source
 from focusdd.sources.pixels import load_source
 from focusdd.training.evaluate import evaluate

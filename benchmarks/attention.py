@@ -17,7 +17,8 @@ import torch
 from tables import publish
 
 from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
-from focusdd.models.load import autocast, pick_device
+from focusdd.models.device import pick_device
+from focusdd.models.precision import autocast
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from apart import apart
 from tables import device_memory, publish
 
 from focusdd.extraction.index import Index
-from focusdd.models.load import pick_device
+from focusdd.models.device import pick_device
 
 Cost = dict[str, Any]
 """Seconds of "extract" and "distill", and "device": a column with the GPU's memory, where there is one."""

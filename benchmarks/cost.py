@@ -25,7 +25,9 @@ from focusdd import DistillSettings, TrainSettings, distill, open_source
 from focusdd.core.images import decode, encode, resize, square
 from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
 from focusdd.models.checkpoint import new_net
-from focusdd.models.load import Model, autocast, normalise, pick_device
+from focusdd.models.device import pick_device
+from focusdd.models.load import Model, normalise
+from focusdd.models.precision import autocast
 from focusdd.sources.folder import FolderSource
 from focusdd.sources.pixels import Pixels, load_files
 from focusdd.training.losses import online_loss

@@ -22,7 +22,9 @@ from focusdd.composition.dataset import open_distilled
 from focusdd.labels.reader import LabelledViews
 from focusdd.labels.tiles import shares
 from focusdd.models.checkpoint import new_net
-from focusdd.models.load import autocast, normalisation, normalise, pick_device
+from focusdd.models.device import pick_device
+from focusdd.models.load import normalisation, normalise
+from focusdd.models.precision import autocast
 from focusdd.sources.pixels import load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, hash_seed, run_epochs, turn

@@ -18,7 +18,8 @@ import timm
 import torch
 from tables import publish
 
-from focusdd.models.load import autocast, pick_device
+from focusdd.models.device import pick_device
+from focusdd.models.precision import autocast
 
 
 def main() -> None:

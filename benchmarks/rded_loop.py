@@ -35,7 +35,8 @@ from focusdd import LabelSettings, TrainSettings, label, open_source, train
 from focusdd.composition.dataset import Distilled, open_distilled
 from focusdd.labels.reader import LabelledViews
 from focusdd.models.checkpoint import new_net
-from focusdd.models.load import load_model, peak_device_memory_mb, pick_device
+from focusdd.models.device import peak_device_memory_mb, pick_device
+from focusdd.models.load import load_model
 from focusdd.sources.pixels import load_files, load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, run_epochs

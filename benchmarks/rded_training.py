@@ -23,7 +23,8 @@ from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, Ran
 
 from focusdd.composition.dataset import Distilled
 from focusdd.labels.augment import augment, shuffle_tiles
-from focusdd.models.load import autocast, normalise
+from focusdd.models.load import normalise
+from focusdd.models.precision import autocast
 from focusdd.sources.pixels import load_files
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

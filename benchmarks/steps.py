@@ -19,7 +19,8 @@ from tables import publish
 
 from focusdd import TrainSettings
 from focusdd.models.checkpoint import new_net
-from focusdd.models.load import load_model, pick_device
+from focusdd.models.device import pick_device
+from focusdd.models.load import load_model
 from focusdd.sources.pixels import Pixels
 from focusdd.training import losses
 from focusdd.training.recipes import recipe

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from focusdd.core.run_record import machine as processor
-from focusdd.models.load import peak_device_memory_mb
+from focusdd.models.device import peak_device_memory_mb
 
 RESULTS = Path(__file__).parents[1] / "results"
 

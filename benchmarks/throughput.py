@@ -29,7 +29,8 @@ from focusdd.core.images import decode, square
 from focusdd.extraction.index import Index, from_bytes, write_part
 from focusdd.extraction.inference import Seen, as_extractor, attention_of, cores
 from focusdd.extraction.patches import attention_area, key_patches, patch_options
-from focusdd.models.load import load_model, pick_device
+from focusdd.models.device import pick_device
+from focusdd.models.load import load_model
 from focusdd.sources.base import Record, Source
 
 TURN = 2048  # images

@@ -84,7 +84,7 @@ def measure(
     import torch
 
     from focusdd import DistillSettings, EngineSettings, ExtractSettings, distill, extract, open_source
-    from focusdd.models.load import pick_device
+    from focusdd.models.device import pick_device
 
     torch.set_num_threads(cores)
     if engine == "ray":

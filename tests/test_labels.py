@@ -27,7 +27,8 @@ from focusdd.labels.store import open_store
 from focusdd.labels.tiles import compose, shares, tile_boxes, visible
 from focusdd.labels.views import Views, draw_views, plain_view, show
 from focusdd.models.checkpoint import new_net, save_checkpoint
-from focusdd.models.load import autocast, load_model, normalisation, normalise
+from focusdd.models.load import load_model, normalisation, normalise
+from focusdd.models.precision import autocast
 from focusdd.models.regions import Regions, Whole, has_regions
 from focusdd.settings import AugmentSettings
 from focusdd.sources import DemoSource

@@ -12,8 +12,10 @@ import focusdd.extraction.probe
 from focusdd.core.errors import FocusError
 from focusdd.extraction.probe import cross_fitted_probabilities, rows_to_fit
 from focusdd.models.checkpoint import new_net, save_checkpoint
-from focusdd.models.checks import matched_outputs, refuse_near_chance, stratified
-from focusdd.models.load import autocast, load_model, map_classes, normalise
+from focusdd.models.checks import refuse_near_chance, stratified
+from focusdd.models.classes import map_classes, matched_outputs
+from focusdd.models.load import load_model, normalise
+from focusdd.models.precision import autocast
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Record
 from focusdd.sources.imagenet import class_name, imagenet_classes

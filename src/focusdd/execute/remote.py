@@ -78,7 +78,8 @@ def require_version(version: str, out: Path) -> None:
 
 def load_same(name: str, weights: str, device: str, input_size: int | None) -> Model:
     """Loads a model. Raises FocusError when its weights on this node are others."""
-    from focusdd.models.load import load_model, pick_device
+    from focusdd.models.device import pick_device
+    from focusdd.models.load import load_model
 
     model = load_model(name, pick_device(device), input_size)
     if model.weights != weights:

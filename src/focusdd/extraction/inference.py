@@ -27,7 +27,8 @@ from focusdd.execute.remote import require_there
 from focusdd.extraction.attention import AttentionOptions, ViT, as_vit, class_attention
 from focusdd.extraction.geometry import View, without_padding
 from focusdd.extraction.index import to_bytes, write_part
-from focusdd.models.load import Model, autocast, cast_weights
+from focusdd.models.load import Model
+from focusdd.models.precision import autocast, cast_weights
 from focusdd.settings import EngineSettings, ViewSettings
 from focusdd.sources.base import Record, Source
 

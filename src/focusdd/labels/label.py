@@ -33,8 +33,11 @@ from focusdd.labels.store import (
 )
 from focusdd.labels.tiles import tile_boxes
 from focusdd.labels.views import Views, draw_views, show
-from focusdd.models.checks import SAMPLE, matched_outputs, refuse_near_chance, stratified
-from focusdd.models.load import Model, autocast, device_name, load_model, pick_device
+from focusdd.models.checks import SAMPLE, refuse_near_chance, stratified
+from focusdd.models.classes import matched_outputs
+from focusdd.models.device import device_name, pick_device
+from focusdd.models.load import Model, load_model
+from focusdd.models.precision import autocast
 from focusdd.models.regions import Regions, has_regions
 from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
 from focusdd.sources.base import Record

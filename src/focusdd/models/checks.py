@@ -10,8 +10,8 @@ import torch
 
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
-from focusdd.models.load import Model, map_classes
-from focusdd.sources.base import Classes, Record, Source
+from focusdd.models.load import Model
+from focusdd.sources.base import Record, Source
 
 SAMPLE = 256  # images
 
@@ -27,26 +27,6 @@ def stratified(records: Sequence[Record], count: int, seed: int = 0) -> list[Rec
         turn[mine] = np.arange(len(mine))
     chosen = sorted(order[np.argsort(turn[order], kind="stable")][:count])
     return [records[index] for index in chosen]
-
-
-def matched_outputs(model: Model, source: Classes, role: str) -> np.ndarray:
-    """The model's outputs in the order of the source's classes.
-
-    Raises:
-        FocusError: the model does not know all of them.
-    """
-    outputs = map_classes(model, source)
-    if outputs is None:
-        known = (
-            "unnamed classes"
-            if model.classes is None
-            else f"{len(model.classes)} classes: {_few(model.classes)}"
-        )
-        raise FocusError(
-            f"the {role} {model.name!r} does not know the classes of {source.name} ({_few(source.classes)}); "
-            f"it has {known}. Use a {role} trained on these classes, e.g. from `focusdd fit`"
-        )
-    return outputs
 
 
 def sample_accuracy(model: Model, outputs: np.ndarray, source: Source, role: str) -> float:
@@ -103,7 +83,3 @@ def refuse_near_chance(
         f"the {who} gets {accuracy:.1%} of {len(labels)} images of {where} right, "
         f"chance is {chance:.1%}; {cause}"
     )
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

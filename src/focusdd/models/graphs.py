@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from focusdd.core.console import say
-from focusdd.models.load import autocast
+from focusdd.models.precision import autocast
 from focusdd.models.regions import Answer, Whole
 
 _WARM_UP = 3  # passes before recording, as PyTorch advises: libraries choose their kernels in them

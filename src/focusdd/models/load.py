@@ -5,12 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import timm
 import torch
 from safetensors import SafetensorError
@@ -18,7 +17,7 @@ from torch import nn
 
 import focusdd.models.convnet  # noqa: F401  registers "convnet5" with timm
 from focusdd.core.errors import FocusError
-from focusdd.sources.base import Classes
+from focusdd.models.precision import autocast
 from focusdd.sources.imagenet import imagenet_classes
 
 
@@ -68,75 +67,6 @@ def normalisation(net: nn.Module) -> tuple[tuple[float, float, float], tuple[flo
     """The mean and standard deviation, in [0, 1], that a timm network wants its input normalised with."""
     config: Any = net.pretrained_cfg
     return tuple(config["mean"]), tuple(config["std"])
-
-
-def pick_device(device: str) -> torch.device:
-    """ "auto" is a GPU where there is one. Raises FocusError when the device asked for is not there."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise FocusError("device cuda was asked for, but this machine has none: use --device cpu")
-    if device == "mps" and not torch.backends.mps.is_available():
-        raise FocusError("device mps was asked for, but this machine has none: use --device cpu")
-    return torch.device(device)
-
-
-def device_name(device: torch.device) -> str:
-    """For `run.json`: the GPU's own name, or "cpu"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def peak_device_memory_mb(device: torch.device) -> int | None:
-    """Most memory of a GPU held by tensors since this was asked last; None on other devices."""
-    if device.type != "cuda":
-        return None
-    peak = torch.cuda.max_memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    return round(peak / 2**20)
-
-
-def autocast(device: torch.device, cached: bool = True) -> AbstractContextManager[Any]:
-    """Reduced precision where the hardware computes it faster; on most CPUs this does nothing.
-
-    Args:
-        cached: a weight that is used twice is cast once.
-    """
-    if device.type == "cuda":
-        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        return torch.autocast("cuda", dtype, cache_enabled=cached)
-    if device.type == "cpu" and _bfloat16_pays():
-        return torch.autocast("cpu", torch.bfloat16)
-    return nullcontext()
-
-
-def _bfloat16_pays() -> bool:
-    """Whether this CPU computes in bfloat16 faster than in float32 (`benchmarks/precision.py` measures it).
-
-    Without AVX-512, PyTorch runs its convolutions without oneDNN, ten times slower than float32; with it but
-    without bfloat16 instructions, oneDNN emulates them; and Intel's take two turns each, so that there AMX
-    alone pays.
-    """
-    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        return False
-    # older versions of PyTorch do not say
-    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    if known.get("architecture") != "x86_64":
-        return True
-    return known["amx_bf16"] or (known["avx512_bf16"] and not known["cpu_name"].startswith("Intel"))
-
-
-def cast_weights(net: nn.Module, device: torch.device) -> None:
-    """Casts the weights that `autocast` would cast in every forward pass, for inference under it alone.
-
-    The results are the same bits: it is what autocast does, once.
-    """
-    with autocast(device):
-        if not torch.is_autocast_enabled(device.type):
-            return
-        dtype = torch.get_autocast_dtype(device.type)
-    for module in net.modules():
-        if isinstance(module, (nn.Linear, nn.Conv2d)):
-            module.to(dtype)
 
 
 def load_model(
@@ -252,21 +182,3 @@ def _hash_weights(net: nn.Module) -> str:
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
-
-
-def map_classes(model: Model, source: Classes) -> np.ndarray | None:
-    """For every class of the source, the model's output that means it; None when one has no counterpart.
-
-    Classes match by folder name (WordNet ids included) or, failing that, by their name for people.
-    """
-    if model.classes is None:
-        return None
-    outputs = {name.lower(): index for index, name in enumerate(model.class_names or ())}
-    outputs.update({name.lower(): index for index, name in enumerate(model.classes)})
-    found = [
-        outputs.get(folder.lower(), outputs.get(name.lower()))
-        for folder, name in zip(source.classes, source.class_names, strict=True)
-    ]
-    if any(index is None for index in found) or len(set(found)) < len(found):
-        return None
-    return np.array(found)

@@ -16,7 +16,8 @@ from focusdd.core.console import Advance, progress, say
 from focusdd.core.errors import FocusError
 from focusdd.core.images import Box, UnreadableImage, decode, resize
 from focusdd.core.stage import make_folder, read_json, write_whole
-from focusdd.models.checks import matched_outputs, sample_accuracy
+from focusdd.models.checks import sample_accuracy
+from focusdd.models.classes import matched_outputs
 from focusdd.models.load import Model
 from focusdd.selection.plan import Kind, Plan, Tile, image_name
 from focusdd.settings import DistillSettings

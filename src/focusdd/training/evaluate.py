@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from focusdd.models.load import autocast, normalise
+from focusdd.models.load import normalise
+from focusdd.models.precision import autocast
 from focusdd.sources.pixels import Pixels
 
 

@@ -15,16 +15,11 @@ from focusdd.core.run_record import Clock
 from focusdd.core.stage import open_stage
 from focusdd.labels.augment import augment, mixed_cross_entropy
 from focusdd.models.checkpoint import new_net, save_checkpoint
-from focusdd.models.checks import matched_outputs, sample_accuracy
-from focusdd.models.load import (
-    Model,
-    autocast,
-    device_name,
-    load_model,
-    normalisation,
-    normalise,
-    pick_device,
-)
+from focusdd.models.checks import sample_accuracy
+from focusdd.models.classes import matched_outputs
+from focusdd.models.device import device_name, pick_device
+from focusdd.models.load import Model, load_model, normalisation, normalise
+from focusdd.models.precision import autocast
 from focusdd.settings import FitSettings
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import Pixels, load_source

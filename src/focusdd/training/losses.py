@@ -16,7 +16,8 @@ from focusdd.labels.augment import (
 )
 from focusdd.labels.reader import LabelledViews
 from focusdd.models.graphs import replayed
-from focusdd.models.load import Model, autocast, normalisation, normalise
+from focusdd.models.load import Model, normalisation, normalise
+from focusdd.models.precision import autocast
 from focusdd.models.regions import Answer, Regions, Whole, paired
 from focusdd.settings import TrainSettings
 from focusdd.sources.pixels import Pixels

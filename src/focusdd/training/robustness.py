@@ -10,7 +10,8 @@ from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.core.run_record import Clock
 from focusdd.core.stage import open_stage, read_json, write_json
-from focusdd.models.load import Model, device_name, load_model, pick_device
+from focusdd.models.device import device_name, pick_device
+from focusdd.models.load import Model, load_model
 from focusdd.settings import Device
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import Pixels, load_source

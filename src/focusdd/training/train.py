@@ -20,15 +20,10 @@ from focusdd.core.stage import open_stage, read_json, write_json
 from focusdd.labels.augment import tile_crops_of
 from focusdd.labels.reader import LabelledViews
 from focusdd.models.checkpoint import new_net, save_checkpoint
-from focusdd.models.checks import matched_outputs, sample_accuracy
-from focusdd.models.load import (
-    Model,
-    device_name,
-    load_model,
-    normalisation,
-    peak_device_memory_mb,
-    pick_device,
-)
+from focusdd.models.checks import sample_accuracy
+from focusdd.models.classes import matched_outputs
+from focusdd.models.device import device_name, peak_device_memory_mb, pick_device
+from focusdd.models.load import Model, load_model, normalisation
 from focusdd.models.regions import has_regions
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source

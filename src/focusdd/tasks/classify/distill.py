@@ -151,7 +151,8 @@ def extract_settings(settings: DistillSettings, views: ViewSettings) -> ExtractS
 
 
 def _teacher(settings: DistillSettings, views: ViewSettings) -> Any:
-    from focusdd.models.load import load_model, pick_device
+    from focusdd.models.device import pick_device
+    from focusdd.models.load import load_model
 
     if not settings.teacher:
         raise FocusError("method rded needs a teacher to judge its crops: give --teacher")

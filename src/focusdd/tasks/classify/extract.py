@@ -23,7 +23,10 @@ from focusdd.extraction.inference import Pass, Seen, as_extractor, attention_of,
 from focusdd.extraction.patches import attention_area, key_patches, patch_options
 from focusdd.extraction.probe import cross_fitted_probabilities
 from focusdd.models.checks import refuse_near_chance, sample_accuracy
-from focusdd.models.load import Model, autocast, device_name, load_model, map_classes, pick_device
+from focusdd.models.classes import map_classes
+from focusdd.models.device import device_name, pick_device
+from focusdd.models.load import Model, load_model
+from focusdd.models.precision import autocast
 from focusdd.settings import EngineSettings, ExtractSettings
 from focusdd.sources import open_source
 from focusdd.sources.base import Source

@@ -27,7 +27,8 @@ from focusdd.extraction.geometry import View, token_cover
 from focusdd.extraction.index import Index, from_bytes, open_index, read_skipped, write_part
 from focusdd.extraction.inference import Pass, Seen, as_extractor, attention_of, fill_parts
 from focusdd.extraction.probe import fit_probes, folds_of, judge, rows_to_fit
-from focusdd.models.load import Model, device_name, load_model, pick_device
+from focusdd.models.device import device_name, pick_device
+from focusdd.models.load import Model, load_model
 from focusdd.settings import EngineSettings, ViewSettings
 from focusdd.sources.base import DetectionSource, Objects
 from focusdd.sources.detection import open_detection_source

@@ -17,7 +17,7 @@ from focusdd.core.console import say
 from focusdd.core.errors import FocusError
 from focusdd.core.run_record import Clock
 from focusdd.core.stage import open_stage, read_json, write_json
-from focusdd.models.load import device_name, peak_device_memory_mb, pick_device
+from focusdd.models.device import device_name, peak_device_memory_mb, pick_device
 from focusdd.settings import DetectTrainSettings
 from focusdd.sources.base import DetectionSource
 from focusdd.tasks.detect.checkpoint import Detector, save_detector

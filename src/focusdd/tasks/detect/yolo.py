@@ -28,7 +28,7 @@ from PIL import Image
 from torch import nn
 
 from focusdd.core.errors import FocusError
-from focusdd.models.load import autocast
+from focusdd.models.precision import autocast
 from focusdd.tasks.detect.distilled import Sample
 
 CLIP = 10.0  # largest gradient norm of the loss summed over a batch, as in Ultralytics' trainer

@@ -1,0 +1,53 @@
+"""Reduced precision: where it pays, and how a network is cast to it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def autocast(device: torch.device, cached: bool = True) -> AbstractContextManager[Any]:
+    """Reduced precision where the hardware computes it faster; on most CPUs this does nothing.
+
+    Args:
+        cached: a weight that is used twice is cast once.
+    """
+    if device.type == "cuda":
+        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.autocast("cuda", dtype, cache_enabled=cached)
+    if device.type == "cpu" and _bfloat16_pays():
+        return torch.autocast("cpu", torch.bfloat16)
+    return nullcontext()
+
+
+def _bfloat16_pays() -> bool:
+    """Whether this CPU computes in bfloat16 faster than in float32 (`benchmarks/precision.py` measures it).
+
+    Without AVX-512, PyTorch runs its convolutions without oneDNN, ten times slower than float32; with it but
+    without bfloat16 instructions, oneDNN emulates them; and Intel's take two turns each, so that there AMX
+    alone pays.
+    """
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    # older versions of PyTorch do not say
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    if known.get("architecture") != "x86_64":
+        return True
+    return known["amx_bf16"] or (known["avx512_bf16"] and not known["cpu_name"].startswith("Intel"))
+
+
+def cast_weights(net: nn.Module, device: torch.device) -> None:
+    """Casts the weights that `autocast` would cast in every forward pass, for inference under it alone.
+
+    The results are the same bits: it is what autocast does, once.
+    """
+    with autocast(device):
+        if not torch.is_autocast_enabled(device.type):
+            return
+        dtype = torch.get_autocast_dtype(device.type)
+    for module in net.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            module.to(dtype)
