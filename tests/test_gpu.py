@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from focusdd.models import graphs
 from focusdd.models.checkpoint import new_net
 from focusdd.models.device import pick_device
 from focusdd.models.graphs import Replayed, replayed
@@ -46,7 +47,8 @@ def test_recorded_steps_are_those_of_the_network_itself(
     def taught(recorded: bool) -> tuple[torch.Tensor, list[torch.Tensor]]:
         mine = copy.deepcopy(net)
         if not recorded:
-            monkeypatch.setattr(losses, "replayed", lambda net, device: net)
+            for module in (losses, graphs):
+                monkeypatch.setattr(module, "replayed", lambda net, device: net)
         loss = online_loss(mine, pixels, 2, teacher, torch.arange(10, device=device), settings, device)
         optimizer = torch.optim.SGD(mine.parameters(), 0.01)
         for step, rows in enumerate(torch.arange(20).split(8)):
@@ -74,6 +76,17 @@ class Waits(torch.nn.Module):
         return self.layer(pooled * (1.0 if pooled.sum().item() > 0 else 0.5))
 
 
+class Drops(torch.nn.Module):
+    """Draws random numbers in its pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(8, 10)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layer(F.dropout(images.mean((2, 3)).repeat(1, 8)[:, :8], 0.5))
+
+
 @gpu
 def test_a_pass_that_cannot_be_recorded_is_taken_as_usual(capsys: pytest.CaptureFixture[str]) -> None:
     device = pick_device("cuda")
@@ -89,16 +102,53 @@ def test_a_pass_that_cannot_be_recorded_is_taken_as_usual(capsys: pytest.Capture
 
 
 @gpu
-def test_recording_changes_neither_statistics_nor_random_numbers() -> None:
+@pytest.mark.parametrize("gradients", [True, False])
+def test_a_recording_that_fails_leaves_random_numbers_and_earlier_records_alone(gradients: bool) -> None:
+    device = pick_device("cuda")
+    images = torch.randn(4, 3, 16, 16, device=device)
+    with torch.set_grad_enabled(gradients):
+        earlier = Replayed(Whole(Drops().to(device)))
+        earlier(images)
+        torch.manual_seed(1)
+        expected = torch.randn(5, device=device), earlier(images)[0].clone(), torch.randn(5, device=device)
+        torch.manual_seed(1)
+        drawn = [torch.randn(5, device=device)]
+        assert Replayed(Whole(Waits().to(device)))._recorded(images) is None
+        drawn += [earlier(images)[0].clone(), torch.randn(5, device=device)]
+    for mine, theirs in zip(drawn, expected, strict=True):
+        assert torch.equal(mine, theirs)
+
+
+@gpu
+@pytest.mark.parametrize("gradients", [True, False])
+def test_recording_changes_neither_statistics_nor_random_numbers(gradients: bool) -> None:
+    """Twice: the second record finds what the first one left."""
     device = pick_device("cuda")
     net, _ = new_net("resnet18", 10, 64, device, 0)
     net.train()
     before = copy.deepcopy(net.state_dict())
-    recorded = Replayed(Regions(net))
-    torch.manual_seed(1)
-    drawn = torch.cuda.get_rng_state()
     images = torch.randn(4, 3, 64, 64, device=device)
-    state = torch.cuda.get_rng_state()
-    assert recorded._recorded(images) is not None
-    assert torch.equal(torch.cuda.get_rng_state(), state) and not torch.equal(state, drawn)
+    torch.manual_seed(1)
+    expected = torch.randn(5, device=device), torch.randn(5, device=device)
+    for _ in range(2):
+        torch.manual_seed(1)
+        assert torch.equal(torch.randn(5, device=device), expected[0])
+        with torch.set_grad_enabled(gradients):
+            assert Replayed(Regions(net))._recorded(images) is not None
+        assert torch.equal(torch.randn(5, device=device), expected[1])
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
+@gpu
+def test_a_recorded_pass_draws_as_the_seed_says() -> None:
+    """Also after another recording: a run that goes on takes the steps of one that was not interrupted."""
+    device = pick_device("cuda")
+    images = torch.ones(4, 3, 16, 16, device=device)
+    recorded = Replayed(Whole(Drops().to(device)))
+    recorded(images)
+    torch.manual_seed(3)
+    expected = [recorded(images)[0].clone() for _ in range(2)]
+    assert not torch.equal(*expected)
+    Replayed(Whole(Drops().to(device)))(images)
+    torch.manual_seed(3)
+    assert all(torch.equal(recorded(images)[0], one) for one in expected)

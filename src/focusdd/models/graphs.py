@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from focusdd.core.console import say
+from focusdd.models.load import Model
 from focusdd.models.precision import autocast
 from focusdd.models.regions import Answer, Whole
 
@@ -25,6 +26,30 @@ _Pass = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 def replayed(net: nn.Module, device: torch.device) -> nn.Module:
     """The same network with its passes recorded, on a GPU; elsewhere, and for several processes, itself."""
     return Replayed(net) if device.type == "cuda" and isinstance(net, Whole) else net
+
+
+def asked(teacher: Model, kind: type[Whole], recorded: bool) -> Callable[[torch.Tensor], Answer]:
+    """What a teacher says of [0, 255] images (B, 3, S, S), without gradients.
+
+    Recorded on a GPU, the answer to one batch is overwritten by that to the next.
+    """
+    net: nn.Module = kind(teacher.net)
+    if recorded:
+        net = replayed(net, teacher.device)
+
+    @torch.inference_mode()
+    def ask(images: torch.Tensor) -> Answer:
+        with autocast(teacher.device):
+            answer: Answer = net(teacher.prepare(images))
+            return answer
+
+    return ask
+
+
+def let_go(device: torch.device) -> None:
+    """Frees the memory of recorded passes that are no longer used: they refer to themselves."""
+    if device.type == "cuda":
+        gc.collect()
 
 
 class Replayed(nn.Module):
@@ -55,7 +80,7 @@ class Replayed(nn.Module):
         # recording is done on a stream of its own: PyTorch says so at every step
         if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):
             torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
-        gc.collect()  # records that are no longer used refer to themselves, and hold the GPU's memory
+        let_go(images.device)
         before = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
         draws = torch.cuda.get_rng_state(images.device)
         stream = torch.cuda.current_stream(images.device)
@@ -70,11 +95,12 @@ class Replayed(nn.Module):
                 )
                 return graphed
         except RuntimeError as error:
+            torch.cuda.set_stream(stream)  # older versions of torch leave their own behind when they fail
+            _end_recording(images.device)
             reason = str(error).partition("\n")[0]
             say(f"the passes cannot be recorded, so each is launched anew: {reason}")
             return None
         finally:
-            torch.cuda.set_stream(stream)  # older versions of torch leave their own behind when they fail
             torch.cuda.set_rng_state(draws, images.device)
             with torch.no_grad():
                 for buffer, old in before:
@@ -90,6 +116,18 @@ class _Tensors(nn.Module):
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
         return tuple(part for part in self.net(images) if part is not None)
+
+
+def _end_recording(device: torch.device) -> None:
+    """Takes torch's generator of random numbers out of a recording that failed.
+
+    Up to torch 2.11, `CUDAGraph.capture_end` raises before it tells the generator that the recording is over.
+    Every later draw, and every replay of an earlier record, would raise "Offset increment outside graph
+    capture". The end of a recording that succeeds tells it.
+    """
+    memory = torch.zeros(1, device=device)
+    with torch.cuda.graph(torch.cuda.CUDAGraph()):
+        memory.zero_()
 
 
 def _forward_alone(net: nn.Module, still: torch.Tensor) -> _Pass:

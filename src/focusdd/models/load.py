@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,19 @@ def normalise(
     batch, channels, height, width = pixels.shape
     # a row of pixels at a time: over three channels alone a CPU computes one number at a time
     rows = pixels.permute(0, 2, 3, 1).reshape(-1, width * channels).float()
-    scale = torch.tensor([1 / (255 * s) for s in std], device=pixels.device).repeat(width)
-    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=pixels.device).repeat(width)
+    scale, shift = _affine(mean, std, width, pixels.device)
     return torch.addcmul(shift, rows, scale).view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=32)  # a copy to a GPU makes the CPU wait for all that is under way there
+@torch.inference_mode(False)  # so that any pass may use what is kept
+def _affine(
+    mean: tuple[float, float, float], std: tuple[float, float, float], width: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factor and summand of every number in a row of pixels, (3 * width,) each."""
+    scale = torch.tensor([1 / (255 * s) for s in std], device=device)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)], device=device)
+    return scale.repeat(width), shift.repeat(width)
 
 
 def normalisation(net: nn.Module) -> tuple[tuple[float, float, float], tuple[float, float, float]]:

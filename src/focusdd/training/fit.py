@@ -18,8 +18,10 @@ from focusdd.models.checkpoint import new_net, save_checkpoint
 from focusdd.models.checks import sample_accuracy
 from focusdd.models.classes import matched_outputs
 from focusdd.models.device import device_name, pick_device
+from focusdd.models.graphs import asked, let_go, replayed
 from focusdd.models.load import Model, load_model, normalisation, normalise
 from focusdd.models.precision import autocast
+from focusdd.models.regions import Whole
 from focusdd.settings import FitSettings
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import Pixels, load_source
@@ -58,8 +60,11 @@ def fit(
         raise FocusError(
             f"{val.name} and {source.name} have other classes: give a validation folder of the same"
         )
-    with joined(device) as ranks:
-        return _fit_together(ranks, source, Path(out), settings, val, device, overwrite)
+    try:
+        with joined(device) as ranks:
+            return _fit_together(ranks, source, Path(out), settings, val, device, overwrite)
+    finally:
+        let_go(device)
 
 
 def _fit_together(
@@ -161,7 +166,8 @@ def _loss(
 ) -> StepLoss:
     """Cross-entropy with the labels; with a teacher, half of it and half of the teacher's distribution."""
     mean, std = normalisation(net)
-    model = ranks.spread(net, device)
+    student = replayed(ranks.spread(Whole(net), device), device)
+    taught = None if teacher is None else asked(teacher, Whole, ranks.count == 1)
     images, all_labels = pixels.resident(device), pixels.labels.to(device)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -171,13 +177,13 @@ def _loss(
         mine = ranks.rows(len(rows))
         seen = mixed.images[mine]
         with autocast(device):
-            predicted = model(normalise(seen, mean, std)).float()
+            predicted, _ = student(normalise(seen, mean, std))
         own = mixed_cross_entropy(predicted, labels, mixed, 0.1, mine)
-        if teacher is None or outputs is None:
+        if taught is None or outputs is None:
             return own
-        target = F.log_softmax(teacher.logits(seen)[:, outputs].clone() / _TEMPERATURE, 1)
-        student = F.log_softmax(predicted / _TEMPERATURE, 1)
-        soft = F.kl_div(student, target, reduction="batchmean", log_target=True) * _TEMPERATURE**2
+        target = F.log_softmax(taught(seen)[0][:, outputs].clone() / _TEMPERATURE, 1)
+        answer = F.log_softmax(predicted / _TEMPERATURE, 1)
+        soft = F.kl_div(answer, target, reduction="batchmean", log_target=True) * _TEMPERATURE**2
         return 0.5 * own + 0.5 * soft
 
     return loss

@@ -15,7 +15,7 @@ from focusdd.labels.augment import (
     tile_crops_of,
 )
 from focusdd.labels.reader import LabelledViews
-from focusdd.models.graphs import replayed
+from focusdd.models.graphs import asked, replayed
 from focusdd.models.load import Model, normalisation, normalise
 from focusdd.models.precision import autocast
 from focusdd.models.regions import Answer, Regions, Whole, paired
@@ -51,9 +51,8 @@ def online_loss(
     mean, std = normalisation(net)
     kind = Regions if settings.regions > 0 and teacher is not None else Whole
     student = replayed(ranks.spread(kind(net), device), device)
-    taught: nn.Module | None = None if teacher is None else kind(teacher.net)
-    if taught is not None and ranks.count == 1:  # beside others, recording would meet their messages
-        taught = replayed(taught, device)
+    # beside other processes, recording would meet their messages
+    ask = None if teacher is None else asked(teacher, kind, ranks.count == 1)
 
     def view(batch: torch.Tensor, generator: torch.Generator) -> Mixed:
         if not settings.augment:
@@ -73,12 +72,6 @@ def online_loss(
             MIXING[settings.mix],
         )
 
-    @torch.inference_mode()
-    def ask(teacher: Model, taught: nn.Module, seen: torch.Tensor) -> Answer:
-        with autocast(device):
-            answer: Answer = taught(teacher.prepare(seen))
-            return answer
-
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         mixed = view(images[rows.to(images.device)].to(device), generator)
         mine = ranks.rows(len(rows))
@@ -86,8 +79,8 @@ def online_loss(
         with autocast(device):
             predicted = student(normalise(seen, mean, std))
         soft = None
-        if teacher is not None and taught is not None and outputs is not None:
-            whole, places = ask(teacher, taught, seen)
+        if ask is not None and outputs is not None:
+            whole, places = ask(seen)
             target = whole[:, outputs].clone(), None if places is None else places[:, outputs].clone()
             soft = distance(predicted, target, settings)
             if not settings.hard_weight:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import gc
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +22,7 @@ from focusdd.models.checkpoint import new_net, save_checkpoint
 from focusdd.models.checks import sample_accuracy
 from focusdd.models.classes import matched_outputs
 from focusdd.models.device import device_name, peak_device_memory_mb, pick_device
+from focusdd.models.graphs import let_go
 from focusdd.models.load import Model, load_model, normalisation
 from focusdd.models.regions import has_regions
 from focusdd.settings import AugmentSettings, TrainSettings
@@ -137,8 +137,7 @@ def _train(
         with joined(device) as ranks:
             return _train_together(ranks, lesson, val, out, settings, rates, device, overwrite)
     finally:
-        if device.type == "cuda":
-            gc.collect()  # recorded passes refer to themselves, and hold the GPU's memory for as long
+        let_go(device)
 
 
 def _train_together(
