@@ -24,9 +24,8 @@ from tables import publish
 from focusdd import DistillSettings, TrainSettings, distill, open_source
 from focusdd.core.images import decode, encode, resize, square
 from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
-from focusdd.models.checkpoint import new_net
 from focusdd.models.device import pick_device
-from focusdd.models.load import Model, normalise
+from focusdd.models.load import Model, new_net, normalise
 from focusdd.models.precision import autocast
 from focusdd.sources.folder import FolderSource
 from focusdd.sources.pixels import Pixels, load_files

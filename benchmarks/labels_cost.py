@@ -28,9 +28,8 @@ from focusdd.labels.packed import pack, record_type
 from focusdd.labels.reader import LabelledViews
 from focusdd.labels.tiles import compose, shares, visible
 from focusdd.labels.views import Views, draw_views, show
-from focusdd.models.checkpoint import new_net
 from focusdd.models.device import pick_device
-from focusdd.models.load import load_model
+from focusdd.models.load import load_model, new_net
 from focusdd.settings import AugmentSettings
 from focusdd.sources.pixels import load_files
 from focusdd.training.loop import StepLoss

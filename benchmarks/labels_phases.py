@@ -21,9 +21,8 @@ from focusdd import TrainSettings, open_source
 from focusdd.composition.dataset import open_distilled
 from focusdd.labels.reader import LabelledViews
 from focusdd.labels.tiles import shares
-from focusdd.models.checkpoint import new_net
 from focusdd.models.device import pick_device
-from focusdd.models.load import normalisation, normalise
+from focusdd.models.load import new_net, normalisation, normalise
 from focusdd.models.precision import autocast
 from focusdd.sources.pixels import load_source
 from focusdd.training.evaluate import evaluate

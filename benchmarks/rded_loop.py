@@ -34,9 +34,8 @@ from tables import RESULTS, commit, device_memory, machine, publish
 from focusdd import LabelSettings, TrainSettings, label, open_source, train
 from focusdd.composition.dataset import Distilled, open_distilled
 from focusdd.labels.reader import LabelledViews
-from focusdd.models.checkpoint import new_net
 from focusdd.models.device import peak_device_memory_mb, pick_device
-from focusdd.models.load import load_model
+from focusdd.models.load import load_model, new_net
 from focusdd.sources.pixels import load_files, load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, run_epochs

@@ -18,9 +18,8 @@ import torch
 from tables import publish
 
 from focusdd import TrainSettings
-from focusdd.models.checkpoint import new_net
 from focusdd.models.device import pick_device
-from focusdd.models.load import load_model
+from focusdd.models.load import load_model, new_net
 from focusdd.sources.pixels import Pixels
 from focusdd.training import losses
 from focusdd.training.recipes import recipe

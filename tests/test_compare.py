@@ -16,8 +16,8 @@ import focusdd.comparison.trials as cells
 from focusdd import CompareSettings, DistillSettings, FocusError, TrainSettings, compare, distill
 from focusdd.comparison.compare import SCHEMA
 from focusdd.demo.run import WEIGHTS
-from focusdd.models.checkpoint import new_net, save_checkpoint
-from focusdd.models.load import load_model
+from focusdd.models.checkpoint import save_checkpoint
+from focusdd.models.load import load_model, new_net
 from focusdd.reports.page import report
 from focusdd.selection.coresets import herd, spread
 from focusdd.sources import DemoSource
@@ -326,7 +326,7 @@ def test_students_have_written_recipes_and_unlisted_ones_train_too():
 def test_convnet5_is_a_checkpoint_like_any_other(tmp_path):
     net, arguments = new_net("convnet5", 3, 64, torch.device("cpu"), 0)
     names = ("a", "b", "c")
-    save_checkpoint(tmp_path, net, "convnet5", names, names, 64, arguments, {})
+    save_checkpoint(tmp_path, net, names, names, 64, arguments, {})
     model = load_model(str(tmp_path), torch.device("cpu"))
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     assert model.classes == names and model.input_size == 64

@@ -9,10 +9,9 @@ import torch
 import torch.nn.functional as F
 
 from focusdd.models import graphs
-from focusdd.models.checkpoint import new_net
 from focusdd.models.device import pick_device
 from focusdd.models.graphs import Replayed, replayed
-from focusdd.models.load import load_model
+from focusdd.models.load import load_model, new_net
 from focusdd.models.regions import Regions, Whole
 from focusdd.settings import TrainSettings
 from focusdd.sources.pixels import Pixels

@@ -26,8 +26,8 @@ from focusdd.labels.reader import LabelledViews
 from focusdd.labels.store import open_store
 from focusdd.labels.tiles import compose, shares, tile_boxes, visible
 from focusdd.labels.views import Views, draw_views, plain_view, show
-from focusdd.models.checkpoint import new_net, save_checkpoint
-from focusdd.models.load import load_model, normalisation, normalise
+from focusdd.models.checkpoint import save_checkpoint
+from focusdd.models.load import load_model, new_net, normalisation, normalise
 from focusdd.models.precision import autocast
 from focusdd.models.regions import Regions, Whole, has_regions
 from focusdd.settings import AugmentSettings
@@ -277,7 +277,7 @@ def test_an_interrupted_stage_goes_on(
 def test_a_teacher_near_chance_writes_nothing(plain: Path, tmp_path: Path) -> None:
     net, arguments = new_net("test_resnet", 10, 64, CPU, seed=1)
     source = DemoSource(1)
-    save_checkpoint(tmp_path, net, "test_resnet", source.classes, source.class_names, 64, arguments, {})
+    save_checkpoint(tmp_path, net, source.classes, source.class_names, 64, arguments, {})
     with pytest.raises(FocusError, match=r"right, chance is 10\.0%"):
         label(plain, SETTINGS.model_copy(update={"teacher": str(tmp_path)}))
     assert not (plain / "labels").exists()

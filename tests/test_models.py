@@ -11,10 +11,10 @@ import torch
 import focusdd.extraction.probe
 from focusdd.core.errors import FocusError
 from focusdd.extraction.probe import cross_fitted_probabilities, rows_to_fit
-from focusdd.models.checkpoint import new_net, save_checkpoint
+from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.checks import refuse_near_chance, stratified
 from focusdd.models.classes import map_classes, matched_outputs
-from focusdd.models.load import load_model, normalise
+from focusdd.models.load import load_model, new_net, normalise
 from focusdd.models.precision import autocast
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Record
@@ -27,9 +27,7 @@ CPU = torch.device("cpu")
 def checkpoint(tmp_path):
     net, arguments = new_net("test_vit", 10, 32, CPU, seed=1, model_args={"depth": 2})
     source = DemoSource(1)
-    save_checkpoint(
-        tmp_path, net, "test_vit", source.classes, source.class_names, 32, arguments, {"made_by": "a test"}
-    )
+    save_checkpoint(tmp_path, net, source.classes, source.class_names, 32, arguments, {"made_by": "a test"})
     return tmp_path, net.eval()
 
 
@@ -56,9 +54,7 @@ def test_the_hash_is_of_the_weights(checkpoint):
     one, same = (load_model(str(folder), CPU).weights for _ in range(2))
     other, _ = new_net("test_vit", 10, 32, CPU, seed=2, model_args={"depth": 2})
     source = DemoSource(1)
-    save_checkpoint(
-        folder, other, "test_vit", source.classes, source.class_names, 32, {"depth": 2, "img_size": 32}, {}
-    )
+    save_checkpoint(folder, other, source.classes, source.class_names, 32, {"depth": 2, "img_size": 32}, {})
     assert one == same != load_model(str(folder), CPU).weights
 
 

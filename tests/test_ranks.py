@@ -18,8 +18,7 @@ import focusdd
 from focusdd import DistillSettings, FitSettings, FocusError, TrainSettings, distill, fit, label, train
 from focusdd.core.stage import open_stage, read_json
 from focusdd.demo.run import WEIGHTS
-from focusdd.models.checkpoint import new_net
-from focusdd.models.load import load_model
+from focusdd.models.load import load_model, new_net
 from focusdd.settings import LabelSettings
 from focusdd.sources import DemoSource
 from focusdd.sources.pixels import load_source

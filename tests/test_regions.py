@@ -12,8 +12,7 @@ from torch import nn
 from focusdd import DistillSettings, TrainSettings, distill, train
 from focusdd.demo.run import WEIGHTS
 from focusdd.labels.augment import augment
-from focusdd.models.checkpoint import new_net
-from focusdd.models.load import load_model, normalisation, normalise
+from focusdd.models.load import load_model, new_net, normalisation, normalise
 from focusdd.models.regions import Regions, has_regions, paired
 from focusdd.sources import DemoSource
 from focusdd.sources.pixels import load_source

@@ -7,18 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save
 from torch import nn
 
 from focusdd.core.stage import write_json, write_whole
-from focusdd.models.load import create, require_known
 
 
 def save_checkpoint(
     folder: Path,
     net: nn.Module,
-    architecture: str,
     classes: Sequence[str],
     class_names: Sequence[str],
     size: int,
@@ -33,7 +30,7 @@ def save_checkpoint(
     """
     config = dict(net.pretrained_cfg)  # type: ignore[arg-type]
     described = {
-        "architecture": architecture,
+        "architecture": config["architecture"],
         "num_classes": len(classes),
         "num_features": int(net.num_features),  # type: ignore[arg-type]
         "model_args": model_args,
@@ -58,24 +55,3 @@ def save_checkpoint(
     weights = {name: value.detach().cpu().contiguous() for name, value in net.state_dict().items()}
     write_whole(folder / "model.safetensors", save(weights))
     write_json(folder / "config.json", json.loads(json.dumps(described)))
-
-
-def new_net(
-    name: str,
-    num_classes: int,
-    size: int,
-    device: torch.device,
-    seed: int,
-    pretrained: bool = False,
-    model_args: dict[str, Any] | None = None,
-) -> tuple[nn.Module, dict[str, Any]]:
-    """A network to train, with the arguments that make it again.
-
-    Raises:
-        FocusError: timm knows no such model, or its weights cannot be had.
-    """
-    require_known(name)
-    torch.manual_seed(seed)
-    net, arguments = create(name, name, size, pretrained, {"num_classes": num_classes, **(model_args or {})})
-    del arguments["num_classes"]
-    return net.to(device=device, memory_format=torch.channels_last), arguments  # type: ignore[call-overload]

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import timm
@@ -16,8 +12,8 @@ import torch
 from safetensors import SafetensorError
 from torch import nn
 
-import focusdd.models.convnet  # noqa: F401  registers "convnet5" with timm
 from focusdd.core.errors import FocusError
+from focusdd.models.names import Origin, origin, unreachable
 from focusdd.models.precision import autocast
 from focusdd.sources.imagenet import imagenet_classes
 
@@ -31,6 +27,8 @@ class Model:
     """What loads it again."""
     input_size: int
     """Side in pixels of its square input."""
+    fitted_size: int
+    """The same when its weights were fitted."""
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     classes: tuple[str, ...] | None
@@ -86,33 +84,25 @@ def load_model(
     """Loads a model for inference.
 
     Args:
-        name: a folder with config.json and model.safetensors (timm's `local-dir:`), or a timm model name.
-        input_size: side of the input in pixels; default: the model's own.
+        name: as `origin` takes it.
+        input_size: side of the input in pixels; default: the one that the weights were fitted at.
         options: further arguments of the architecture, e.g. `num_classes`.
 
     Raises:
         FocusError: an unknown name, weights that cannot be had, a damaged checkpoint, or an input size that
             the architecture does not take.
     """
-    folder = Path(name.removeprefix("local-dir:"))
-    config: dict[str, Any] = {}
-    if (folder / "config.json").is_file():
-        config = _read_config(folder)
-        target = f"local-dir:{folder}"
-    elif name.startswith("local-dir:") or "/" in name or folder.exists():
-        raise FocusError(f"{folder} is not a checkpoint folder: it needs config.json and model.safetensors")
-    else:
-        require_known(name)
-        target = name
-    net, _ = create(target, name, input_size, pretrained, options)
+    found = origin(name, pretrained)
+    size = input_size or found.input_size
+    net, _ = _create(found, size, pretrained, options)
     net = net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     mean, std = normalisation(net)
-    own_size: int = net.pretrained_cfg["input_size"][-1]
-    classes, names = _classes(config, net)
+    classes, names = _classes(net)
     return Model(
         net=net,
         name=name,
-        input_size=input_size or own_size,
+        input_size=size,
+        fitted_size=found.input_size,
         mean=mean,
         std=std,
         classes=classes,
@@ -122,62 +112,71 @@ def load_model(
     )
 
 
-def create(
-    target: str, name: str, size: int | None, pretrained: bool, options: dict[str, Any]
+def new_net(
+    name: str,
+    num_classes: int,
+    size: int,
+    device: torch.device,
+    seed: int,
+    pretrained: bool = False,
+    model_args: dict[str, Any] | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
-    """Makes a timm network for inputs of this side in pixels, with the arguments that make it again.
+    """A network to train, with the arguments that make it again.
+
+    Args:
+        name: as `origin` takes it.
+        size: side of the input in pixels.
+        pretrained: start from its weights; a head of another number of classes is new.
 
     Raises:
-        FocusError: the arguments do not fit the architecture, or its weights cannot be had.
+        FocusError: there is no such model, its weights cannot be had, or it does not take the arguments.
     """
-    arguments = {**options, **({"img_size": size} if size else {})}
-    with offline_is_an_answer(name):
+    found = origin(name, pretrained)
+    torch.manual_seed(seed)
+    options = {**found.model_args, **(model_args or {}), "num_classes": num_classes}
+    net, arguments = _create(found, size, pretrained, options)
+    del arguments["num_classes"]
+    return net.to(device=device, memory_format=torch.channels_last), arguments  # type: ignore[call-overload]
+
+
+def _create(
+    found: Origin, size: int, pretrained: bool, options: dict[str, Any]
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Makes a timm network for inputs of this side in pixels, with the arguments that make it again."""
+    arguments = {**options, "img_size": size}
+    try:
         try:
-            return timm.create_model(target, pretrained=pretrained, **arguments), arguments
+            net = timm.create_model(found.target, pretrained=pretrained, **arguments)
         except TypeError as error:
             if "img_size" not in str(error):
-                raise FocusError(f"{name} does not take the arguments {arguments}: {error}") from error
-        del arguments["img_size"]  # convolutional networks take any size and know no img_size
-        return timm.create_model(target, pretrained=pretrained, **arguments), arguments
-
-
-def require_known(name: str) -> None:
-    """Raises FocusError, with names that are near, when timm knows no such model."""
-    if timm.is_model(name):
-        return
-    near = timm.list_models(f"*{name.split('_')[0].split('.')[0][:6]}*")[:4]
-    raise FocusError(f"timm knows no model {name!r}" + (f": did you mean {', '.join(near)}?" if near else ""))
-
-
-@contextmanager
-def offline_is_an_answer(name: str) -> Iterator[None]:
-    """Turns the many ways in which weights fail to load into one sentence."""
-    try:
-        yield
-    except FocusError:
-        raise
-    except (RuntimeError, ValueError, OSError, KeyError, AttributeError, SafetensorError) as error:
+                raise FocusError(f"{found.name} does not take the arguments {options}: {error}") from error
+            del arguments["img_size"]  # convolutional networks take any size and know no img_size
+            net = timm.create_model(found.target, pretrained=pretrained, **arguments)
+    except (
+        *(RuntimeError, ValueError, OSError, KeyError, AttributeError, AssertionError),
+        SafetensorError,
+    ) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise unreachable(found.name, reason) from error
+    _require_whole_patches(net, found.name, size)
+    return net, arguments
+
+
+def _require_whole_patches(net: nn.Module, name: str, size: int) -> None:
+    """Raises FocusError, with the nearest sizes that fit, when the patches of a ViT do not fill its input."""
+    embed: Any = getattr(net, "patch_embed", None)
+    side = getattr(embed, "patch_size", (1,))[0]
+    if size % side and not getattr(embed, "dynamic_img_pad", True):
+        below = size // side * side
+        near = f"{below} or {below + side}" if below else str(side)
         raise FocusError(
-            f"the weights of {name!r} cannot be loaded ({reason}): without a network, give a checkpoint "
-            "folder, or make one with `focusdd fit`"
-        ) from error
+            f"{name} cuts images into patches of {side} px, which do not fill {size} px: use {near}"
+        )
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    if not (folder / "model.safetensors").is_file():
-        raise FocusError(f"{folder} has config.json but no model.safetensors")
-    try:
-        config = json.loads((folder / "config.json").read_text())
-    except ValueError as error:
-        raise FocusError(f"{folder / 'config.json'} is not JSON ({error})") from error
-    if not isinstance(config, dict) or "architecture" not in config:
-        raise FocusError(f"{folder / 'config.json'} names no architecture")
-    return config
-
-
-def _classes(config: dict[str, Any], net: nn.Module) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+def _classes(net: nn.Module) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
     count = getattr(net, "num_classes", 0)
+    config: Any = net.pretrained_cfg
     labels = config.get("label_names")
     if labels and len(labels) == count:
         words = config.get("label_descriptions") or {}

@@ -14,12 +14,12 @@ from focusdd.core.errors import FocusError
 from focusdd.core.run_record import Clock
 from focusdd.core.stage import open_stage
 from focusdd.labels.augment import augment, mixed_cross_entropy
-from focusdd.models.checkpoint import new_net, save_checkpoint
+from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.checks import sample_accuracy
 from focusdd.models.classes import matched_outputs
 from focusdd.models.device import device_name, pick_device
 from focusdd.models.graphs import asked, let_go, replayed
-from focusdd.models.load import Model, load_model, normalisation, normalise
+from focusdd.models.load import Model, load_model, new_net, normalisation, normalise
 from focusdd.models.precision import autocast
 from focusdd.models.regions import Whole
 from focusdd.settings import FitSettings
@@ -137,7 +137,6 @@ def _fit_together(
         save_checkpoint(
             stage.out,
             kept,
-            settings.model,
             source.classes,
             source.class_names,
             settings.size,

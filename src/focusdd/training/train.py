@@ -18,12 +18,12 @@ from focusdd.core.run_record import Clock
 from focusdd.core.stage import open_stage, read_json, write_json
 from focusdd.labels.augment import tile_crops_of
 from focusdd.labels.reader import LabelledViews
-from focusdd.models.checkpoint import new_net, save_checkpoint
+from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.checks import sample_accuracy
 from focusdd.models.classes import matched_outputs
 from focusdd.models.device import device_name, peak_device_memory_mb, pick_device
 from focusdd.models.graphs import let_go
-from focusdd.models.load import Model, load_model, normalisation
+from focusdd.models.load import Model, load_model, new_net, normalisation
 from focusdd.models.regions import has_regions
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.sources.base import Source
@@ -233,7 +233,6 @@ def _train_together(
         save_checkpoint(
             stage.out,
             kept,
-            settings.student,
             lesson.classes,
             val.class_names,
             settings.size,
