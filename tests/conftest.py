@@ -112,6 +112,7 @@ def make_index(tmp_path: Path) -> Callable[..., Any]:
         columns = {
             "key": [f"{name}/{i:03d}.{suffix}" for name, count in counts.items() for i in range(count)],
             "label": labels.astype(np.int32),
+            "hash": [""] * n,
             "width": wide[:, 0].astype(np.int32),
             "height": wide[:, 1].astype(np.int32),
             "confidence": rng.random(n, dtype=np.float32),
@@ -138,6 +139,7 @@ def make_index(tmp_path: Path) -> Callable[..., Any]:
                 "class_names": list(counts),
                 "counts": {"images": n, "skipped": 0},
                 "skipped": [],
+                "content": "x",
             }
             write_json(out / "index.json", info)
             stage.finish({"images": n, "skipped": 0})

@@ -27,6 +27,7 @@ from focusdd.selection.plan import Plan, Tile
 from focusdd.settings import ComposeSettings, EngineSettings
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
+from focusdd.sources.identity import content_hash
 
 SHARD = 64  # distilled images
 _Job = TypeVar("_Job")
@@ -180,6 +181,8 @@ class Cutting(Protocol):
     def width(self) -> int: ...
     @property
     def height(self) -> int: ...
+    @property
+    def hash(self) -> str: ...
 
 
 def cut(source: Source, tile: Cutting, width: int, height: int) -> Image.Image:
@@ -194,11 +197,15 @@ def cut(source: Source, tile: Cutting, width: int, height: int) -> Image.Image:
     x0, y0, x1, y1 = tile.box
     scale = max(width / (x1 - x0), height / (y1 - y0))
     try:
-        image, *found = decode(source.read(tile.key), math.ceil(2 * min(tile.width, tile.height) * scale))
+        data = source.read(tile.key)
+        image, *found = decode(data, math.ceil(2 * min(tile.width, tile.height) * scale))
     except UnreadableImage as error:
         raise FocusError(f"{tile.key} of {source.name} cannot be read any more: {error}") from error
-    if found != [tile.width, tile.height]:
-        raise FocusError(f"{tile.key} of {source.name} has changed: run `focusdd extract` again")
+    if (tile.hash and content_hash(data) != tile.hash) or found != [tile.width, tile.height]:
+        raise FocusError(
+            f"{tile.key} of {source.name} has changed since the index was made: run `focusdd extract`, or "
+            "without --index this command, again with --overwrite"
+        )
     # a pixel of a reduced image stands for 2, 4 or 8 of the original, the last of a row for what is left
     factor = 2 ** round(math.log2(max(tile.width, tile.height) / max(image.size)))
     right, bottom = min(x1 / factor, image.width), min(y1 / factor, image.height)

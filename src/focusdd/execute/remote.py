@@ -51,7 +51,7 @@ class SourceName:
         if source.fingerprint != self.fingerprint:
             raise FocusError(
                 f"{self.name!r}, opened by its name, is another source on node {platform.node()}: "
-                "with --engine ray all nodes have to see the same files (names, sizes, times)"
+                "with --engine ray all nodes have to see the same files (names and sizes)"
             )
         return source
 

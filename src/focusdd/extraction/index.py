@@ -23,6 +23,7 @@ def schema(feature_size: int) -> pa.Schema:
         [
             ("key", pa.string()),
             ("label", pa.int32()),
+            ("hash", pa.string()),  # of the encoded file
             ("width", pa.int32()),
             ("height", pa.int32()),
             ("confidence", pa.float32()),  # probability of the image's own label
@@ -68,6 +69,12 @@ class Index:
     @property
     def class_names(self) -> tuple[str, ...]:
         return tuple(self.info["class_names"])
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Key of every image -> hash of its file."""
+        rows = self.table(["key", "hash"])
+        return dict(zip(rows["key"].to_pylist(), rows["hash"].to_pylist(), strict=True))
 
     def table(self, columns: list[str]) -> pa.Table:
         """Some columns of all rows, in the order of the source."""

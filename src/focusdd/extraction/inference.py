@@ -31,6 +31,7 @@ from focusdd.models.load import Model
 from focusdd.models.precision import autocast, cast_weights
 from focusdd.settings import EngineSettings, ViewSettings
 from focusdd.sources.base import Record, Source
+from focusdd.sources.identity import content_hash
 
 SHARD = 512  # images; fixed, so that parts do not depend on how they are run
 _LOOKAHEAD = 512  # decoded images waiting for a GPU, at most
@@ -50,6 +51,8 @@ class Seen(NamedTuple):
     width: int
     height: int
     problem: str
+    hash: str = ""
+    """Of the encoded file."""
     notes: Any = None
     """What the annotations of the source say of it, where it has any."""
     reading: float = 0.0
@@ -235,17 +238,18 @@ def _load_some(one: Pass, records: Sequence[Record]) -> list[Seen]:
 def _load(one: Pass, record: Record) -> Seen:
     """Reads and decodes an image."""
     begin = middle = time.perf_counter()
-    pixels, width, height, problem, notes = None, 0, 0, "", None
+    pixels, width, height, problem, hash, notes = None, 0, 0, "", "", None
     try:
         data = one.source.read(record.key)
         middle = time.perf_counter()
+        hash = content_hash(data)
         image, width, height = decode(data, least_side=one.side)
         notes = one.notes(record.key, width, height) if one.notes is not None else None
         pixels = square(image, one.side) if one.settings.fit == "squash" else letterbox(image, one.side)
     except UnreadableImage as error:
         problem = str(error)
     seconds = middle - begin, time.perf_counter() - middle
-    return Seen(record, pixels, width, height, problem, notes, *seconds)
+    return Seen(record, pixels, width, height, problem, hash, notes, *seconds)
 
 
 def _ahead(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -28,6 +28,7 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),  # of the source image
         ("height", pa.int32()),
         ("score", pa.float64()),  # what it was chosen by: realism, or minus the teacher's loss
+        ("hash", pa.string()),  # of the source image's file
     ]
 )
 
@@ -45,6 +46,8 @@ class Tile(NamedTuple):
     width: int
     height: int
     score: float
+    hash: str = ""
+    """Of the source image's file; empty where nobody looked."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,10 @@ class Plan:
         """The plan as a table, one row per tile."""
         rows = [(*tile[:6], *tile.box, *tile[7:]) for tile in self.tiles]
         return pa.table(dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)), schema=SCHEMA)
+
+    def with_hashes(self, hashes: dict[str, str]) -> Plan:
+        """The same tiles, each with the hash of its source image."""
+        return replace(self, tiles=tuple(tile._replace(hash=hashes[tile.key]) for tile in self.tiles))
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Plan:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,6 +12,7 @@ from focusdd.core.errors import FocusError
 from focusdd.sources.base import Objects, Record, path_name
 from focusdd.sources.boxes import CLIPPED, VERDICTS, Notes, check_size, clip, read_file
 from focusdd.sources.classes import folder_names
+from focusdd.sources.identity import listing_hash
 from focusdd.sources.imagenet import class_name
 
 
@@ -21,7 +20,8 @@ class Listed(NamedTuple):
     """One image of a listing."""
 
     key: str
-    stat: os.stat_result
+    size: int
+    """Bytes of the file."""
     width: int = 0
     """What the annotations say of it, 0 where they say nothing."""
     height: int = 0
@@ -85,14 +85,7 @@ class AnnotatedSource:
         self._starts = np.searchsorted(rows.image, np.arange(len(images) + 1))
         self.skipped = tuple(listing.skipped)
         self.problems = tuple(problems)
-        digest = hashlib.sha256(f"{listing.digest}\n".encode())
-        for image in images:
-            digest.update(f"{image.key}\0{image.stat.st_size}\0{image.stat.st_mtime_ns}\n".encode())
-        self._digest = digest.hexdigest()[:16]
-
-    @property
-    def fingerprint(self) -> str:
-        return self._digest
+        self.fingerprint = listing_hash(((image.key, image.size) for image in images), listing.digest)
 
     def read(self, key: str) -> bytes:
         return read_file(self.root / key)

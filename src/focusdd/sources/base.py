@@ -82,7 +82,8 @@ class Source(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the listing: it changes when images are added, removed, renamed or rewritten."""
+        """Hash of names, sizes and labels, whatever the times: a copy has the same. It changes when images
+        are added, removed, renamed or resized; other bytes of the same size show when they are read."""
 
     def read(self, key: str) -> bytes:
         """The encoded file. Raises FocusError when it is gone or cannot be read."""

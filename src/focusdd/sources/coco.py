@@ -177,7 +177,7 @@ def _list(file: Path) -> Listing:
                 continue
             if S_ISREG(stat.st_mode):
                 place[index] = len(images)
-                images.append(Listed(key, stat, *size))
+                images.append(Listed(key, stat.st_size, *size))
             else:
                 skipped.append((key, "not a file"))
     there = place[rows.image] >= 0

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage
@@ -83,3 +86,18 @@ def image_bytes(cell: Any) -> bytes:
     if data is None:
         raise UnreadableImage("the table holds no bytes of it")
     return bytes(data)
+
+
+def image_sizes(cells: Any) -> list[int]:
+    """Bytes of each image of a column, from the offsets of the table; of a file outside it, the file's."""
+    cells = cells.combine_chunks()
+    data: Any = cells
+    paths: Any = None
+    if pa.types.is_struct(cells.type):
+        data = pc.struct_field(cells, "bytes")
+        paths = pc.struct_field(cells, "path") if cells.type.get_field_index("path") >= 0 else None
+    sizes: list[int] = pc.fill_null(pc.binary_length(data), -1).to_pylist()
+    for row in [row for row, size in enumerate(sizes) if size < 0 and paths is not None]:
+        with suppress(OSError, TypeError):
+            sizes[row] = os.stat(paths[row].as_py()).st_size  # noqa: PTH116
+    return sizes

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from stat import S_ISREG
 
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
 from focusdd.sources.base import SPLITS, Record, has_image_suffix, path_name
+from focusdd.sources.identity import listing_hash
 from focusdd.sources.imagenet import class_name
 
 
@@ -45,7 +44,7 @@ class FolderSource:
         self.class_names = tuple(class_name(folder) for folder in folders)
         skipped: list[tuple[str, str]] = []
         records: list[Record] = []
-        sizes = hashlib.sha256()
+        sizes: list[int] = []
         with counting(f"list {self.root}", "images") as advance:
             for label, folder in enumerate(folders):
                 before = len(records)
@@ -54,7 +53,7 @@ class FolderSource:
                         skipped.append((key, f"not an image by its suffix {Path(key).suffix!r}"))
                         continue
                     records.append(Record(key, label))
-                    sizes.update(f"{key}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+                    sizes.append(stat.st_size)
                     advance(1)
                 if len(records) == before:
                     raise FocusError(
@@ -62,11 +61,7 @@ class FolderSource:
                     )
         self.records = tuple(records)
         self.skipped = tuple(skipped)
-        self._digest = sizes.hexdigest()
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return self._digest[:16]
+        self.fingerprint = listing_hash(zip((record.key for record in records), sizes, strict=True))
 
     def read(self, key: str) -> bytes:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from focusdd.core.errors import FocusError
 from focusdd.core.stage import hash_of
 from focusdd.sources.base import SPLITS, Record
 from focusdd.sources.classes import classes_of
-from focusdd.sources.columns import find_columns, image_bytes
+from focusdd.sources.columns import find_columns, image_bytes, image_sizes
+from focusdd.sources.identity import listing_hash
 
 
 class HubSource:
@@ -29,13 +31,11 @@ class HubSource:
         pairs = list(zip(keys, labels, strict=True))
         self.records = tuple(Record(key, label) for key, label in pairs if label is not None)
         self.skipped = tuple((key, "no label") for key, label in pairs if label is None)
-        self._fingerprint = hash_of(["hub", rows._fingerprint, labels, self.class_names])
         # bytes as they are in the table: nothing is decoded
         self._images = rows.select_columns([columns.image]).with_format("arrow")
-
-    @property
-    def fingerprint(self) -> str:
-        return self._fingerprint
+        sizes = chain.from_iterable(image_sizes(part.column(0)) for part in self._images.iter(1000))
+        facts = hash_of([labels, self.class_names])
+        self.fingerprint = listing_hash(zip(keys, sizes, strict=True), facts)
 
     def read(self, key: str) -> bytes:
         if not key.isdecimal() or int(key) >= len(self._images):

@@ -17,8 +17,8 @@ from focusdd.sources.base import Record, path_name
 from focusdd.sources.classes import classes_of
 from focusdd.sources.columns import find_columns, image_bytes
 from focusdd.sources.files import File, find_files, read_names, said
+from focusdd.sources.identity import listing_hash
 
-_VERSION = 1
 _KEPT = 256 << 20  # bytes of row groups kept in memory; always the last one, however large
 
 
@@ -36,6 +36,7 @@ class ParquetSource:
         keys: list[str] = []
         values: list[int | str | None] = []
         names: list[str] | None = None
+        groups: list[tuple[int, int]] = []
         with counting(f"list {self.name}", "rows") as advance:
             for number, file in enumerate(found.files):
                 with (
@@ -50,7 +51,9 @@ class ParquetSource:
                         raise FocusError(
                             f"{file.path} has other columns or classes than {found.files[0].path}"
                         )
-                    rows = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
+                    infos = [table.metadata.row_group(group) for group in range(table.num_row_groups)]
+                    rows = [info.num_rows for info in infos]
+                    groups += [(info.num_rows, info.total_byte_size) for info in infos]
                     self._starts[file.key] = np.cumsum([0, *rows])
                     values += table.read([columns.label]).column(0).to_pylist()
                 keys += [f"{file.key}/{row:07d}" for row in range(sum(rows))]
@@ -60,11 +63,8 @@ class ParquetSource:
         pairs = list(zip(keys, labels, strict=True))
         self.records = tuple(Record(key, label) for key, label in pairs if label is not None)
         self.skipped = tuple((key, "no label") for key, label in pairs if label is None)
-
-    @property
-    def fingerprint(self) -> str:
-        tables = [[file.key, file.size, file.stamp] for file in self._files.values()]
-        return hash_of(["parquet", _VERSION, tables, self.class_names])
+        facts = hash_of([groups, labels, self.class_names])
+        self.fingerprint = listing_hash(((file.key, file.size) for file in found.files), facts)
 
     def read(self, key: str) -> bytes:
         name, _, row = key.rpartition("/")

@@ -172,7 +172,7 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
                     raise FocusError(
                         f"{root} has both {images[stem].key} and {key} for one XML file: keep one of them"
                     )
-                images[stem] = Listed(key, stat)
+                images[stem] = Listed(key, stat.st_size)
     wanted = sorted(images.keys() | files.keys()) if place.wanted is None else sorted(_wanted(place.wanted))
     scenes: dict[str, Scene] = {}
     with counting(f"read {place.annotations}", "annotations") as advance:

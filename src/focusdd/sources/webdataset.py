@@ -19,6 +19,7 @@ from focusdd.core.stage import hash_of, read_json, write_whole
 from focusdd.sources.base import Record, has_image_suffix, path_name
 from focusdd.sources.classes import classes_of
 from focusdd.sources.files import File, find_files, read_names, read_range, said
+from focusdd.sources.identity import listing_hash
 
 _VERSION = 1  # of the listing: part of its name in the cache
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL)  # a sample's name ends at the first dot
@@ -69,11 +70,9 @@ class TarSource:
         self.skipped = tuple(skipped)
         self._places = np.array(places, np.int64)[[label is not None for label in labels]]
         self._rows = {record.key: row for row, record in enumerate(self.records)}
-
-    @property
-    def fingerprint(self) -> str:
-        tars = [[file.key, file.size, file.stamp] for file in self._files]
-        return hash_of(["webdataset", _VERSION, tars, self.class_names])
+        sizes = (int(size) for size in self._places[:, 2])
+        facts = hash_of([[record.label for record in self.records], self.class_names])
+        self.fingerprint = listing_hash(zip(self._rows, sizes, strict=True), facts)
 
     def read(self, key: str) -> bytes:
         if key not in self._rows:

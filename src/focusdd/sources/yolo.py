@@ -160,7 +160,7 @@ def _list(file: Path, config: Config, split: str, data: bytes) -> Listing:
             if polygons and not problems:
                 problems.append((inside, "polygons are taken as the boxes around them, here and elsewhere"))
             digest.update(f"{key}\0{len(written)}\n".encode() + written)
-            images.append(Listed(key, stat))
+            images.append(Listed(key, stat.st_size))
             labels.append(found)
             boxes.append(here)
     return Listing(root, config.names, images, rows_of(boxes, labels), skipped, problems, digest.hexdigest())

@@ -17,8 +17,9 @@ from focusdd.selection.focus import select
 from focusdd.selection.plan import Plan, keep_of, views_of
 from focusdd.settings import DistillSettings, EngineSettings, ExtractSettings, PatchSettings, ViewSettings
 from focusdd.sources.base import Source
+from focusdd.sources.identity import content_hashes
 
-VERSION = 2
+VERSION = 3
 _CHOSEN = "chosen"  # folder of an unfinished stage: what method rded has chosen so far
 WITH_INDEX = ("focus", "herding", "k-center")  # methods that choose among what `extract` found
 _WHOLE = ("random", "herding", "k-center")  # a distilled image is one whole image
@@ -63,7 +64,7 @@ def distill(
     teacher = None
     if settings.method in WITH_INDEX:
         index = _index(source, out, settings, index, views, overwrite, engine)
-        inputs["index"] = index.key
+        inputs |= {"index": index.key, "content": index.info["content"]}
     else:
         index = None
     if settings.method == "rded":
@@ -76,6 +77,9 @@ def distill(
             return open_distilled(out)
         with clock.measure("select"):
             plan = _plan(source, settings, index, teacher, out / _CHOSEN)
+            plan = plan.with_hashes(
+                index.hashes if index else content_hashes(source, (tile.key for tile in plan.tiles))
+            )
         if plan.short:
             few = ", ".join(plan.short[:5])
             warn(f"{len(plan.short)} classes have fewer images than tiles, theirs are used again: {few}")

@@ -14,7 +14,7 @@ import torch
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.core.run_record import Clock
-from focusdd.core.stage import Stage, open_stage, write_json
+from focusdd.core.stage import Stage, hash_of, open_stage, write_json
 from focusdd.execute import Work
 from focusdd.execute.remote import SourceName, load_same, require_shared
 from focusdd.extraction.attention import ViT
@@ -31,7 +31,7 @@ from focusdd.settings import EngineSettings, ExtractSettings
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
 
-VERSION = 3
+VERSION = 4
 _NOT_IN_KEY = {"device", "extractor"}  # the weights' hash stands for the extractor
 
 
@@ -144,6 +144,7 @@ def _rows(
     return {
         "key": [view.record.key for view in seen],
         "label": labels,
+        "hash": [view.hash for view in seen],
         "width": sizes[:, 0].astype(np.int32),
         "height": sizes[:, 1].astype(np.int32),
         "confidence": confidence,
@@ -199,6 +200,7 @@ def _finish(
         "class_names": list(source.class_names),
         "counts": {"images": len(labels), "skipped": len(skipped)},
         "skipped": [list(item) for item in skipped],
+        "content": hash_of(Index(stage.out, {}).hashes),
     }
     write_json(stage.out / "index.json", info)
     say(f"{kind} of the extractor: {accuracy:.1%} top-1 on {len(labels)} images of {source.name}")

@@ -19,7 +19,7 @@ import torch
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.core.run_record import Clock
-from focusdd.core.stage import Stage, open_stage, write_json
+from focusdd.core.stage import Stage, hash_of, open_stage, write_json
 from focusdd.execute import Work
 from focusdd.execute.remote import SourceName, load_same, require_shared
 from focusdd.extraction.attention import ViT
@@ -33,7 +33,7 @@ from focusdd.settings import EngineSettings, ViewSettings
 from focusdd.sources.base import DetectionSource, Objects
 from focusdd.sources.detection import open_detection_source
 
-VERSION = 2
+VERSION = 3
 _NOT_IN_KEY = {"device", "extractor", "confidence"}
 
 OBJECT = pa.struct(
@@ -50,6 +50,7 @@ OBJECT = pa.struct(
 SCHEMA = pa.schema(
     [
         ("key", pa.string()),
+        ("hash", pa.string()),  # of the encoded file
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("attention", pa.binary()),  # uint8 grid, row by row, 255 = its maximum
@@ -146,6 +147,7 @@ def _rows(seen: list[Seen], model: Model, vit: ViT, settings: ViewSettings) -> d
         features.append((cover.astype(np.float32) @ tokens_of).astype(np.float16).tobytes())
     return {
         "key": [one.record.key for one in seen],
+        "hash": [one.hash for one in seen],
         "width": np.array([one.width for one in seen], np.int32),
         "height": np.array([one.height for one in seen], np.int32),
         "attention": [grid.tobytes() for grid in stored],
@@ -202,6 +204,7 @@ def _finish(
         "counts": counts,
         "class_counts": np.bincount(labels[~ignored], minlength=len(source.classes)).tolist(),
         "skipped": [list(item) for item in skipped],
+        "content": hash_of(Index(stage.out, {}).hashes),
         "problems": [list(item) for item in source.problems],
     }
     write_json(stage.out / "index.json", info)

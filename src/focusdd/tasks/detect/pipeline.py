@@ -16,6 +16,7 @@ from focusdd.core.stage import open_stage, write_json, write_whole
 from focusdd.extraction.index import Index, open_index
 from focusdd.settings import ComposeSettings, DetectDistillSettings, EngineSettings, ViewSettings
 from focusdd.sources.base import DetectionSource
+from focusdd.sources.identity import content_hashes
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
 from focusdd.tasks.detect.compose import compose_scenes
 from focusdd.tasks.detect.distilled import DistilledDetection, open_detection
@@ -24,7 +25,7 @@ from focusdd.tasks.detect.objects import object_table
 from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import WITH_INDEX, focus_scenes, selected_scenes
 
-VERSION = 1
+VERSION = 2
 _REALISM = {"confidence_power", "mass_power", "size_power", "whole_power"}
 _OF_FOCUS = {"layout", "views", "context", "grow", "max_upsample", "keep"} | _REALISM
 _USED = {  # beside what all methods use
@@ -69,7 +70,7 @@ def distill(
     found = None
     if settings.method in WITH_INDEX:
         found = _index(source, out, index, views, overwrite, engine)
-        inputs["index"] = found.key
+        inputs |= {"index": found.key, "content": found.info["content"]}
     clock = Clock()
     with open_stage(out, "detect distill", VERSION, used, inputs, overwrite) as stage:
         if stage.complete:
@@ -77,6 +78,9 @@ def distill(
             return open_detection(out)
         with clock.measure("select"):
             scenes = _scenes(source, settings, found)
+            scenes = scenes.with_hashes(
+                found.hashes if found else content_hashes(source, (tile.key for tile in scenes.tiles))
+            )
         if not scenes.tiles:
             raise FocusError(f"nothing of {source.name} can be shown with its labels: use a lower --visible")
         with clock.measure("compose"):

@@ -8,7 +8,7 @@ windows and source boxes of the original upright image, places and boxes of the 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal, NamedTuple
 
@@ -48,6 +48,7 @@ SCHEMA = pa.schema(
         ("score", pa.float64()),  # realism of the object or image it was chosen for
         ("target", pa.int64()),  # id of that object, -1 for none
         ("objects", pa.list_(OBJECT)),
+        ("hash", pa.string()),  # of the source image's file
     ]
 )
 
@@ -77,6 +78,7 @@ class Tile(NamedTuple):
     score: float
     target: int
     objects: tuple[Placed, ...]
+    hash: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,15 @@ class Scenes:
         names = [field.name for field in OBJECT]
         rows = [
             (*tile[:4], *tile.box, *tile.place, *tile[6:10],
-             [dict(zip(names, (*o[:2], *o.source, *o.box, *o[4:]), strict=True)) for o in tile.objects])
+             [dict(zip(names, (*o[:2], *o.source, *o.box, *o[4:]), strict=True)) for o in tile.objects],
+             tile.hash)
             for tile in self.tiles
         ]  # fmt: skip
         return pa.table(dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)), schema=SCHEMA)
+
+    def with_hashes(self, hashes: dict[str, str]) -> Scenes:
+        """The same tiles, each with the hash of its source image."""
+        return replace(self, tiles=tuple(tile._replace(hash=hashes[tile.key]) for tile in self.tiles))
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Scenes:
@@ -115,7 +122,9 @@ class Scenes:
         rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
         return cls(
             tuple(
-                Tile._make((*row[:4], row[4:8], row[8:12], *row[12:16], tuple(placed(o) for o in row[16])))
+                Tile._make(
+                    (*row[:4], row[4:8], row[8:12], *row[12:16], tuple(placed(o) for o in row[16]), row[17])
+                )
                 for row in rows
             )
         )
