@@ -8,9 +8,7 @@ import pytest
 import timm
 import torch
 
-import focusdd.extraction.probe
 from focusdd.core.errors import FocusError
-from focusdd.extraction.probe import cross_fitted_probabilities, rows_to_fit
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.checks import refuse_near_chance, stratified
 from focusdd.models.classes import map_classes, matched_outputs
@@ -131,52 +129,6 @@ def test_a_sample_has_every_class():
     counts = np.bincount([record.label for record in sample])
     assert counts.tolist() == [10, 10, 10, 10]
     assert stratified(records[:5], 40) == records[:5]
-
-
-def test_probe_does_not_vote_for_itself():
-    """On pure noise a probe that saw its own images would be far above chance."""
-    rng = np.random.default_rng(1)
-    labels = np.repeat(np.arange(4), 30)
-    confidence, predicted = cross_fitted_probabilities(rng.normal(size=(120, 100)), labels, 4)
-    assert (predicted == labels).mean() < 0.45
-    assert 0.1 < confidence.mean() < 0.4
-
-
-def test_probe_agrees_with_one_fitted_by_hand():
-    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
-    rng = np.random.default_rng(2)
-    labels = np.tile(np.arange(3), 20)
-    features = rng.normal(size=(60, 5)) + labels[:, None]
-    confidence, predicted = cross_fitted_probabilities(features, labels, 3)
-    turn = np.arange(60) // 3 % 5
-    for row in (0, 7, 31, 59):
-        rest = turn != turn[row]
-        probe = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-        probe.fit(features[rest].astype(np.float32), labels[rest])
-        expected = probe.predict_proba(features[row : row + 1].astype(np.float32))[0]
-        assert confidence[row] == pytest.approx(expected[labels[row]], abs=1e-5)
-        assert predicted[row] == expected.argmax()
-
-
-def test_probe_is_fitted_on_a_part_of_many_images(monkeypatch):
-    """Its memory does not grow with the data; images that took no part are judged all the same."""
-    monkeypatch.setattr(focusdd.extraction.probe, "MOST_FITTED", 150)
-    rng = np.random.default_rng(3)
-    labels = np.repeat(np.arange(3), (250, 60, 10))  # 250 in steps of 5 would all be of one fold
-    features = (rng.normal(size=(320, 6)) + 3 * labels[:, None]).astype(np.float16)
-    fitted = rows_to_fit(labels, 3)
-    assert np.bincount(labels[fitted]).tolist() == [50, 50, 10]
-    assert (np.diff(fitted) > 0).all()
-    confidence, predicted = cross_fitted_probabilities(features, labels, 3)
-    assert (predicted == labels).mean() > 0.95
-    assert confidence.mean() > 0.9
-    assert rows_to_fit(np.where(labels == 0, -1, labels), 3).min() >= 250
-
-
-def test_probe_needs_two_images_of_a_class():
-    with pytest.raises(FocusError, match="two images of every class"):
-        cross_fitted_probabilities(np.zeros((3, 2)), np.array([0, 0, 1]), 2)
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,15 @@
-"""A probe on class-token features: confidence for any backbone, without training it.
+"""A probe on the extractor's features: confidence for any backbone, without training it.
 
-Shrinkage linear discriminant analysis, closed form and cross-fitted: the probabilities of an image come from
-a probe that has not seen it.
+Shrinkage linear discriminant analysis, closed form and cross-fitted: the probabilities of a row come from a
+probe that has not seen it.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
-
-from focusdd.core.errors import FocusError
 
 FOLDS = 5
 MOST_FITTED = (
@@ -18,35 +17,54 @@ MOST_FITTED = (
 )
 
 
-def cross_fitted_probabilities(
-    features: np.ndarray, labels: np.ndarray, num_classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probability of the own label and the most probable label for every image.
+class Judged(NamedTuple):
+    """What the probe says of the rows of one part."""
+
+    confidence: np.ndarray
+    """float32 (rows,): probability of the own label; 1 / classes where nobody judged."""
+    predicted: np.ndarray
+    """int32 (rows,): the most probable label; -1 where nobody judged."""
+
+
+def judge_parts(
+    labels: np.ndarray, num_classes: int, counts: Sequence[int], features: Callable[[int], np.ndarray]
+) -> Iterator[Judged]:
+    """Fits probes on a sample of the rows, then judges all rows part by part.
+
+    A row that is alone in its class is not judged, and none is where there is only one class to tell.
 
     Args:
-        features: (n, d), of any precision.
-        labels: (n,) class indices.
-
-    Returns:
-        confidence (n,) float32 and predicted (n,) int32.
-
-    Raises:
-        FocusError: a class has fewer than two images, so that no fold can be left out.
+        labels: (n,) class indices, -1 for rows that take no part.
+        counts: rows of every part; they sum to n.
+        features: number of a part -> its rows' features (rows, d), of any precision. It is called twice for
+            every part, one after the other.
     """
-    counts = np.bincount(labels, minlength=num_classes)
-    if counts.min() < 2:
-        raise FocusError(
-            f"a probe needs two images of every class, class {int(counts.argmin())} has {counts.min()}: "
-            "use an extractor whose head knows the classes"
-        )
+    known = np.bincount(labels[labels >= 0], minlength=num_classes)
+    labels = np.where((labels >= 0) & (known >= 2)[labels], labels, -1)
+    if (known >= 2).sum() < 2:
+        labels = np.full_like(labels, -1)
     fitted = rows_to_fit(labels, num_classes)
-    folds = folds_of(labels)
-    folds[fitted] = folds_of(labels[fitted])
-    probes = fit_probes(features[fitted].astype(np.float32), labels[fitted], folds[fitted])
-    return judge(probes, features, labels, folds)
+    folds = _folds_of(labels)
+    folds[fitted] = _folds_of(labels[fitted])
+    ends = np.cumsum(counts)
+    probes: list[Any] = []
+    if len(fitted):
+        pieces = np.split(fitted, np.searchsorted(fitted, ends[:-1]))
+        taken = [
+            features(part)[rows - (end - count)].astype(np.float32)
+            for part, (rows, end, count) in enumerate(zip(pieces, ends, counts, strict=True))
+            if len(rows)
+        ]
+        probes = _fit_probes(np.concatenate(taken), labels[fitted], folds[fitted])
+    for part, (end, count) in enumerate(zip(ends, counts, strict=True)):
+        mine = slice(end - count, end)
+        judged = Judged(np.full(count, 1 / num_classes, np.float32), np.full(count, -1, np.int32))
+        if (labels[mine] >= 0).any():
+            _judge(probes, features(part), labels[mine], folds[mine], judged)
+        yield judged
 
 
-def fit_probes(features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> list[Any]:
+def _fit_probes(features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> list[Any]:
     """For every fold, a probe fitted on all others: features (n, d) float32, labels and folds (n,)."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
@@ -58,21 +76,18 @@ def fit_probes(features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> l
     return probes
 
 
-def judge(
-    probes: list[Any], features: np.ndarray, labels: np.ndarray, folds: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Confidence (n,) float32 and prediction (n,) int32, each by the probe that has not seen the fold."""
-    confidence = np.empty(len(labels), np.float32)
-    predicted = np.empty(len(labels), np.int32)
-    for fold in np.unique(folds):
-        held = np.flatnonzero(folds == fold)
-        probe = probes[fold]
-        for rows in np.array_split(held, max(1, len(held) // 8192)):
-            probabilities = probe.predict_proba(features[rows].astype(np.float32, copy=False))
-            columns = np.searchsorted(probe.classes_, labels[rows])
-            confidence[rows] = probabilities[np.arange(len(rows)), columns]
-            predicted[rows] = probe.classes_[probabilities.argmax(1)]
-    return confidence, predicted
+def _judge(
+    probes: list[Any], features: np.ndarray, labels: np.ndarray, folds: np.ndarray, judged: Judged
+) -> None:
+    """Fills in the rows with a label, each by the probe that has not seen its fold."""
+    for fold, probe in enumerate(probes):
+        rows = np.flatnonzero((folds == fold) & (labels >= 0))
+        if not len(rows):
+            continue
+        probabilities = probe.predict_proba(features[rows].astype(np.float32, copy=False))
+        columns = np.searchsorted(probe.classes_, labels[rows])
+        judged.confidence[rows] = probabilities[np.arange(len(rows)), columns]
+        judged.predicted[rows] = probe.classes_[probabilities.argmax(1)]
 
 
 def rows_to_fit(labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -89,8 +104,8 @@ def rows_to_fit(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, np.int64)
 
 
-def folds_of(labels: np.ndarray) -> np.ndarray:
-    """Fold of every image: the images of a class take turns, so every class is in every other fold."""
+def _folds_of(labels: np.ndarray) -> np.ndarray:
+    """Fold of every row: the rows of a class take turns, so every class is in every other fold."""
     folds = np.empty(len(labels), np.int64)
     for label in np.unique(labels):
         mine = np.flatnonzero(labels == label)

@@ -21,7 +21,7 @@ from focusdd.extraction.attention import ViT
 from focusdd.extraction.index import Index, from_bytes, open_index, read_skipped, schema, write_part
 from focusdd.extraction.inference import Pass, Seen, as_extractor, attention_of, fill_parts
 from focusdd.extraction.patches import attention_area, key_patches, patch_options
-from focusdd.extraction.probe import cross_fitted_probabilities
+from focusdd.extraction.probe import judge_parts
 from focusdd.models.checks import refuse_near_chance, sample_accuracy
 from focusdd.models.classes import map_classes
 from focusdd.models.device import device_name, pick_device
@@ -179,7 +179,7 @@ def _finish(
     if not len(labels):
         raise FocusError(f"no image of {source.name} can be read; the first reason: {skipped[0][1]}")
     if outputs is None:
-        _fill_confidence(index, parts, labels, source)
+        _fill_confidence(parts, labels, source)
     predicted = index.table(["predicted"]).column("predicted").to_numpy()
     kind = "probe" if outputs is None else "head"
     refuse_near_chance(predicted, labels, len(source.classes), f"{kind} of {model.name!r}", source.name)
@@ -210,18 +210,18 @@ def _finish(
     return {"images": len(labels), "skipped": len(skipped), f"{kind} accuracy": accuracy}
 
 
-def _fill_confidence(index: Index, parts: list[Path], labels: np.ndarray, source: Source) -> None:
-    """Fits the probe on all features and rewrites the parts with its confidence."""
-    features = index.table(["feature"]).column("feature").combine_chunks()
-    matrix = features.flatten().to_numpy().reshape(len(labels), -1)
-    confidence, predicted = cross_fitted_probabilities(matrix, labels, len(source.classes))
-    row = 0
-    for part in parts:
+def _fill_confidence(parts: list[Path], labels: np.ndarray, source: Source) -> None:
+    """Rewrites the parts with the confidence of a probe on their features."""
+    counts = [pq.read_metadata(part).num_rows for part in parts]
+    judged = judge_parts(labels, len(source.classes), counts, lambda number: _features(parts[number]))
+    for part, found in zip(parts, judged, strict=True):
         table = pq.read_table(part)
-        rows = slice(row, row + len(table))
-        row += len(table)
-        for name, values in (("confidence", confidence), ("predicted", predicted)):
-            table = table.set_column(
-                table.schema.get_field_index(name), table.schema.field(name), [values[rows]]
-            )
+        for name, values in found._asdict().items():
+            table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), [values])
         write_part(part, table, read_skipped(part))
+
+
+def _features(part: Path) -> np.ndarray:
+    """Features float16 (images, d) of a part."""
+    column = pq.read_table(part, columns=["feature"]).column("feature").combine_chunks()
+    return column.flatten().to_numpy().reshape(len(column), -1)

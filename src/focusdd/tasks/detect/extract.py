@@ -26,7 +26,7 @@ from focusdd.extraction.attention import ViT
 from focusdd.extraction.geometry import View, token_cover
 from focusdd.extraction.index import Index, from_bytes, open_index, read_skipped, write_part
 from focusdd.extraction.inference import Pass, Seen, as_extractor, attention_of, fill_parts
-from focusdd.extraction.probe import fit_probes, folds_of, judge, rows_to_fit
+from focusdd.extraction.probe import Judged, judge_parts
 from focusdd.models.device import device_name, pick_device
 from focusdd.models.load import Model, load_model
 from focusdd.settings import EngineSettings, ViewSettings
@@ -227,31 +227,20 @@ def _fill_confidence(
     Classes with a single object, and sources with a single class, have nothing to be told apart by: their
     objects get the confidence of chance.
     """
-    usable = ~ignored & (np.bincount(labels, minlength=num_classes) >= 2)[labels]
-    if len(np.unique(labels[usable])) < 2:
-        usable[:] = False
-    folds = np.zeros(len(labels), np.int64)
-    folds[usable] = folds_of(labels[usable])
-    fitted = rows_to_fit(np.where(usable, labels, -1), num_classes)
-    folds[fitted] = folds_of(labels[fitted])
-    starts = np.cumsum([0, *(_count(part) for part in parts)])
-    taken = [
-        _features(part)[fitted[(fitted >= start) & (fitted < end)] - start]
-        for part, start, end in zip(parts, starts, starts[1:], strict=False)
-    ]
-    probes = fit_probes(np.concatenate(taken), labels[fitted], folds[fitted]) if len(fitted) else []
-    right = 0
-    for part, start, end in zip(parts, starts, starts[1:], strict=False):
-        confidence = np.full(end - start, 1 / num_classes, np.float32)
-        predicted = np.full(end - start, -1, np.int32)
-        rows = np.flatnonzero(usable[start:end])
-        if len(rows):
-            mine = labels[start:end][rows]
-            found = judge(probes, _features(part)[rows], mine, folds[start:end][rows])
-            confidence[rows], predicted[rows] = found
-            right += int((found[1] == mine).sum())
-        _rewrite(part, confidence, predicted)
-    return right, int(usable.sum())
+    labels = np.where(ignored, -1, labels)
+    counts = [_count(part) for part in parts]
+    right = total = 0
+    for part, judged, end in zip(
+        parts,
+        judge_parts(labels, num_classes, counts, lambda number: _features(parts[number])),
+        np.cumsum(counts),
+        strict=True,
+    ):
+        mine = labels[end - len(judged.predicted) : end]
+        right += int(((judged.predicted == mine) & (mine >= 0)).sum())
+        total += int((judged.predicted >= 0).sum())
+        _rewrite(part, judged)
+    return right, total
 
 
 def _count(part: Path) -> int:
@@ -267,12 +256,12 @@ def _features(part: Path) -> np.ndarray:
     )
 
 
-def _rewrite(part: Path, confidence: np.ndarray, predicted: np.ndarray) -> None:
+def _rewrite(part: Path, judged: Judged) -> None:
     table = pq.read_table(part)
     lists = table.column("objects").combine_chunks()
     flat = lists.flatten()
     fields = [flat.field(field.name) for field in OBJECT]
-    fields[-2:] = [pa.array(confidence), pa.array(predicted)]
+    fields[-2:] = [pa.array(values) for values in judged]
     offsets = pa.array(np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())]), pa.int32())
     filled = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(fields, fields=list(OBJECT)))
     write_part(
