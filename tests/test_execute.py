@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,19 +193,22 @@ def test_an_index_is_the_same_however_the_cores_are_shared_out(
             "focusdd.extraction.inference._on_every_core", inference._beside_the_model
         )  # as for a GPU
         extract(source, tmp_path / "beside", EXTRACT)
+        monkeypatch.setattr("focusdd.extraction.inference.FEW", 1)  # processes decode
+        extract(source, tmp_path / "apart", EXTRACT)
     finally:
         torch.set_num_threads(before)
-    assert digests(tmp_path / "together") == digests(tmp_path / "beside") == digests(home / "index")
+    for name in ("together", "beside", "apart"):
+        assert digests(tmp_path / name) == digests(home / "index")
 
 
 def test_what_is_not_wanted_any_more_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside a GPU hundreds of images are decoded ahead: whoever stops need not wait for them."""
     read: list[str] = []
 
-    def load(one: inference.Pass, record: Record) -> inference.Seen:
-        read.append(record.key)
-        time.sleep(0.01)
-        return inference.Seen(record, None, 0, 0, "")
+    def load(one: inference.Pass, _: object, records: Sequence[Record]) -> list[inference.Seen]:
+        read.extend(record.key for record in records)
+        time.sleep(0.01 * len(records))
+        return [inference.Seen(record, None, 0, 0, "") for record in records]
 
     monkeypatch.setattr(inference, "_load", load)
     records = [Record(str(number), 0) for number in range(2000)]

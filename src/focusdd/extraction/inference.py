@@ -19,13 +19,15 @@ import pyarrow as pa
 import torch
 
 from focusdd.core.console import Advance, progress, say
+from focusdd.core.decoders import Decode, View, decoders, most, view_of
 from focusdd.core.errors import FocusError
-from focusdd.core.images import UnreadableImage, decode, letterbox, square
+from focusdd.core.images import UnreadableImage
 from focusdd.core.stage import Stage, make_folder
 from focusdd.execute import Work, Worker, run_shards
 from focusdd.execute.remote import require_there
 from focusdd.extraction.attention import AttentionOptions, ViT, as_vit, class_attention
-from focusdd.extraction.geometry import View, without_padding
+from focusdd.extraction.geometry import View as Shown
+from focusdd.extraction.geometry import without_padding
 from focusdd.extraction.index import to_bytes, write_part
 from focusdd.models.load import Model
 from focusdd.models.precision import autocast, cast_weights
@@ -35,6 +37,7 @@ from focusdd.sources.identity import content_hash
 
 SHARD = 512  # images; fixed, so that parts do not depend on how they are run
 _LOOKAHEAD = 512  # decoded images waiting for a GPU, at most
+FEW = 2048  # images; for fewer, processes that decode are not worth their start
 _AT_ONCE = 8  # images that a thread decodes before it says so: the others have to wait while it does
 _MOST_WORKERS = 8  # threads; with more, Python's lock would hold them up
 
@@ -170,7 +173,7 @@ def _on_every_core(one: Pass, batches: list[Sequence[Record]]) -> Generator[_Bat
     """
 
     def work(records: Sequence[Record]) -> _Batch:
-        seen = [_load(one, record) for record in records]
+        seen = _load(one, partial(_here, one), records)
         return _finished(one, seen, sum(view.reading + view.decoding for view in seen))
 
     with cores() as pool:
@@ -200,12 +203,15 @@ def _beside_the_model(one: Pass, batches: list[Sequence[Record]]) -> Generator[_
     def finish(loaded: tuple[list[Seen], float]) -> _Batch:
         return _finished(one, *loaded)
 
-    threads = min(os.cpu_count() or 1, _MOST_WORKERS)
     under_way = 2 if one.device.type == "cuda" else 1  # Apple's GPUs are not safe to use from two threads
-    with ThreadPoolExecutor(threads) as readers, ThreadPoolExecutor(under_way, "focusdd") as pool:
+    with (
+        _decoding(one, sum(map(len, batches))) as (threads, views_of),
+        ThreadPoolExecutor(threads) as readers,
+        ThreadPoolExecutor(under_way, "focusdd") as pool,
+    ):
         some = chain.from_iterable(_batches(records, _AT_ONCE) for records in batches)
         # closed on the way out: what is still to be decoded is not waited for
-        with closing(_ahead(readers, partial(_load_some, one), some, _LOOKAHEAD // _AT_ONCE)) as read:
+        with closing(_ahead(readers, partial(_load, one, views_of), some, _LOOKAHEAD // _AT_ONCE)) as read:
             views = chain.from_iterable(read)
             yield from _ahead(pool, finish, _loaded(views, batches), under_way + 1)
 
@@ -231,25 +237,47 @@ def _finished(one: Pass, seen: list[Seen], waited: float) -> _Batch:
     return _Batch(columns, skipped, np.array([reading, decoding, waited, computed]))
 
 
-def _load_some(one: Pass, records: Sequence[Record]) -> list[Seen]:
-    return [_load(one, record) for record in records]
+@contextmanager
+def _decoding(one: Pass, images: int) -> Iterator[tuple[int, Decode]]:
+    """How many threads decode, and how: each in a process of its own, where that is worth it."""
+    count = most() if images >= FEW else 0
+    if not count:
+        yield min(os.cpu_count() or 1, _MOST_WORKERS), partial(_here, one)
+        return
+    with decoders(count, _AT_ONCE, one.side, one.settings.fit) as views:
+        yield count, views
 
 
-def _load(one: Pass, record: Record) -> Seen:
-    """Reads and decodes an image."""
-    begin = middle = time.perf_counter()
-    pixels, width, height, problem, hash, notes = None, 0, 0, "", "", None
-    try:
-        data = one.source.read(record.key)
-        middle = time.perf_counter()
-        hash = content_hash(data)
-        image, width, height = decode(data, least_side=one.side)
-        notes = one.notes(record.key, width, height) if one.notes is not None else None
-        pixels = square(image, one.side) if one.settings.fit == "squash" else letterbox(image, one.side)
-    except UnreadableImage as error:
-        problem = str(error)
-    seconds = middle - begin, time.perf_counter() - middle
-    return Seen(record, pixels, width, height, problem, hash, notes, *seconds)
+def _here(one: Pass, files: Sequence[bytes]) -> list[View]:
+    return [view_of(data, one.side, one.settings.fit) for data in files]
+
+
+def _load(one: Pass, views_of: Decode, records: Sequence[Record]) -> list[Seen]:
+    """Reads and decodes some images."""
+    begin = time.perf_counter()
+    read: list[bytes | UnreadableImage] = []
+    for record in records:
+        try:
+            read.append(one.source.read(record.key))
+        except UnreadableImage as error:
+            read.append(error)
+    middle = time.perf_counter()
+    views = iter(views_of([data for data in read if isinstance(data, bytes)]))
+    each = (middle - begin) / len(records), (time.perf_counter() - middle) / len(records)
+    seen = []
+    for record, data in zip(records, read, strict=True):
+        if isinstance(data, UnreadableImage):
+            seen.append(Seen(record, None, 0, 0, str(data)))
+            continue
+        pixels, width, height, problem = next(views)
+        notes = None
+        if one.notes is not None and pixels is not None:
+            try:
+                notes = one.notes(record.key, width, height)
+            except UnreadableImage as error:
+                pixels, problem = None, str(error)
+        seen.append(Seen(record, pixels, width, height, problem, content_hash(data), notes, *each))
+    return seen
 
 
 def _ahead(
@@ -287,7 +315,7 @@ def attention_of(
             f"the attention of {model.name!r} is not a number for {seen[0].record.key} or near it"
         )
     if settings.fit == "letterbox":
-        shown = (View.of(one.width, one.height, "letterbox") for one in seen)
+        shown = (Shown.of(one.width, one.height, "letterbox") for one in seen)
         grids = np.stack([without_padding(grid, view) for grid, view in zip(grids, shown, strict=True)])
     return to_bytes(grids), tokens
 
