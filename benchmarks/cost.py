@@ -27,6 +27,7 @@ from focusdd.extraction.attention import AttentionOptions, as_vit, class_attenti
 from focusdd.models.device import pick_device
 from focusdd.models.load import Model, new_net, normalise
 from focusdd.models.precision import autocast
+from focusdd.settings.resolve import resolve
 from focusdd.sources.folder import FolderSource
 from focusdd.sources.pixels import Pixels, load_files
 from focusdd.training.losses import online_loss
@@ -136,13 +137,13 @@ def compose_rate(source: FolderSource, out: Path) -> float:
 def train_rate(student: str, pixels: Pixels, device: torch.device, batch: int, rounds: int) -> float:
     """Images per second of a training step: augmentation, teacher, student, optimiser."""
     settings = TrainSettings(student=student)
+    settings = resolve(settings, taught="labels by region", **recipe(settings)._asdict()).settings
     net, _ = new_net(student, CLASSES, settings.size, device, 0)
     judge, _ = new_net(TEACHER, CLASSES, settings.size, device, 0)
     half = (0.5, 0.5, 0.5)
     teacher = Model(judge.eval(), TEACHER, settings.size, half, half, None, None, "", device)
     loss = online_loss(net, pixels, 2, teacher, torch.arange(CLASSES, device=device), settings, device)
-    rates = recipe(settings)
-    optimizer = torch.optim.AdamW(net.parameters(), rates.lr, fused=device.type in ("cpu", "cuda"))
+    optimizer = torch.optim.AdamW(net.parameters(), settings.lr, fused=device.type in ("cpu", "cuda"))
     generator = torch.Generator().manual_seed(0)
     net.train()
 

@@ -14,7 +14,7 @@ from by_size import Cost, by_size, cost
 from drawn import DrawnSource
 
 from focusdd.demo.run import WEIGHTS
-from focusdd.settings import DetectDistillSettings, ViewSettings
+from focusdd.settings import DetectDistillSettings, ExtractorSettings
 from focusdd.tasks.detect.extract import extract_objects
 from focusdd.tasks.detect.pipeline import distill
 
@@ -22,7 +22,7 @@ from focusdd.tasks.detect.pipeline import distill
 def measure(work: Path, images: int, device: str) -> Cost:
     """Extracts and distils once."""
     source = DrawnSource(images, annotated=True)
-    views = ViewSettings(extractor=str(WEIGHTS / "vit"), device=device)
+    views = ExtractorSettings(extractor=str(WEIGHTS / "vit"), device=device)
     return cost(
         device,
         lambda: extract_objects(source, work / "index", views),

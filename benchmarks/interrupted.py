@@ -72,7 +72,7 @@ STAGES = {
          "--out", "OUT/net"),
     ),
     "compare": Stage(
-        ("compare", "PHOTOS", "--extractor", VIT, "--views.batch-size", "8", "--methods", "focus", "--ipc",
+        ("compare", "PHOTOS", "--extractor", VIT, "--extract.batch-size", "8", "--methods", "focus", "--ipc",
          "1", "--seeds", "1", "--students", "test_resnet", "--labels", "hard", "--corruptions",
          "--distill.size", "64", "--train.size", "32", "--train.epochs", "2", "--train.batch-size", "5",
          "--out", "OUT"),
@@ -88,7 +88,7 @@ STAGES = {
     ),
     "detect compare": Stage(
         ("detect", "compare", "BOXES", "--val", "demo:4", "--extractor", VIT, "--methods", "focus", "--ipc",
-         "1", "--seeds", "1", "--views.batch-size", "8", "--distill.size", "128", "--train.size", "32",
+         "1", "--seeds", "1", "--extract.batch-size", "8", "--distill.size", "128", "--train.size", "32",
          "--train.steps", "2", "--train.batch-size", "2", "--train.mosaic", "0", "--out", "OUT"),
         ("index/parts/*", "index/done.json", "distilled/*/images/*/*.jpg", "*/*/done.json"),
     ),

@@ -27,20 +27,20 @@ ROWS: dict[str, dict[str, Any] | None] = {
     "online": None,
     "online by region": None,
     "hard": {},
-    "tiles, 8 bits": {"labels": "tiles"},
-    "tiles, 4 bits": {"labels": "tiles", "bits": 4},
-    "tiles, top 3, 8 bits": {"labels": "tiles", "top": 3},
-    "6 views, 8 bits": {"labels": "views", "views": 6},
-    "12 views, 8 bits": {"labels": "views", "views": 12},
-    "21 views, 4 bits": {"labels": "views", "views": 21, "bits": 4},
-    "50 views, top 3, 8 bits": {"labels": "views", "views": 50, "top": 3},
-    "150 views, 8 bits": {"labels": "views", "views": 150},
-    "300 views, 8 bits": {"labels": "views", "views": 300},
-    "9 views by region, 4 x 4, 8 bits": {"labels": "views", "views": 9, "places": 4},
-    "30 views by region, 4 x 4, 8 bits": {"labels": "views", "views": 30, "places": 4},
-    "50 views by region, 4 x 4, 4 bits": {"labels": "views", "views": 50, "places": 4, "bits": 4},
-    "150 views by region, 2 x 2, 8 bits": {"labels": "views", "views": 150, "places": 2},
-    "150 views by region, 4 x 4, 8 bits": {"labels": "views", "views": 150, "places": 4},
+    "tiles, 8 bits": {"kind": "tiles"},
+    "tiles, 4 bits": {"kind": "tiles", "bits": 4},
+    "tiles, top 3, 8 bits": {"kind": "tiles", "top": 3},
+    "6 views, 8 bits": {"kind": "views", "views": 6},
+    "12 views, 8 bits": {"kind": "views", "views": 12},
+    "21 views, 4 bits": {"kind": "views", "views": 21, "bits": 4},
+    "50 views, top 3, 8 bits": {"kind": "views", "views": 50, "top": 3},
+    "150 views, 8 bits": {"kind": "views", "views": 150},
+    "300 views, 8 bits": {"kind": "views", "views": 300},
+    "9 views by region, 4 x 4, 8 bits": {"kind": "views", "views": 9, "places": 4},
+    "30 views by region, 4 x 4, 8 bits": {"kind": "views", "views": 30, "places": 4},
+    "50 views by region, 4 x 4, 4 bits": {"kind": "views", "views": 50, "places": 4, "bits": 4},
+    "150 views by region, 2 x 2, 8 bits": {"kind": "views", "views": 150, "places": 2},
+    "150 views by region, 4 x 4, 8 bits": {"kind": "views", "views": 150, "places": 4},
 }
 COLUMNS = ["row", "method", "ipc", "seed", "student", "size", "epochs", "bytes_per_image", "of_full_fp16",
            "imagenet_ipc10_mb", "imagenet_ipc50_mb", "imagenet_ipc100_mb", "top1", "top5",
@@ -81,7 +81,7 @@ def main() -> None:
                 (store,) = label(own, LabelSettings(**settings))
                 size = store.bytes / store.info["images"]
                 seconds = read(store.folder / "run.json")["seconds"]["label"]
-            kind = "soft" if changes is None else changes.get("labels", "hard")
+            kind = "soft" if changes is None else changes.get("kind", "hard")
             recipe = TrainSettings(student=options.student, teacher=options.teacher, labels=kind,
                                    size=options.size, epochs=options.epochs, seed=seed,
                                    regions=float("by region" in name))  # fmt: skip
@@ -110,7 +110,7 @@ def imagenet_bytes(changes: dict[str, Any] | None, grid: int) -> int:
     if not changes:
         return 0
     each = record_type(1000, changes.get("top", 32), changes.get("bits", 8)).itemsize
-    if changes["labels"] == "views":
+    if changes["kind"] == "views":
         labels = changes["views"] * (1 + changes.get("places", 0) ** 2)
     else:
         labels = 1 + grid**2 if grid > 1 else 1

@@ -59,9 +59,9 @@ def main() -> None:
 def speed(options: argparse.Namespace, copy: Path) -> None:
     """One step of each kind in turns, so that whatever else the machine does slows all of them."""
     shutil.copytree(options.distilled, copy, ignore=shutil.ignore_patterns("labels"))
-    label(copy, LabelSettings(teacher=options.teacher, labels="both", views=20, size=options.size))
+    label(copy, LabelSettings(teacher=options.teacher, kind="both", views=20, size=options.size))
     device = pick_device("auto")
-    recipe = TrainSettings(student=options.student, size=options.size, labels="tiles")
+    recipe = TrainSettings(student=options.student, size=options.size, labels="tiles", tile_crops=1.0)
     tiles = LabelledViews(copy, recipe, device)
     views = LabelledViews(copy, recipe.model_copy(update={"labels": "views"}), device)
     net, _ = new_net(options.student, len(tiles.store.info["classes"]), options.size, device, 0)

@@ -2,7 +2,7 @@
 
     python benchmarks/labels_phases.py TINY DATA --work runs/phases --phases soft hard soft --seeds 0
 
-TINY is a distilled dataset with tile labels (`focusdd label TINY --labels tiles ...`), DATA the source whose
+TINY is a distilled dataset with tile labels (`focusdd label TINY --kind tiles ...`), DATA the source whose
 validation images score the students. The epochs are shared out evenly among the phases.
 """
 
@@ -24,6 +24,7 @@ from focusdd.labels.tiles import shares
 from focusdd.models.device import pick_device
 from focusdd.models.load import new_net, normalisation, normalise
 from focusdd.models.precision import autocast
+from focusdd.settings.resolve import resolve
 from focusdd.sources.pixels import load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, hash_seed, run_epochs, turn
@@ -58,11 +59,11 @@ def main() -> None:
             continue
         data = LabelledViews(options.distilled, settings)
         net, _ = new_net(settings.student, len(info["classes"]), options.size, device, seed)
-        rates = recipe(settings)
+        settings = resolve(settings, **recipe(settings)._asdict()).settings
         run_epochs(
             net, in_turns(net, data, settings, options.phases, device), len(data.pixels),
-            epochs=settings.epochs, batch_size=settings.batch_size, lr=rates.lr,
-            weight_decay=rates.weight_decay, rate=cosine, seed=seed, device=device,
+            epochs=settings.epochs, batch_size=settings.batch_size, lr=settings.lr,
+            weight_decay=settings.weight_decay, rate=cosine, seed=seed, device=device,
             checkpoint=options.work / f"{'-'.join(options.phases)}-seed{seed}.pt", what="train",
         )  # fmt: skip
         score = evaluate(net, held_out, *normalisation(net), device, len(info["classes"]))

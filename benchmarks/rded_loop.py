@@ -36,6 +36,7 @@ from focusdd.composition.dataset import Distilled, open_distilled
 from focusdd.labels.reader import LabelledViews
 from focusdd.models.device import peak_device_memory_mb, pick_device
 from focusdd.models.load import load_model, new_net
+from focusdd.settings.resolve import resolve
 from focusdd.sources.pixels import load_files, load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, run_epochs
@@ -153,15 +154,16 @@ def ours(
         student=options.student, size=size, batch_size=options.batch_size, epochs=options.rounds + 1,
         regions=0.0,  # labels of whole views, as RDED's
     )  # fmt: skip
-    rates, classes = recipe(settings), len(distilled.classes)
+    settings = resolve(settings, taught="labels by region", **recipe(settings)._asdict()).settings
+    classes = len(distilled.classes)
     teacher = load_model(options.teacher, device, size)
     pixels = load_files(distilled.files(), distilled.info["size"])
     views = LabelledViews(distilled, settings.model_copy(update={"labels": "tiles"}), device)
 
     def epoch(net: torch.nn.Module, loss: StepLoss) -> None:
         run_epochs(
-            net, loss, len(pixels), epochs=1, batch_size=settings.batch_size, lr=rates.lr,
-            weight_decay=rates.weight_decay, rate=cosine, seed=0, device=device,
+            net, loss, len(pixels), epochs=1, batch_size=settings.batch_size, lr=settings.lr,
+            weight_decay=settings.weight_decay, rate=cosine, seed=0, device=device,
             checkpoint=scratch / "none.pt", what="train",
         )  # fmt: skip
 

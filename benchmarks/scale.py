@@ -58,9 +58,12 @@ def measure(_: Path, index: Path, ipc: int, share: float) -> dict[str, Any]:
     from focusdd.extraction.index import open_index
     from focusdd.selection.focus import select
     from focusdd.settings import SelectSettings
+    from focusdd.settings.resolve import resolve
 
     start = time.perf_counter()
-    plan = select(open_index(index), SelectSettings(ipc=ipc, share=share), ExtractSettings().tile)
+    plan = select(
+        open_index(index), resolve(SelectSettings(ipc=ipc, share=share)).settings, ExtractSettings().tile
+    )
     tiles = len(plan.table())
     return {"tiles": tiles, "seconds": time.perf_counter() - start}
 

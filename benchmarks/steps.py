@@ -20,6 +20,7 @@ from tables import publish
 from focusdd import TrainSettings
 from focusdd.models.device import pick_device
 from focusdd.models.load import load_model, new_net
+from focusdd.settings.resolve import resolve
 from focusdd.sources.pixels import Pixels
 from focusdd.training import losses
 from focusdd.training.recipes import recipe
@@ -68,11 +69,12 @@ def stepper(student: str, size: int, batch: int, device: torch.device, recorded:
     images = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8)
     pixels = Pixels(images, torch.arange(IMAGES) % CLASSES, ())
     settings = TrainSettings(student=student, size=size)
-    rates, outputs = recipe(settings), torch.arange(CLASSES, device=device)
+    settings = resolve(settings, taught="labels by region", **recipe(settings)._asdict()).settings
+    outputs = torch.arange(CLASSES, device=device)
     way = losses.replayed if recorded else lambda net, device: net
     with mock.patch.object(losses, "replayed", way):
         loss = losses.online_loss(net, pixels, 2, teacher, outputs, settings, device)
-    optimizer = torch.optim.AdamW(net.parameters(), rates.lr, fused=True)
+    optimizer = torch.optim.AdamW(net.parameters(), settings.lr, fused=True)
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:

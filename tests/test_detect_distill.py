@@ -16,7 +16,7 @@ from focusdd.core.images import decode
 from focusdd.demo.run import WEIGHTS
 from focusdd.extraction.index import Index, open_index
 from focusdd.reports.page import report
-from focusdd.settings import DetectDistillSettings, ViewSettings
+from focusdd.settings import DetectDistillSettings, ExtractorSettings
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Objects
 from focusdd.sources.detection import open_detection_source
@@ -26,7 +26,7 @@ from focusdd.tasks.detect.pipeline import distill
 from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import focus_scenes, selected_scenes
 
-VIEWS = ViewSettings(extractor=str(WEIGHTS / "vit"))
+VIEWS = ExtractorSettings(extractor=str(WEIGHTS / "vit"))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from focusdd.core.errors import FocusError
 from focusdd.core.images import decode
 from focusdd.settings import DetectDistillSettings
+from focusdd.settings.resolve import resolve
 from focusdd.sources.base import Objects, Record
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
 from focusdd.tasks.detect.compose import GREY, compose_scenes, draw, kept, yolo_label
@@ -345,7 +346,7 @@ def test_every_written_box_lies_on_its_object(tmp_path: Any) -> None:
     ],
 )
 def test_budgets(given_: dict[str, Any], images: int, wanted: list[int]) -> None:
-    assert quotas(DetectDistillSettings(**given_), images, 3) == wanted
+    assert quotas(resolve(DetectDistillSettings(**given_)).settings, images, 3) == wanted
 
 
 @pytest.mark.parametrize(
@@ -354,7 +355,7 @@ def test_budgets(given_: dict[str, Any], images: int, wanted: list[int]) -> None
 )
 def test_budgets_that_make_no_sense(given_: dict[str, Any], words: str) -> None:
     with pytest.raises(FocusError, match=words):
-        quotas(DetectDistillSettings(**given_), 50, 3)
+        quotas(resolve(DetectDistillSettings(**given_)).settings, 50, 3)
 
 
 def test_yolo_label_of_nothing_is_an_empty_file() -> None:

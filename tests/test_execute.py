@@ -41,7 +41,7 @@ from focusdd.execute import Work, remote, run_shards
 from focusdd.execute.ray import _hand_out, _plan
 from focusdd.execute.remote import SourceName, load_same, once_free, require_shared, require_there
 from focusdd.extraction import inference
-from focusdd.settings import DetectDistillSettings, ViewSettings
+from focusdd.settings import DetectDistillSettings, ExtractorSettings
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Record
 from focusdd.tasks.detect.pipeline import distill as distill_objects
@@ -62,7 +62,7 @@ COMPARE = CompareSettings(
     distill=DistillSettings(size=64, keep=0),
     train=TrainSettings(size=32, epochs=2, batch_size=10),
 )
-LABEL = LabelSettings(teacher=TEACHER, labels="both", size=32, views=3, device="cpu")
+LABEL = LabelSettings(teacher=TEACHER, kind="both", size=32, views=3, device="cpu")
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -340,9 +340,9 @@ def test_detection_is_the_same_on_a_cluster(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("focusdd.tasks.detect.compose.SHARD", 2)
-    views, settings = ViewSettings(extractor=VIT, device="cpu"), DetectDistillSettings(ipc=1, size=64)
+    views, settings = ExtractorSettings(extractor=VIT, device="cpu"), DetectDistillSettings(ipc=1, size=64)
     for name, engine in (("home", None), ("ray", RAY)):
-        made = distill_objects(DemoSource(3), tmp_path / name / "x", settings, views=views, engine=engine)
+        made = distill_objects(DemoSource(3), tmp_path / name / "x", settings, extract=views, engine=engine)
         assert made.info["images"] == 10
     assert digests(tmp_path / "home") == digests(tmp_path / "ray")
 

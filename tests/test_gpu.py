@@ -14,6 +14,7 @@ from focusdd.models.graphs import Replayed, replayed
 from focusdd.models.load import load_model, new_net
 from focusdd.models.regions import Regions, Whole
 from focusdd.settings import TrainSettings
+from focusdd.settings.resolve import resolve
 from focusdd.sources.pixels import Pixels
 from focusdd.training import losses
 from focusdd.training.losses import online_loss
@@ -39,7 +40,7 @@ def test_recorded_steps_are_those_of_the_network_itself(
     torch.manual_seed(0)
     pixels = Pixels(torch.randint(0, 256, (20, 3, 96, 96), dtype=torch.uint8), torch.arange(20) % 10, ())
     teacher = load_model("resnet18", device, 64, pretrained=False, num_classes=10)
-    settings = TrainSettings(student=student, size=64, regions=regions)
+    settings = resolve(TrainSettings(student=student, size=64, regions=regions)).settings
     net, _ = new_net(student, 10, 64, device, 0)
     net.train()
 

@@ -31,6 +31,7 @@ from focusdd.models.load import load_model, new_net, normalisation, normalise
 from focusdd.models.precision import autocast
 from focusdd.models.regions import Regions, Whole, has_regions
 from focusdd.settings import AugmentSettings
+from focusdd.settings.resolve import resolve
 from focusdd.sources import DemoSource
 from focusdd.training.distances import divergence_of_logits
 from focusdd.training.loop import turn
@@ -39,8 +40,8 @@ from focusdd.training.losses import stored_loss
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 TEACHER = str(WEIGHTS / "teacher")
-SETTINGS = LabelSettings(teacher=TEACHER, labels="both", size=64, views=3)
-BY_REGION = LabelSettings(teacher=TEACHER, labels="views", size=64, views=3, places=2)
+SETTINGS = LabelSettings(teacher=TEACHER, kind="both", size=64, views=3)
+BY_REGION = LabelSettings(teacher=TEACHER, kind="views", size=64, views=3, places=2)
 RECIPE = {"student": "test_resnet", "size": 64, "epochs": 2, "batch_size": 8}
 
 
@@ -109,7 +110,7 @@ def painted(view: np.void, own: np.ndarray, other: np.ndarray, grid: int) -> np.
 def test_tiles_are_weighted_by_the_pixels_that_show_them(
     recipe: AugmentSettings, grid: int, side: int, seed: int
 ) -> None:
-    views = draw_views(4, 5, side, grid, recipe, seed)
+    views = draw_views(4, 5, side, grid, resolve(recipe).settings, seed)
     boxes = tile_boxes(grid, side)[-(grid**2) :]
     numbers = np.zeros((side, side), int)
     for number, (x0, y0, x1, y1) in enumerate(boxes):
@@ -155,7 +156,9 @@ def test_views_are_those_of_the_recipe() -> None:
     assert (views["mix"][mixed, :2] >= views["crop"][mixed, :2]).all()
     assert (views["mix"][mixed, 2:] <= views["crop"][mixed, 2:]).all()
     assert set(views["shift"]) == set(range(1, 50))
-    still = draw_views(9, 1, 50, 3, AugmentSettings(flip=False, mixup=0, shuffle_tiles=False, crop=1), seed=1)
+    still = draw_views(
+        9, 1, 50, 3, AugmentSettings(tile_crops=1, flip=False, mixup=0, shuffle_tiles=False, crop=1), seed=1
+    )
     assert not still["flip"].any()
     assert not still["mix"].any()
     assert not still["shift"].any()
@@ -244,8 +247,8 @@ def test_stored_labels_are_what_the_teacher_says(labelled: Path) -> None:
 
 def test_the_same_arguments_give_the_same_bytes(labelled: Path, plain: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(plain, tmp_path / "other"))
-    label(other, SETTINGS.model_copy(update={"labels": "views"}))
-    label(other, SETTINGS.model_copy(update={"labels": "tiles"}))  # one after the other
+    label(other, SETTINGS.model_copy(update={"kind": "views"}))
+    label(other, SETTINGS.model_copy(update={"kind": "tiles"}))  # one after the other
     assert label_files(other) == label_files(labelled)
     before = {path: path.stat().st_mtime_ns for path in (other / "labels").rglob("*.npy")}
     label(other, SETTINGS)
@@ -341,7 +344,7 @@ def test_stored_labels_are_learnt_in_one_way(labelled: Path, tmp_path: Path, oth
 
 
 def test_labels_of_other_settings_are_not_overwritten(copy: Path) -> None:
-    other = SETTINGS.model_copy(update={"labels": "tiles", "bits": 4})
+    other = SETTINGS.model_copy(update={"kind": "tiles", "bits": 4})
     with pytest.raises(FocusError, match="bits was 8, now 4"):
         label(copy, other)
     (store,) = label(copy, other, overwrite=True)
@@ -503,7 +506,7 @@ def test_places_are_for_labels_that_know_them(
     with pytest.raises(FocusError, match="know no places: label with --places"):
         data.batch(torch.arange(4), torch.zeros(4, dtype=torch.long), by_region=True)
     out = Path(shutil.copytree(plain, tmp_path / "tiles"))
-    label(out, BY_REGION.model_copy(update={"labels": "tiles"}))
+    label(out, BY_REGION.model_copy(update={"kind": "tiles"}))
     assert "--places is not used" in capsys.readouterr().out
 
 
@@ -514,7 +517,7 @@ def test_places_that_the_teacher_does_not_have_are_refused(plain: Path, tmp_path
     with pytest.raises(FocusError, match=r"no feature map of several places at 64 px: use --places 0$"):
         label(plain, blind)
     assert not (plain / "labels").exists()
-    label(Path(shutil.copytree(plain, tmp_path / "tiles")), blind.model_copy(update={"labels": "tiles"}))
+    label(Path(shutil.copytree(plain, tmp_path / "tiles")), blind.model_copy(update={"kind": "tiles"}))
 
 
 def test_the_card_and_publishing_know_places(by_region: Path) -> None:
@@ -537,7 +540,7 @@ def test_the_reader_in_the_documents_reads_what_we_read(labelled: Path, by_regio
     np.testing.assert_array_equal(found["read"](placed.folder, 2, 7), placed.logits(2, 7))
     np.testing.assert_array_equal(found["read"](tiles.folder, slice(None), 0), tiles.logits(slice(None), 0))
     for bits, top in ((4, 32), (4, 3), (8, 5), (16, 5)):
-        changed = SETTINGS.model_copy(update={"labels": "tiles", "bits": bits, "top": top})
+        changed = SETTINGS.model_copy(update={"kind": "tiles", "bits": bits, "top": top})
         (store,) = label(copy, changed, overwrite=True)
         np.testing.assert_allclose(found["read"](store.folder, 4), store.logits(4), rtol=1e-6)
 

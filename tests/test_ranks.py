@@ -20,6 +20,7 @@ from focusdd.core.stage import open_stage, read_json
 from focusdd.demo.run import WEIGHTS
 from focusdd.models.load import load_model, new_net
 from focusdd.settings import LabelSettings
+from focusdd.settings.resolve import resolve
 from focusdd.sources import DemoSource
 from focusdd.sources.pixels import load_source
 from focusdd.training import fit as fitting
@@ -251,7 +252,8 @@ def test_the_gradients_of_the_shares_add_up(kind: str, tiny: Any, monkeypatch: p
             changed = FIT.model_copy(update={"mixup": 1.0})
             return fitting._loss(net, pixels, judge, known, changed, CPU, ranks)
         judge = teacher if kind in ("soft", "regions") else None
-        changed = TRAIN.model_copy(update={"augment": kind != "plain", "regions": float(kind == "regions")})
+        own = {"augment": kind != "plain", "regions": float(kind == "regions")}
+        changed = resolve(TRAIN.model_copy(update=own)).settings
         return online_loss(net, pixels, 2, judge, known, changed, CPU, ranks)
 
     net, _ = new_net("test_convnext" if kind == "regions" else "test_vit", 10, 32, CPU, 0)

@@ -16,12 +16,18 @@ from PIL import Image
 from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index, from_bytes, open_index, read_skipped, to_bytes, write_part
 from focusdd.extraction.patches import attention_area, key_patches, patch_options
-from focusdd.selection.focus import duplicates_last, select, spread
+from focusdd.selection import focus
+from focusdd.selection.focus import duplicates_last, spread
 from focusdd.selection.plan import Plan, Tile
 from focusdd.settings import ExtractSettings, SelectSettings
+from focusdd.settings.resolve import resolve
 
 MakeIndex = Callable[..., Index]
 COUNTS = {"ant": 40, "bee": 40, "cat": 40}
+
+
+def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
+    return focus.select(index, resolve(settings).settings, tile)
 
 
 def by_image(plan: Plan) -> dict[str, list[Tile]]:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from focusdd.core.images import decode
-from focusdd.settings import DetectDistillSettings, ViewSettings
+from focusdd.settings import DetectDistillSettings, ExtractorSettings
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.detect.extract import extract_objects
 from focusdd.tasks.detect.pipeline import distill
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(not VIT.exists(), reason="no real data on this m
 @pytest.fixture(scope="module")
 def cards(tmp_path_factory):
     source = open_detection_source(ROOT / "data" / "cards")
-    views = ViewSettings(extractor=str(VIT), input_size=128)
+    views = ExtractorSettings(extractor=str(VIT), input_size=128)
     return source, extract_objects(source, tmp_path_factory.mktemp("cards") / "index", views)
 
 

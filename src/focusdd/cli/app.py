@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from focusdd.cli.detect import detect
+from focusdd.cli.renamed import with_new_names
 from focusdd.core.console import console, say
 from focusdd.core.distributed import fails_first, world_size
 from focusdd.core.errors import FocusError, plain_os_error, plain_settings_error
@@ -23,11 +24,11 @@ from focusdd.settings import (
     CompareSettings,
     DistillSettings,
     EngineSettings,
+    ExtractorSettings,
     ExtractSettings,
     FitSettings,
     LabelSettings,
     TrainSettings,
-    ViewSettings,
 )
 
 SourceName = Annotated[
@@ -85,7 +86,7 @@ def distill(
     out: Path,
     index: Path | None = None,
     settings: Annotated[DistillSettings | None, Flat] = None,
-    views: Annotated[ViewSettings | None, Flat] = None,
+    extract: Annotated[ExtractorSettings | None, Flat] = None,
     engine: Annotated[EngineSettings | None, Flat] = None,
     overwrite: bool = False,
 ) -> None:
@@ -105,7 +106,7 @@ def distill(
     from focusdd import distill, open_source
 
     made = distill(
-        open_source(source), out, settings, index=index, views=views, overwrite=overwrite, engine=engine
+        open_source(source), out, settings, index=index, extract=extract, overwrite=overwrite, engine=engine
     )
     images = made.info["ipc"] * len(made.classes)
     following = f"focusdd train {out} --val {quote(source)} --teacher ... --out ..."
@@ -154,7 +155,7 @@ def label(
 ) -> None:
     """Write a teacher's soft labels beside the distilled images: training then needs no teacher.
 
-    Example: `focusdd label tiny/ --teacher teacher/ --labels views --views 100 --size 128`
+    Example: `focusdd label tiny/ --teacher teacher/ --kind views --views 100 --size 128`
 
     Parameters
     ----------
@@ -337,7 +338,7 @@ def main() -> None:
     if world_size() > 1 and sys.argv[1:2] not in (["train"], ["fit"]):
         _fail("only train and fit run under torchrun: start this command without it")
     try:
-        app(exit_on_error=False, print_error=False)
+        app(with_new_names(sys.argv[1:]), exit_on_error=False, print_error=False)
     except CycloptsError as error:
         cause = error.__cause__
         _fail(str(plain_settings_error(cause)) if isinstance(cause, ValidationError) else str(error))

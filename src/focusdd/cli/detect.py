@@ -14,7 +14,7 @@ from focusdd.settings import (
     DetectDistillSettings,
     DetectTrainSettings,
     EngineSettings,
-    ViewSettings,
+    ExtractorSettings,
 )
 
 Flat = Parameter(name="*")
@@ -40,7 +40,7 @@ def detect_distill(
     out: Path,
     index: Path | None = None,
     settings: Annotated[DetectDistillSettings | None, Flat] = None,
-    views: Annotated[ViewSettings | None, Flat] = None,
+    extract: Annotated[ExtractorSettings | None, Flat] = None,
     engine: Annotated[EngineSettings | None, Flat] = None,
     overwrite: bool = False,
 ) -> None:
@@ -61,7 +61,7 @@ def detect_distill(
     from focusdd.tasks.detect.pipeline import distill
 
     opened = open_detection_source(source)
-    made = distill(opened, out, settings, index=index, views=views, overwrite=overwrite, engine=engine)
+    made = distill(opened, out, settings, index=index, extract=extract, overwrite=overwrite, engine=engine)
     images = made.info["images"]
     following = f"focusdd detect train {out} --val {quote(source)} --size ... --out ..."
     say(f"wrote {out}: {images} images. Next: {following}")

@@ -15,11 +15,13 @@ import pyarrow as pa
 
 from focusdd.comparison.scores import Scores, Trial, score
 from focusdd.comparison.trials import Bench, Cell, row_of, run_cell
-from focusdd.core.console import say
+from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.core.stage import csv_text, locked, write_whole
 from focusdd.execute import session
 from focusdd.settings import CompareSettings, EngineSettings
+from focusdd.settings.resolve import idle_in_all, resolve
+from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import DecodedOnce
 from focusdd.tasks.classify.distill import WITH_INDEX, extract_settings
@@ -60,7 +62,7 @@ _SCORE_COLUMNS = ["method", "ipc", "student", "seeds"]
 _SCORE_COLUMNS += [column for name in Scores._fields[3:] for column in (name, f"{name}_std")]
 # what compare sets itself: the name of its own setting for each
 _OWN = {
-    "views": {"extractor": "extractor", "device": "device"},
+    "extract": {"extractor": "extractor", "device": "device"},
     "distill": {"ipc": "ipc", "method": "methods", "seed": "seeds", "teacher": "teacher"},
     "train": {"student": "students", "teacher": "teacher", "labels": "labels", "seed": "seeds",
               "augment": "plain", "device": "device"},
@@ -113,11 +115,13 @@ def _compare(
 ) -> pa.Table:
     cells = _cells(settings)
     index = None
+    reading = settings.extract.model_copy(update={"extractor": settings.extractor, "device": settings.device})
     if any(cell.method in WITH_INDEX for cell in cells):
-        views = settings.views.model_copy(update={"extractor": settings.extractor, "device": settings.device})
-        wanted = extract_settings(settings.distill, views)
+        wanted = extract_settings(settings.distill, reading)
         index = extract(source, out / "index", wanted, overwrite=overwrite, engine=engine)
     bench = Bench(settings, source, DecodedOnce(val), other, index, out, overwrite, {})
+    for remark in _remarks(cells, bench):
+        warn(remark)
     rows: dict[Cell, dict[str, Any]] = {}
 
     def finished(cell: Cell) -> None:
@@ -153,6 +157,25 @@ def _check(settings: CompareSettings) -> None:
         raise FocusError(
             f"method {wanting[0]} needs a ViT: give --extractor, a checkpoint folder or timm name"
         )
+
+
+def _remarks(cells: Sequence[Cell], bench: Bench) -> list[str]:
+    """What of the user's settings has no effect in any run."""
+    settings = bench.settings
+    methods = [cell.method for cell in cells]
+    reader = "extractor" if bench.index is not None else f"methods {' '.join(dict.fromkeys(methods))}"
+    asked = "teacher" if "soft" in settings.labels or "rded" in methods else "hard labels"
+    taught = BY_REGION if "soft" in settings.labels else WHOLE_VIEWS
+    return [
+        *resolve(settings, reader=reader, asked=asked).remarks,
+        *idle_in_all(settings.extract, [resolve(settings.extract, reader=reader)], "extract."),
+        *idle_in_all(
+            settings.distill, [resolve(bench.distilling(cell)) for cell in cells if cell.ipc], "distill."
+        ),
+        *idle_in_all(
+            settings.train, [resolve(bench.training(cell), taught=taught) for cell in cells], "train."
+        ),
+    ]
 
 
 def _cells(settings: CompareSettings) -> list[Cell]:

@@ -12,6 +12,7 @@ from focusdd.composition.dataset import Distilled
 from focusdd.core.stage import read_json
 from focusdd.extraction.index import Index
 from focusdd.settings import CompareSettings, DistillSettings, TrainSettings
+from focusdd.settings.resolve import not_given
 from focusdd.sources.base import Source
 from focusdd.tasks.classify.distill import WITH_INDEX, depends_on_seed, distill
 from focusdd.training.corruptions import CORRUPTIONS
@@ -69,27 +70,20 @@ class Bench:
         return self.out / "distilled" / (cell.dataset + seed)
 
     def distilling(self, cell: Cell) -> DistillSettings:
-        return self.settings.distill.model_copy(
-            update={
-                "ipc": cell.ipc,
-                "method": cell.method,
-                "seed": cell.seed,
-                "teacher": self.settings.teacher,
-            }
-        )
+        own = {"ipc": cell.ipc, "method": cell.method, "seed": cell.seed, "teacher": self.settings.teacher}
+        return not_given(self.settings.distill.model_copy(update=own))
 
     def training(self, cell: Cell) -> TrainSettings:
-        return self.settings.train.model_copy(
-            update={
-                "student": cell.student,
-                "teacher": self.settings.teacher,
-                "labels": cell.labels,
-                "augment": cell.augmented,
-                "epochs": self.epochs(cell),
-                "seed": cell.seed,
-                "device": self.settings.device,
-            }
-        )
+        own = {
+            "student": cell.student,
+            "teacher": self.settings.teacher,
+            "labels": cell.labels,
+            "augment": cell.augmented,
+            "epochs": self.epochs(cell),
+            "seed": cell.seed,
+            "device": self.settings.device,
+        }
+        return not_given(self.settings.train.model_copy(update=own))
 
     def epochs(self, cell: Cell) -> int:
         """Passes over what a student learns from; full takes the steps of the largest ipc, in whole ones."""
@@ -111,13 +105,13 @@ def make_dataset(cell: Cell, bench: Bench) -> Distilled:
     """Distils what a cell learns from, or finds it finished."""
     folder = bench.dataset(cell)
     if folder not in bench.made:
-        views = bench.settings.views.model_copy(update={"device": bench.settings.device})
+        reading = bench.settings.extract.model_copy(update={"device": bench.settings.device})
         bench.made[folder] = distill(
             bench.source,
             folder,
             bench.distilling(cell),
             index=bench.index,
-            views=views,
+            extract=not_given(reading),
             overwrite=bench.overwrite,
         )
     return bench.made[folder]

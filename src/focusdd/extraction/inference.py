@@ -31,7 +31,7 @@ from focusdd.extraction.geometry import without_padding
 from focusdd.extraction.index import to_bytes, write_part
 from focusdd.models.load import Model
 from focusdd.models.precision import autocast, cast_weights
-from focusdd.settings import EngineSettings, ViewSettings
+from focusdd.settings import EngineSettings, ExtractorSettings
 from focusdd.sources.base import Record, Source
 from focusdd.sources.identity import content_hash
 
@@ -70,7 +70,7 @@ class Pass(NamedTuple):
     source: Source
     side: int
     """Of the view in pixels."""
-    settings: ViewSettings
+    settings: ExtractorSettings
     fields: pa.Schema
     rows: Callable[[list[Seen]], dict[str, Any]]
     """The columns of one batch, all of it readable."""
@@ -244,12 +244,12 @@ def _decoding(one: Pass, images: int) -> Iterator[tuple[int, Decode]]:
     if not count:
         yield min(os.cpu_count() or 1, _MOST_WORKERS), partial(_here, one)
         return
-    with decoders(count, _AT_ONCE, one.side, one.settings.fit) as views:
+    with decoders(count, _AT_ONCE, one.side, one.settings.resize) as views:
         yield count, views
 
 
 def _here(one: Pass, files: Sequence[bytes]) -> list[View]:
-    return [view_of(data, one.side, one.settings.fit) for data in files]
+    return [view_of(data, one.side, one.settings.resize) for data in files]
 
 
 def _load(one: Pass, views_of: Decode, records: Sequence[Record]) -> list[Seen]:
@@ -298,7 +298,7 @@ def _ahead(
 
 
 def attention_of(
-    seen: list[Seen], model: Model, vit: ViT, settings: ViewSettings
+    seen: list[Seen], model: Model, vit: ViT, settings: ExtractorSettings
 ) -> tuple[np.ndarray, torch.Tensor]:
     """One batch through the ViT: attention grids over the images as bytes (B, h, w), and the final tokens.
 
@@ -314,7 +314,7 @@ def attention_of(
         raise FocusError(
             f"the attention of {model.name!r} is not a number for {seen[0].record.key} or near it"
         )
-    if settings.fit == "letterbox":
+    if settings.resize == "letterbox":
         shown = (Shown.of(one.width, one.height, "letterbox") for one in seen)
         grids = np.stack([without_padding(grid, view) for grid, view in zip(grids, shown, strict=True)])
     return to_bytes(grids), tokens

@@ -13,18 +13,6 @@ import torch
 import torch.nn.functional as F
 
 from focusdd.extraction.geometry import cell_edges
-from focusdd.settings import AugmentSettings
-
-
-def tile_crops_of(settings: AugmentSettings, by_region: bool = False) -> float:
-    """Share of the crops that are taken within one tile.
-
-    Args:
-        by_region: a view is labelled place by place, so that what is of another tile is no noise.
-    """
-    if settings.tile_crops is not None:
-        return settings.tile_crops
-    return 0.5 if by_region else 1.0
 
 
 class Mixed(NamedTuple):

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 
 from focusdd.composition.dataset import CARD, Distilled, card, open_distilled
-from focusdd.core.console import Advance, progress, say, warn
+from focusdd.core.console import Advance, progress, say
 from focusdd.core.errors import FocusError
 from focusdd.core.run_record import Clock
 from focusdd.core.stage import locked, make_folder, open_stage, read_json, write_json, write_whole
 from focusdd.execute import Work, Worker, run_shards
 from focusdd.execute.remote import load_same, require_shared, require_there
-from focusdd.labels.augment import resized_crops, tile_crops_of
+from focusdd.labels.augment import resized_crops
 from focusdd.labels.packed import pack
 from focusdd.labels.store import (
     Kind,
@@ -40,10 +40,11 @@ from focusdd.models.load import Model, load_model
 from focusdd.models.precision import autocast
 from focusdd.models.regions import Regions, has_regions
 from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
+from focusdd.settings.resolve import resolve, settle
 from focusdd.sources.base import Record
 from focusdd.sources.pixels import load_files
 
-VERSION = 1
+VERSION = 2
 _BATCH = 64  # images per forward pass; fixed, because the last digits of a logit depend on it
 
 
@@ -107,21 +108,22 @@ def label(
     device = pick_device(settings.device)
     model = load_model(settings.teacher, device, settings.size)
     teacher = _teacher(model, distilled)
-    if settings.labels != "tiles":
+    top, classes = min(settings.top, len(distilled.classes)), len(distilled.classes)
+    stored = "some classes" if top < classes else f"{top} classes, all of which are stored"
+    settings = settle(settings.model_copy(update={"top": top}), stored=stored).settings
+    if settings.kind != "tiles":
         teacher.require_places(settings.places, settings.size)
-    elif settings.places:
-        warn("labels of tiles know no places: --places is not used")
     files = distilled.files()
     pixels = load_files(files, distilled.info["size"])
     images = pixels.images.to(device)
     # before anything is written: a wrong teacher leaves no trace
     facts = _teacher_facts(teacher, images, pixels.labels.numpy(), distilled, settings)
     say(f"teacher {model.name}: {facts['accuracy']:.1%} top-1 on {facts['tiles']} tiles")
-    kinds: tuple[Kind, ...] = ("tiles", "views") if settings.labels == "both" else (settings.labels,)
+    kinds: tuple[Kind, ...] = ("tiles", "views") if settings.kind == "both" else (settings.kind,)
     paths = [path for path, _ in files]
     with locked(distilled.folder):  # which another `label` or `distill` may want to write to
         for kind in kinds:
-            _label(kind, distilled, paths, images, teacher, facts, settings, overwrite, engine)
+            _label(kind, distilled, paths, images, teacher, facts, settings, stored, overwrite, engine)
         there = [read_json(folder_of(distilled, kind) / "labels.json") for kind in stored_kinds(distilled)]
         write_whole(distilled.folder / CARD, card(distilled.info, there))
     return tuple(open_store(distilled, kind) for kind in kinds)
@@ -182,24 +184,14 @@ def _label(
     teacher: Teacher,
     facts: dict[str, Any],
     settings: LabelSettings,
+    stored: str,
     overwrite: bool,
     engine: EngineSettings | None,
 ) -> None:
     """One kind of labels: a stage of its own, so that the other can be added later."""
-    classes, grid, side = len(distilled.classes), distilled.info["grid"], images.shape[-1]
-    used: dict[str, Any] = {
-        "kind": kind,
-        "size": settings.size,
-        "top": min(settings.top, classes),
-        "bits": settings.bits,
-        "temperature": settings.temperature if settings.top < classes else None,  # else exact at all
-    }
+    grid, side = distilled.info["grid"], images.shape[-1]
+    used = resolve(settings.model_copy(update={"kind": kind}), stored=stored).key
     recipe = {name: getattr(settings, name) for name in AugmentSettings.model_fields}
-    recipe["tile_crops"] = tile_crops_of(settings, settings.places > 0)
-    if kind == "views":
-        used |= {"views": settings.views, "seed": settings.seed, **recipe}
-        if settings.places:
-            used["places"] = settings.places
     inputs = {"distilled": distilled.info["key"], "teacher": teacher.model.weights}
     folder = folder_of(distilled, kind)
     clock = Clock()
@@ -223,7 +215,7 @@ def _label(
             "key": stage.key,
             "distilled": distilled.info["key"],
             "teacher": facts,
-            **{name: used[name] for name in ("size", "top", "bits", "temperature")},
+            **{name: used.get(name) for name in ("size", "top", "bits", "temperature")},
             "recipe": recipe if kind == "views" else None,
             "places": used.get("places", 0),
             "images": len(images),
@@ -238,9 +230,7 @@ def _label(
 
 def _drawn(settings: LabelSettings, images: int, side: int, grid: int) -> np.ndarray:
     """The views of kind "views"."""
-    crops = {"tile_crops": tile_crops_of(settings, settings.places > 0)}
-    recipe = settings.model_copy(update=crops)
-    return draw_views(settings.views, images, side, grid, recipe, settings.seed)
+    return draw_views(settings.views, images, side, grid, settings, settings.seed)
 
 
 def _make(

@@ -14,12 +14,13 @@ from focusdd.composition.dataset import Distilled, open_distilled
 from focusdd.core.console import warn
 from focusdd.core.distributed import local_world_size
 from focusdd.core.errors import FocusError
-from focusdd.labels.augment import tile_crops_of
 from focusdd.labels.store import Kind, Store, open_store, stored_kinds
 from focusdd.labels.tiles import compose, shares
 from focusdd.labels.views import Views, draw_views, plain_view, show
 from focusdd.models.regions import Answer
 from focusdd.settings import TrainSettings
+from focusdd.settings.resolve import resolve
+from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
 from focusdd.sources.pixels import load_files
 
 
@@ -49,8 +50,8 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
         settings = settings or TrainSettings(labels="stored")
         self.store = _stored(distilled, settings)
-        crops = tile_crops_of(settings, self.store.places > 0)
-        self.settings = settings.model_copy(update={"tile_crops": crops})
+        taught = BY_REGION if self.store.places else WHOLE_VIEWS
+        self.settings = resolve(settings, taught=taught).settings
         _check_recipe(self.store, self.settings)
         self.grid: int = distilled.info["grid"]
         self.pixels = load_files(distilled.files(), distilled.info["size"], local_world_size())

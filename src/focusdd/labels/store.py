@@ -77,7 +77,7 @@ def open_store(distilled: Distilled, kind: Kind) -> Store:
         FocusError: they are missing, unfinished, damaged, or of other images or classes.
     """
     folder = folder_of(distilled, kind)
-    again = f"run `focusdd label {distilled.folder} --labels {kind} --teacher ... --overwrite` again"
+    again = f"run `focusdd label {distilled.folder} --kind {kind} --teacher ... --overwrite` again"
     if not (folder / "done.json").exists():
         state = "unfinished" if (folder / "stage.json").exists() else "missing"
         make = again.replace(" --overwrite", "").removesuffix(" again")

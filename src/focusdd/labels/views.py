@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from focusdd.labels.augment import crop_boxes, crop_regions, resized_crops, tile_crops_of
+from focusdd.labels.augment import crop_boxes, crop_regions, resized_crops
 from focusdd.settings import AugmentSettings
 
 
@@ -52,7 +52,7 @@ def draw_views(
     """Draws `count` records for `images` images of side x side pixels, by the recipe of online training."""
     generator = torch.Generator().manual_seed(seed)
     records = np.repeat(plain_view(side, grid), count)
-    regions = crop_regions(count, side, side, grid, tile_crops_of(recipe), generator)
+    regions = crop_regions(count, side, side, grid, recipe.tile_crops, generator)
     crop = crop_boxes(regions, recipe.crop, generator).round()
     crop[:, :2].clamp_(max=side - 1)
     crop[:, 2:] = crop[:, 2:].maximum(crop[:, :2] + 1)  # a box of less than half a pixel is one

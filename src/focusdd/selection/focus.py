@@ -15,7 +15,7 @@ from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index
 from focusdd.extraction.patches import PatchOptions, attention_area, key_patches, patch_options
 from focusdd.extraction.realism import realism
-from focusdd.selection.plan import Kind, Plan, Tile, image_name, keep_of, views_of
+from focusdd.selection.plan import Kind, Plan, Tile, image_name
 from focusdd.settings import PatchSettings, SelectSettings
 
 _CHUNK = 128  # images whose key patches are found at once: what a processor's cache holds
@@ -28,12 +28,13 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
     `view_source` "same", the views show the images whose patches are there already.
 
     Args:
+        settings: resolved.
         tile: side of a tile in pixels.
 
     Raises:
         FocusError: more views than tiles.
     """
-    grid, num_views = settings.grid, views_of(settings)
+    grid, num_views = settings.grid, settings.views
     cells = grid**2
     if num_views > cells:
         raise FocusError(f"views is {num_views}, but a {grid} x {grid} grid has {cells} tiles")
@@ -53,7 +54,7 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
     )
     keys = rows.column("key")
     sizes = np.stack([rows.column(name).to_numpy() for name in ("width", "height")], axis=1)
-    clusters, distinct = settings.clusters and keep_of(settings) > 0, settings.max_similarity < 1
+    clusters, distinct = settings.clusters and settings.keep > 0, settings.max_similarity < 1
     features = index.features() if clusters or distinct else None
     tiles: list[Tile] = []
     short = []
@@ -63,9 +64,9 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
             raise FocusError(f"class {folder} has no readable image")
         rng = np.random.default_rng([settings.seed, 11, label])
         need = settings.ipc * cells
-        order = drawn(mine, score, keep_of(settings), need, rng, settings.skip)
+        order = drawn(mine, score, settings.keep, need, rng, settings.skip)
         if features is not None and clusters:
-            order = spread(order, features[order], keep_of(settings), need, rng)
+            order = spread(order, features[order], settings.keep, need, rng)
         if features is not None and distinct:
             order = duplicates_last(order, features[order], settings.max_similarity, need)
         hands, enough = _share_out(order.tolist(), box_mass, settings)
@@ -100,8 +101,8 @@ def _share_out(
     Returns:
         Per distilled image its patches (row, number of the patch) and its views (rows).
     """
-    num_patches = settings.grid**2 - views_of(settings)
-    num_views = views_of(settings) if settings.view_source == "other" else 0
+    num_patches = settings.grid**2 - settings.views
+    num_views = settings.views if settings.view_source == "other" else 0
     need_patches, need_views = settings.ipc * num_patches, settings.ipc * num_views
     candidates = [
         (image, number)
@@ -121,7 +122,7 @@ def _share_out(
     rest = [image for image in order if image not in used] or order
     enough = len(candidates) >= need_patches and len(rest) >= need_views
     if settings.view_source == "same":
-        return [(patches, [image for image, _ in patches][: views_of(settings)]) for patches in dealt], enough
+        return [(patches, [image for image, _ in patches][: settings.views]) for patches in dealt], enough
     views = [rest[number % len(rest)] for number in range(need_views)]
     return [
         (patches, views[number * num_views : (number + 1) * num_views])

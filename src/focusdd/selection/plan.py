@@ -10,9 +10,6 @@ from typing import Literal, NamedTuple
 import pyarrow as pa
 
 from focusdd.core.images import Box
-from focusdd.settings import SelectSettings
-
-FEW = 5  # distilled images per class
 
 Kind = Literal["patch", "view", "crop", "whole"]
 
@@ -80,21 +77,6 @@ class Plan:
         rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
         tiles = tuple(Tile._make((*row[:6], row[6:10], *row[10:])) for row in rows)
         return cls(1 + max(tile.row for tile in tiles), tiles)
-
-
-def views_of(settings: SelectSettings) -> int:
-    """Tiles that show whole images."""
-    if settings.views is not None:
-        return settings.views
-    cells = settings.grid**2
-    return cells // 2 if settings.view_source == "same" else 3 * cells // 4
-
-
-def keep_of(settings: SelectSettings) -> float:
-    """Share of a class that is drawn from: few images teach most when they are the clearest."""
-    if settings.keep is not None:
-        return settings.keep
-    return 0.0 if settings.ipc < FEW else 1.0
 
 
 def image_name(class_folder: str, number: int) -> str:

@@ -23,6 +23,7 @@ from focusdd.models.load import Model, load_model, new_net, normalisation, norma
 from focusdd.models.precision import autocast
 from focusdd.models.regions import Whole
 from focusdd.settings import FitSettings
+from focusdd.settings.resolve import settle
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import Pixels, load_source
 from focusdd.training.evaluate import evaluate
@@ -31,7 +32,6 @@ from focusdd.training.ranks import ALONE, Ranks, joined, opened_together
 
 VERSION = 2
 _TEMPERATURE = 2.0
-_NOT_IN_KEY = {"device", "teacher"}
 
 
 def fit(
@@ -79,7 +79,7 @@ def _fit_together(
     teacher = load_model(settings.teacher, device, settings.size) if settings.teacher else None
     inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {})
     clock = Clock()
-    own = settings.model_dump(exclude=_NOT_IN_KEY)
+    own = settle(settings).key
     alone = open_stage(out, "fit", VERSION, own, inputs, overwrite, scratch=(RESUME,))
     with opened_together(ranks, alone, (own, inputs)) as stage:
         if stage.complete:

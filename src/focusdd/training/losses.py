@@ -12,7 +12,6 @@ from focusdd.labels.augment import (
     mixed_cross_entropy,
     resized_crops,
     shuffle_tiles,
-    tile_crops_of,
 )
 from focusdd.labels.reader import LabelledViews
 from focusdd.models.graphs import asked, replayed
@@ -68,7 +67,7 @@ def online_loss(
             settings.mixup,
             generator,
             grid,
-            tile_crops_of(settings, settings.regions > 0),
+            settings.tile_crops,
             MIXING[settings.mix],
         )
 

@@ -16,7 +16,6 @@ from focusdd.core.distributed import local_world_size
 from focusdd.core.errors import FocusError
 from focusdd.core.run_record import Clock
 from focusdd.core.stage import open_stage, read_json, write_json
-from focusdd.labels.augment import tile_crops_of
 from focusdd.labels.reader import LabelledViews
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.checks import sample_accuracy
@@ -25,17 +24,18 @@ from focusdd.models.device import device_name, peak_device_memory_mb, pick_devic
 from focusdd.models.graphs import let_go
 from focusdd.models.load import Model, load_model, new_net, normalisation
 from focusdd.models.regions import has_regions
-from focusdd.settings import AugmentSettings, TrainSettings
+from focusdd.settings import TrainSettings
+from focusdd.settings.resolve import record, resolve, settle
+from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import Pixels, load_files, load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, cosine, half_cosine, run_epochs
 from focusdd.training.losses import online_loss, stored_loss
 from focusdd.training.ranks import Ranks, joined, opened_together
-from focusdd.training.recipes import Recipe, recipe
+from focusdd.training.recipes import recipe
 
-VERSION = 4
-_NOT_IN_KEY = {"device", "teacher"}  # the weights' hash stands for the teacher
+VERSION = 5
 
 
 class _Lesson(NamedTuple):
@@ -126,7 +126,6 @@ def train_on_source(
 def _train(
     lesson: _Lesson, val: Source, out: Path, settings: TrainSettings, overwrite: bool
 ) -> dict[str, Any]:
-    rates = recipe(settings)
     if val.classes != lesson.classes:
         raise FocusError(
             f"{val.name} has other classes than {lesson.name}: {len(val.classes)} and "
@@ -135,7 +134,7 @@ def _train(
     device = pick_device(settings.device)
     try:
         with joined(device) as ranks:
-            return _train_together(ranks, lesson, val, out, settings, rates, device, overwrite)
+            return _train_together(ranks, lesson, val, out, settings, device, overwrite)
     finally:
         let_go(device)
 
@@ -145,25 +144,27 @@ def _train_together(
     lesson: _Lesson,
     val: Source,
     out: Path,
-    settings: TrainSettings,
-    rates: Recipe,
+    asked: TrainSettings,
     device: torch.device,
     overwrite: bool,
 ) -> dict[str, Any]:
-    teacher = _teacher(settings, device)
+    teacher = _teacher(asked, device)
     inputs = lesson.inputs | {"val": val.fingerprint}
     if teacher is not None:
         inputs["teacher"] = teacher.weights
     clock = Clock()
     data = None
-    if settings.labels in ("stored", "tiles", "views"):
+    if asked.labels in ("stored", "tiles", "views"):
         if lesson.stored is None:
             raise FocusError(f"{lesson.name} is a whole source without stored labels: use --labels soft")
-        _check_stored(settings)
+        _check_stored(asked)
         with clock.measure("read"):
-            data = lesson.stored(settings, device)
+            data = lesson.stored(asked, device)
         inputs["labels"] = data.store.key
-    own = settings.model_dump(exclude=_unused(settings, data)) | rates._asdict()
+    by_region = asked.labels == "soft" if data is None else data.store.places > 0
+    facts = recipe(asked)._asdict() | {"taught": BY_REGION if by_region else WHOLE_VIEWS}
+    resolved = settle(asked, **facts)
+    settings, own = resolved.settings, resolved.key
     alone = open_stage(out, "train", VERSION, own, inputs, overwrite, scratch=(RESUME,))
     with opened_together(ranks, alone, (own, inputs)) as stage:
         if stage.complete:
@@ -181,7 +182,7 @@ def _train_together(
         ranks.require_same(pixels.skipped, "readable images")
         peak_device_memory_mb(device)  # from here on
         net, arguments = new_net(settings.student, len(lesson.classes), settings.size, device, settings.seed)
-        settled = _settled(settings, net, teacher, data, device)
+        settled = _settled(asked, facts, net, teacher, device)
         if data is None:
             grid = lesson.facts["grid"]
             loss = online_loss(net, pixels, grid, teacher, outputs, settled, device, ranks)
@@ -194,8 +195,8 @@ def _train_together(
             len(pixels),
             epochs=settings.epochs,
             batch_size=settings.batch_size,
-            lr=rates.lr,
-            weight_decay=rates.weight_decay,
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
             rate=cosine if settings.schedule == "cosine" else half_cosine,
             seed=settings.seed,
             device=device,
@@ -226,7 +227,7 @@ def _train_together(
             },
             "distilled": lesson.facts,
             "teacher": _teacher_facts(teacher, accuracy, data),
-            "settings": settings.model_dump(exclude=_NOT_IN_KEY) | rates._asdict(),
+            "settings": record(settings),
             "taught": {"by_region": settled.regions > 0, "tile_crops": settled.tile_crops},
         }
         facts = {"made_by": "focusdd train", "top1": result["top1"], "distilled": result["distilled"]}
@@ -252,28 +253,24 @@ def _train_together(
         return ranks.of_first(result)
 
 
-def _unused(settings: TrainSettings, data: LabelledViews | None) -> set[str]:
-    """Settings that do not change the result, and so are no part of its key."""
-    unused = _NOT_IN_KEY | ({"augment"} if settings.augment else set(AugmentSettings.model_fields))
-    by_region = settings.labels == "soft" if data is None else data.store.places > 0
-    return unused if by_region else unused | {"regions"}
-
-
 def _settled(
-    settings: TrainSettings,
+    asked: TrainSettings,
+    facts: dict[str, Any],
     net: torch.nn.Module,
     teacher: Model | None,
-    data: LabelledViews | None,
     device: torch.device,
 ) -> TrainSettings:
     """The settings as networks and labels can follow them: by region only if all of them have regions."""
-    regions = settings.regions if teacher is not None or (data is not None and data.store.places) else 0.0
     nets = [net, *([] if teacher is None else [teacher.net])]
-    if regions and not all(has_regions(one, settings.size, device) for one in nets):
-        say(f"{settings.student} is taught by whole views: it or its teacher has no regions")
-        regions = 0.0
-    crops = tile_crops_of(settings, regions > 0) if data is None else data.settings.tile_crops
-    return settings.model_copy(update={"regions": regions, "tile_crops": crops})
+    by_region = asked.regions > 0 and facts["taught"] == BY_REGION
+    if by_region and not all(has_regions(one, asked.size, device) for one in nets):
+        say(f"{asked.student} is taught by whole views: it or its teacher has no regions")
+        by_region = False
+    if by_region:
+        return resolve(asked, **facts).settings
+    # crops that stored labels were made for stay as they are
+    kept = facts if teacher is None else facts | {"taught": WHOLE_VIEWS}
+    return resolve(asked, **kept).settings.model_copy(update={"regions": 0.0})
 
 
 def _check_stored(settings: TrainSettings) -> None:

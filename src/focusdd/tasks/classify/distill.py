@@ -14,8 +14,15 @@ from focusdd.core.run_record import Clock
 from focusdd.core.stage import open_stage, write_json, write_whole
 from focusdd.extraction.index import Index, open_index
 from focusdd.selection.focus import select
-from focusdd.selection.plan import Plan, keep_of, views_of
-from focusdd.settings import DistillSettings, EngineSettings, ExtractSettings, PatchSettings, ViewSettings
+from focusdd.selection.plan import Plan
+from focusdd.settings import (
+    DistillSettings,
+    EngineSettings,
+    ExtractorSettings,
+    ExtractSettings,
+    PatchSettings,
+)
+from focusdd.settings.resolve import Resolved, not_given, resolve, settle
 from focusdd.sources.base import Source
 from focusdd.sources.identity import content_hashes
 
@@ -23,15 +30,6 @@ VERSION = 3
 _CHOSEN = "chosen"  # folder of an unfinished stage: what method rded has chosen so far
 WITH_INDEX = ("focus", "herding", "k-center")  # methods that choose among what `extract` found
 _WHOLE = ("random", "herding", "k-center")  # a distilled image is one whole image
-_OF_RDED = {"teacher", "rded_images", "rded_crops"}
-_OF_FOCUS = {*PatchSettings.model_fields, "views", "view_source", "keep"} | {
-    "skip",
-    "clusters",
-    "max_similarity",
-    "confidence_power",
-    "mass_power",
-    "area_power",
-}
 
 
 def distill(
@@ -40,7 +38,7 @@ def distill(
     settings: DistillSettings | None = None,
     *,
     index: Index | Path | str | None = None,
-    views: ViewSettings | None = None,
+    extract: ExtractorSettings | None = None,
     overwrite: bool = False,
     engine: EngineSettings | None = None,
 ) -> Distilled:
@@ -49,29 +47,33 @@ def distill(
     Args:
         index: what `extract` made of this source; made in a folder `out`-index when it is not given and the
             method needs one.
-        views: how to extract when there is no index yet.
+        extract: how to extract when there is no index yet.
         engine: where images are read, for the index and for the result; default: here.
 
     Raises:
         FocusError: the index is of another source, or `out` holds something else.
     """
-    settings, views, out = settings or DistillSettings(), views or ViewSettings(), Path(out)
-    own = {"views": views_of(settings), "keep": keep_of(settings)}
-    settings = settings.model_copy(update=own)
+    resolved, out = settle(settings or DistillSettings()), Path(out)
+    settings = resolved.settings
     _check_layout(settings)
-    used = settings.model_dump(exclude=_unused(settings))
+    reader = "extractor" if index is None else "--index"
+    if settings.method not in WITH_INDEX:
+        reader = f"method {settings.method}"
+        if index is not None:
+            warn(f"--index has no effect with {reader}")
+    extract = settle(extract or ExtractorSettings(), reader=reader).settings
     inputs = {"source": source.fingerprint}
     teacher = None
     if settings.method in WITH_INDEX:
-        index = _index(source, out, settings, index, views, overwrite, engine)
+        index = _index(source, out, settings, index, extract, overwrite, engine)
         inputs |= {"index": index.key, "content": index.info["content"]}
     else:
         index = None
     if settings.method == "rded":
-        teacher = _teacher(settings, views)
+        teacher = _teacher(settings, extract)
         inputs["teacher"] = teacher.weights
     clock = Clock()
-    with open_stage(out, "distill", VERSION, used, inputs, overwrite, scratch=(_CHOSEN,)) as stage:
+    with open_stage(out, "distill", VERSION, resolved.key, inputs, overwrite, scratch=(_CHOSEN,)) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return open_distilled(out)
@@ -85,7 +87,7 @@ def distill(
             warn(f"{len(plan.short)} classes have fewer images than tiles, theirs are used again: {few}")
         with clock.measure("compose"):
             images = compose(source, plan, out, settings, stage.key, engine)
-        description = _description(source, settings, plan, index, teacher, stage.key, out)
+        description = _description(source, resolved, plan, index, teacher, stage.key, out)
         write_json(out / "distilled.json", description)
         write_whole(out / CARD, card(description))
         clock.write(out, images=images)
@@ -103,23 +105,7 @@ def _check_layout(settings: DistillSettings) -> None:
 
 def depends_on_seed(settings: DistillSettings) -> bool:
     """Whether another seed makes another distilled dataset."""
-    return settings.method not in WITH_INDEX or (settings.method == "focus" and keep_of(settings) > 0)
-
-
-def _unused(settings: DistillSettings) -> set[str]:
-    """Settings that do not change the result of this method, and so are no part of its key."""
-    unused = set() if settings.method == "rded" else set(_OF_RDED)
-    if settings.method == "rded":
-        unused.add("teacher")  # its weights' hash stands for it
-    if settings.method != "focus":
-        unused |= _OF_FOCUS
-    if not depends_on_seed(settings):
-        unused.add("seed")
-    if settings.method in _WHOLE:
-        unused.add("grid")
-    if settings.format == "png":
-        unused.add("quality")
-    return unused
+    return "seed" in resolve(settings).key
 
 
 def _index(
@@ -127,14 +113,14 @@ def _index(
     out: Path,
     settings: DistillSettings,
     index: Index | Path | str | None,
-    views: ViewSettings,
+    reading: ExtractorSettings,
     overwrite: bool,
     engine: EngineSettings | None,
 ) -> Index:
     if index is None:
         from focusdd.tasks.classify.extract import extract
 
-        wanted = extract_settings(settings, views)
+        wanted = extract_settings(settings, reading)
         folder = out.with_name(out.name + "-index")
         index = extract(source, folder, wanted, overwrite=overwrite, engine=engine)
     elif not isinstance(index, Index):
@@ -148,19 +134,20 @@ def _index(
     return index
 
 
-def extract_settings(settings: DistillSettings, views: ViewSettings) -> ExtractSettings:
+def extract_settings(settings: DistillSettings, reading: ExtractorSettings) -> ExtractSettings:
     """How to extract so that the index holds the key patches that `settings` ask for."""
     patches = {name: getattr(settings, name) for name in PatchSettings.model_fields}
-    return ExtractSettings(**views.model_dump(), **patches, tile=settings.size // settings.grid)
+    tile = settings.size // settings.grid
+    return not_given(ExtractSettings(**reading.model_dump(), **patches, tile=tile))
 
 
-def _teacher(settings: DistillSettings, views: ViewSettings) -> Any:
+def _teacher(settings: DistillSettings, reading: ExtractorSettings) -> Any:
     from focusdd.models.device import pick_device
     from focusdd.models.load import load_model
 
     if not settings.teacher:
         raise FocusError("method rded needs a teacher to judge its crops: give --teacher")
-    return load_model(settings.teacher, pick_device(views.device), settings.size // settings.grid)
+    return load_model(settings.teacher, pick_device(reading.device), settings.size // settings.grid)
 
 
 def _plan(source: Source, settings: DistillSettings, index: Any, teacher: Any, chosen: Path) -> Plan:
@@ -178,8 +165,15 @@ def _plan(source: Source, settings: DistillSettings, index: Any, teacher: Any, c
 
 
 def _description(
-    source: Source, settings: DistillSettings, plan: Plan, index: Any, teacher: Any, key: str, out: Path
+    source: Source,
+    resolved: Resolved[DistillSettings],
+    plan: Plan,
+    index: Any,
+    teacher: Any,
+    key: str,
+    out: Path,
 ) -> dict[str, Any]:
+    settings = resolved.settings
     return {
         "key": key,
         "method": settings.method,
@@ -187,7 +181,7 @@ def _description(
         "grid": plan.grid,
         "size": settings.size,
         "seed": settings.seed,
-        "settings": settings.model_dump(exclude=_unused(settings)),
+        "settings": resolved.key,
         "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
         "source_images": len(source.records),
         "extractor": index.info["extractor"] if index is not None else None,

@@ -28,11 +28,11 @@ from focusdd.models.device import device_name, pick_device
 from focusdd.models.load import Model, load_model
 from focusdd.models.precision import autocast
 from focusdd.settings import EngineSettings, ExtractSettings
+from focusdd.settings.resolve import record, settle
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
 
 VERSION = 4
-_NOT_IN_KEY = {"device", "extractor"}  # the weights' hash stands for the extractor
 
 
 def extract(
@@ -60,9 +60,10 @@ def extract(
     clock = Clock()
     model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
     vit = as_extractor(model)
-    own = settings.model_dump(exclude=_NOT_IN_KEY) | {"input_size": model.input_size}
+    resolved = settle(settings, input_size=model.input_size)
+    settings = resolved.settings
     inputs = {"source": source.fingerprint, "extractor": model.weights}
-    with open_stage(Path(out), "extract", VERSION, own, inputs, overwrite) as stage:
+    with open_stage(Path(out), "extract", VERSION, resolved.key, inputs, overwrite) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return open_index(out)
@@ -194,7 +195,7 @@ def _finish(
             "confidence": kind,
             "accuracy": accuracy,
         },
-        "settings": settings.model_dump(exclude=_NOT_IN_KEY),
+        "settings": record(settings),
         "grid": list(vit.grid(model.input_size, model.input_size)),
         "classes": list(source.classes),
         "class_names": list(source.class_names),

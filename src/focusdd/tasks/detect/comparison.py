@@ -6,16 +6,18 @@ it was, and one that was extended does only what is new.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from focusdd.core.console import say
+from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.core.stage import csv_text, locked, read_json, write_whole
 from focusdd.extraction.index import Index
-from focusdd.settings import DetectCompareSettings
+from focusdd.settings import DetectCompareSettings, DetectDistillSettings
+from focusdd.settings.resolve import idle_in_all, not_given, resolve
 from focusdd.sources.base import DetectionSource
 from focusdd.tasks.detect.extract import extract_objects
 from focusdd.tasks.detect.pipeline import distill
@@ -47,7 +49,7 @@ SCHEMA = pa.schema(
     ]
 )
 _OWN = {  # what compare sets itself: the name of its own setting for each
-    "views": {"extractor": "extractor", "device": "device"},
+    "extract": {"extractor": "extractor", "device": "device"},
     "distill": {"ipc": "ipc", "ratio": "ratio", "budget": "ratio", "method": "methods", "seed": "seeds"},
     "train": {"detector": "detectors", "seed": "seeds", "device": "device"},
 }
@@ -98,9 +100,12 @@ def _compare(
 ) -> pa.Table:
     index = None
     if any(method in WITH_INDEX for method in settings.methods):
-        views = settings.views.model_copy(update={"extractor": settings.extractor, "device": settings.device})
-        index = extract_objects(source, out / "index", views, overwrite=overwrite)
+        own = {"extractor": settings.extractor, "device": settings.device}
+        reading = not_given(settings.extract.model_copy(update=own))
+        index = extract_objects(source, out / "index", reading, overwrite=overwrite)
     cells = _cells(settings)
+    for remark in _remarks(settings, cells, index):
+        warn(remark)
     rows = []
     for number, cell in enumerate(cells, 1):
         say(f"{number} of {len(cells)}: {cell.method}, {cell.shown}, {cell.detector}, seed {cell.seed}")
@@ -132,6 +137,24 @@ def _cells(settings: DetectCompareSettings) -> list[_Cell]:
     ]
 
 
+def _distilling(settings: DetectCompareSettings, cell: _Cell) -> DetectDistillSettings:
+    own = {"method": cell.method, "seed": cell.seed, **cell.budget}
+    return not_given(settings.distill.model_copy(update=own))
+
+
+def _remarks(settings: DetectCompareSettings, cells: Sequence[_Cell], index: Index | None) -> list[str]:
+    """What of the user's settings has no effect in any run."""
+    methods = dict.fromkeys(cell.method for cell in cells)
+    reader = "extractor" if index is not None else f"methods {' '.join(methods)}"
+    reading = resolve(settings.extract, reader=reader, task="object detection")
+    runs = [resolve(_distilling(settings, cell)) for cell in cells]
+    return [
+        *resolve(settings, reader=reader).remarks,
+        *idle_in_all(settings.extract, [reading], "extract."),
+        *idle_in_all(settings.distill, runs, "distill."),
+    ]
+
+
 def _run(
     cell: _Cell,
     source: DetectionSource,
@@ -142,7 +165,7 @@ def _run(
     overwrite: bool,
 ) -> dict[str, Any]:
     """Runs one cell, or finds it finished; returns its row."""
-    wanted = settings.distill.model_copy(update={"method": cell.method, "seed": cell.seed, **cell.budget})
+    wanted = _distilling(settings, cell)
     name = "-".join([cell.method, *(f"{key}{value:g}" for key, value in cell.budget.items())])
     seeded = f"{name}-seed{cell.seed}"
     place = out / "distilled" / (name if cell.method in ("full", "selection") else seeded)

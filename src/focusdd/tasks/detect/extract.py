@@ -29,12 +29,12 @@ from focusdd.extraction.inference import Pass, Seen, as_extractor, attention_of,
 from focusdd.extraction.probe import Judged, judge_parts
 from focusdd.models.device import device_name, pick_device
 from focusdd.models.load import Model, load_model
-from focusdd.settings import EngineSettings, ViewSettings
+from focusdd.settings import EngineSettings, ExtractorSettings
+from focusdd.settings.resolve import record, settle
 from focusdd.sources.base import DetectionSource, Objects
 from focusdd.sources.detection import open_detection_source
 
 VERSION = 3
-_NOT_IN_KEY = {"device", "extractor", "confidence"}
 
 OBJECT = pa.struct(
     [
@@ -63,7 +63,7 @@ SCHEMA = pa.schema(
 def extract_objects(
     source: DetectionSource,
     out: Path | str,
-    settings: ViewSettings | None = None,
+    settings: ExtractorSettings | None = None,
     *,
     overwrite: bool = False,
     engine: EngineSettings | None = None,
@@ -79,15 +79,16 @@ def extract_objects(
         FocusError: the extractor's attention cannot be read, the source holds no object, or `out` holds
             something else.
     """
-    settings, out = settings or ViewSettings(), Path(out)
+    settings, out = settings or ExtractorSettings(), Path(out)
     if not settings.extractor:
         raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
     clock = Clock()
     model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
     vit = as_extractor(model)
-    own = settings.model_dump(exclude=_NOT_IN_KEY) | {"input_size": model.input_size}
+    resolved = settle(settings, task="object detection", input_size=model.input_size)
+    settings = resolved.settings
     inputs = {"source": source.fingerprint, "extractor": model.weights}
-    with open_stage(out, "detect extract", VERSION, own, inputs, overwrite) as stage:
+    with open_stage(out, "detect extract", VERSION, resolved.key, inputs, overwrite) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return open_index(out)
@@ -109,7 +110,7 @@ class _Worker:
     source: SourceName
     out: Path
     key: str
-    settings: ViewSettings
+    settings: ExtractorSettings
     weights: str
     shard: int
 
@@ -121,13 +122,13 @@ class _Worker:
         return one.work(self.out, self.shard)
 
 
-def _pass(source: DetectionSource, model: Model, vit: ViT, settings: ViewSettings) -> Pass:
+def _pass(source: DetectionSource, model: Model, vit: ViT, settings: ExtractorSettings) -> Pass:
     rows = partial(_rows, model=model, vit=vit, settings=settings)
     return Pass(source, model.input_size, settings, SCHEMA, rows, model.device, source.objects)
 
 
 @torch.inference_mode()
-def _rows(seen: list[Seen], model: Model, vit: ViT, settings: ViewSettings) -> dict[str, Any]:
+def _rows(seen: list[Seen], model: Model, vit: ViT, settings: ExtractorSettings) -> dict[str, Any]:
     """One batch through the ViT: the columns of its rows."""
     stored, tokens = attention_of(seen, model, vit, settings)
     maps = tokens[:, -stored[0].size :].float().cpu().numpy()  # class and register tokens come first
@@ -137,7 +138,7 @@ def _rows(seen: list[Seen], model: Model, vit: ViT, settings: ViewSettings) -> d
         shares = notes.boxes / np.array([one.width, one.height] * 2)
         mass = (token_cover(shares, attention.shape) * attention).sum((1, 2))
         objects.append(_objects(notes, mass))
-        view = View.of(one.width, one.height, settings.fit)
+        view = View.of(one.width, one.height, settings.resize)
         margins, sides = (
             np.array([view.left, view.top] * 2),
             np.array([1 - 2 * view.left, 1 - 2 * view.top] * 2),
@@ -172,7 +173,7 @@ def _objects(notes: Objects, mass: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _finish(
-    stage: Stage, source: DetectionSource, model: Model, vit: ViT, settings: ViewSettings
+    stage: Stage, source: DetectionSource, model: Model, vit: ViT, settings: ExtractorSettings
 ) -> dict[str, Any]:
     """Fills in the probe's confidence, collects what was skipped, writes index.json; returns the counts."""
     parts = sorted((stage.out / "parts").glob("part-*.parquet"))
@@ -197,7 +198,7 @@ def _finish(
             "confidence": "probe",
             "accuracy": accuracy,
         },
-        "settings": settings.model_dump(exclude=_NOT_IN_KEY),
+        "settings": record(settings),
         "grid": list(vit.grid(model.input_size, model.input_size)),
         "classes": list(source.classes),
         "class_names": list(source.class_names),

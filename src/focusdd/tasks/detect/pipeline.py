@@ -14,7 +14,8 @@ from focusdd.core.errors import FocusError
 from focusdd.core.run_record import Clock
 from focusdd.core.stage import open_stage, write_json, write_whole
 from focusdd.extraction.index import Index, open_index
-from focusdd.settings import ComposeSettings, DetectDistillSettings, EngineSettings, ViewSettings
+from focusdd.settings import DetectDistillSettings, EngineSettings, ExtractorSettings
+from focusdd.settings.resolve import not_given, settle
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.identity import content_hashes
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
@@ -26,16 +27,6 @@ from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import WITH_INDEX, focus_scenes, selected_scenes
 
 VERSION = 2
-_REALISM = {"confidence_power", "mass_power", "size_power", "whole_power"}
-_OF_FOCUS = {"layout", "views", "context", "grow", "max_upsample", "keep"} | _REALISM
-_USED = {  # beside what all methods use
-    "focus": _OF_FOCUS | {"grid", "seed"},
-    "selection": _REALISM,
-    "paste": {"grid", "seed"},
-    "random": {"seed"},
-    "full": set[str](),
-}
-_ALWAYS = {"method", "ipc", "budget", "ratio", "visible", "min_size", *ComposeSettings.model_fields}
 
 
 def distill(
@@ -44,7 +35,7 @@ def distill(
     settings: DetectDistillSettings | None = None,
     *,
     index: Index | Path | str | None = None,
-    views: ViewSettings | None = None,
+    extract: ExtractorSettings | None = None,
     overwrite: bool = False,
     engine: EngineSettings | None = None,
 ) -> DistilledDetection:
@@ -53,26 +44,32 @@ def distill(
     Args:
         index: what `extract_objects` made of this source; made in a folder `out`-index when it is not given
             and the method needs one.
-        views: how to extract when there is no index yet.
+        extract: how to extract when there is no index yet.
         engine: where images are read, for the index and for the result; default: here.
 
     Raises:
         FocusError: the index is of another source, the budget is too small, or `out` holds something else.
     """
-    settings, views, out = settings or DetectDistillSettings(), views or ViewSettings(), Path(out)
+    resolved, out = settle(settings or DetectDistillSettings()), Path(out)
+    settings = resolved.settings
     if settings.size // settings.grid < 32:
         raise FocusError(
             f"a {settings.grid} x {settings.grid} grid on {settings.size} px makes tiles under 32 px: "
             "use a smaller --grid or a larger --size"
         )
-    used = settings.model_dump(include=_ALWAYS | _USED[settings.method])
+    reader = "extractor" if index is None else "--index"
+    if settings.method not in WITH_INDEX:
+        reader = f"method {settings.method}"
+        if index is not None:
+            warn(f"--index has no effect with {reader}")
+    extract = settle(extract or ExtractorSettings(), reader=reader, task="object detection").settings
     inputs = {"source": source.fingerprint}
     found = None
     if settings.method in WITH_INDEX:
-        found = _index(source, out, index, views, overwrite, engine)
+        found = _index(source, out, index, extract, overwrite, engine)
         inputs |= {"index": found.key, "content": found.info["content"]}
     clock = Clock()
-    with open_stage(out, "detect distill", VERSION, used, inputs, overwrite) as stage:
+    with open_stage(out, "detect distill", VERSION, resolved.key, inputs, overwrite) as stage:
         if stage.complete:
             say(f"{out} is complete already: nothing to do")
             return open_detection(out)
@@ -85,7 +82,9 @@ def distill(
             raise FocusError(f"nothing of {source.name} can be shown with its labels: use a lower --visible")
         with clock.measure("compose"):
             images = compose_scenes(source, scenes, out, settings, source.class_names, stage.key, engine)
-        description = _description(source, settings, scenes, found, stage.key, out) | {"settings": used}
+        description = _description(source, settings, scenes, found, stage.key, out) | {
+            "settings": resolved.key
+        }
         write_json(out / "distilled.json", description)
         write_whole(out / CARD, card(description))
         clock.write(out, images=images)
@@ -98,13 +97,13 @@ def _index(
     source: DetectionSource,
     out: Path,
     index: Index | Path | str | None,
-    views: ViewSettings,
+    reading: ExtractorSettings,
     overwrite: bool,
     engine: EngineSettings | None,
 ) -> Index:
     if index is None:
         folder = out.with_name(out.name + "-index")
-        return extract_objects(source, folder, views, overwrite=overwrite, engine=engine)
+        return extract_objects(source, folder, not_given(reading), overwrite=overwrite, engine=engine)
     if not isinstance(index, Index):
         index = open_index(index)
     if index.info.get("task") != "detect" or index.info["source"]["fingerprint"] != source.fingerprint:

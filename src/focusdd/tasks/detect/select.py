@@ -35,8 +35,8 @@ def quotas(settings: DetectDistillSettings, num_images: int, num_classes: int) -
     given = [name for name in ("ipc", "budget", "ratio") if getattr(settings, name) is not None]
     if len(given) > 1:
         raise FocusError(f"--{given[0]} and --{given[1]} both say how many images there shall be: give one")
-    if settings.budget is None and settings.ratio is None:
-        return [settings.ipc or 10] * num_classes
+    if settings.ipc is not None:
+        return [settings.ipc] * num_classes
     total = settings.budget or max(1, round((settings.ratio or 0) * num_images))
     if total < num_classes:
         raise FocusError(f"{total} images are fewer than the {num_classes} classes: use a larger budget")

@@ -19,6 +19,7 @@ from focusdd.core.run_record import Clock
 from focusdd.core.stage import open_stage, read_json, write_json
 from focusdd.models.device import device_name, peak_device_memory_mb, pick_device
 from focusdd.settings import DetectTrainSettings
+from focusdd.settings.resolve import settle
 from focusdd.sources.base import DetectionSource
 from focusdd.tasks.detect.checkpoint import Detector, save_detector
 from focusdd.tasks.detect.distilled import DistilledDetection, Sample, open_detection
@@ -27,7 +28,6 @@ from focusdd.tasks.detect.yolo import CLIP, Lessons, detection_loss, new_network
 from focusdd.training.loop import RESUME, StepLoss, hash_seed, run_epochs, turn, warm_cosine
 
 VERSION = 1
-_NOT_IN_KEY = {"device"}
 _FACTS = ("key", "method", "ipc", "images", "size", "seed")
 _PARTS = 20  # of a training: what is saved and shown, and the last tenth of them goes without mosaics
 
@@ -52,13 +52,13 @@ def train(
             installed, or `out` holds something else.
     """
     data = distilled if isinstance(distilled, DistilledDetection) else open_detection(distilled)
-    settings = settings or DetectTrainSettings()
+    resolved = settle(settings or DetectTrainSettings())
+    settings, own = resolved.settings, resolved.key
     out = Path(out)
     _check_classes(data, val)
     ultralytics()
     Metric(len(val.classes))  # what is not installed shows before anything is spent
     device = pick_device(settings.device)
-    own = settings.model_dump(exclude=_NOT_IN_KEY)
     inputs = {"distilled": data.info["key"], "val": val.fingerprint}
     clock = Clock()
     with open_stage(out, "detect train", VERSION, own, inputs, overwrite, scratch=(RESUME,)) as stage:

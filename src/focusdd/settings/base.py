@@ -1,0 +1,76 @@
+"""What all settings have in common: frozen, without unknown names, and with conditions beside the fields."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
+from pydantic_core import CoreSchema, core_schema
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Exponent = Annotated[float, Field(ge=0, le=8)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+UNSET: Any = None
+"""Default of a field that `resolve` derives from other settings."""
+
+
+class Only:
+    """Condition of a field: it has an effect only where other settings, or facts, have one of these values.
+
+    Args:
+        where: by the name of a setting or a fact its allowed values, or a test of the value. A name that is
+            no setting of the model and no given fact is not a condition, nor is a setting without effect.
+    """
+
+    def __init__(self, **where: tuple[Any, ...] | Callable[[Any], bool]) -> None:
+        self.where = where
+
+
+class Derived:
+    """Default of a field, computed from the values of the other settings and of the facts; without a function
+    it is the fact of the same name. None stands for it until then."""
+
+    def __init__(self, by: Callable[[Mapping[str, Any]], Any] = lambda _: None) -> None:
+        self.by = by
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.nullable_schema(handler(source))
+
+
+class NotInKey:
+    """Marks a field that does not change results, or whose content stands in the key by its hash."""
+
+
+def positive(value: float) -> bool:
+    """Whether a value switches something on."""
+    return value > 0
+
+
+class Settings(BaseModel):
+    """Base of all settings. A value of None is as good as none given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    renamed: ClassVar[dict[str, str]] = {}
+    """Old names of fields, for the message."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        if unknown := [name for name in data if name not in cls.model_fields]:
+            raise ValueError("; ".join(unknown_name(name, cls.model_fields, cls.renamed) for name in unknown))
+        return {name: value for name, value in data.items() if value is not None}
+
+
+def unknown_name(name: str, known: Mapping[str, Any], renamed: Mapping[str, str] | None = None) -> str:
+    """What is wrong with a name that no setting has: its new or its nearest name."""
+    if renamed and name in renamed:
+        return f"the setting {name!r} is called {renamed[name]!r} now"
+    near = difflib.get_close_matches(name, known, 1, cutoff=0.0)
+    return f"there is no setting {name!r}" + (f": did you mean {near[0]!r}?" if near else "")

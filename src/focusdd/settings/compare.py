@@ -1,0 +1,48 @@
+"""What a comparison combines, and what is the same for all of its runs."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from focusdd.settings.base import Count, Device, Only, Settings
+from focusdd.settings.distill import DistillSettings, Method
+from focusdd.settings.extract import ExtractorSettings
+from focusdd.settings.train import TrainSettings
+
+_FULL = Only(methods=lambda methods: "full" in methods)
+
+
+class CompareSettings(Settings):
+    """Every combination of methods, ipc, students, labels and seeds. All else is the same for all runs."""
+
+    renamed: ClassVar[dict[str, str]] = {"views": "extract"}
+
+    methods: tuple[Method | Literal["full"], ...] = ("focus", "random")
+    """Methods as in `distill --method`, and full: all images of the source. Random is always added."""
+    ipc: tuple[Count, ...] = (10,)
+    """Distilled images per class."""
+    students: tuple[str, ...] = ("resnet18",)
+    """timm model names."""
+    labels: tuple[Literal["soft", "hard"], ...] = ("soft",)
+    """What students learn. soft: the teacher's distribution for every crop. hard: the class index."""
+    seeds: Count = 3
+    """Runs of every combination. They have the seeds 0, 1, ... for selecting and training."""
+    teacher: Annotated[str, Only(asked=("teacher",))] = ""
+    """Model that gives the soft labels and scores the crops of method rded: a checkpoint folder or a timm
+    model name."""
+    extractor: Annotated[str, Only(reader=("extractor",))] = ""
+    """ViT of the methods focus, herding and k-center: a checkpoint folder or a timm model name."""
+    full_epochs: Annotated[Count | None, _FULL] = None
+    """Passes over the source for method full. Default: as many steps as the largest ipc takes."""
+    plain: bool = False
+    """Train every student also without augmentation, for the augmentation-robust score."""
+    corruptions: bool = False
+    """Score every student also on corrupted validation images: 5 corruptions at 5 strengths."""
+    device: Device = "auto"
+    """Device of all models. auto: a GPU if there is one."""
+    extract: ExtractorSettings = ExtractorSettings()
+    """How the extractor reads the images."""
+    distill: DistillSettings = DistillSettings()
+    """Settings of `distill` beside what is compared."""
+    train: TrainSettings = TrainSettings()
+    """Settings of `train` beside what is compared."""

@@ -1,0 +1,140 @@
+"""Detection: which objects a distilled image shows, how a detector learns, and what is compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from focusdd.settings.base import (
+    UNSET,
+    Count,
+    Derived,
+    Device,
+    Exponent,
+    NotInKey,
+    Only,
+    Seed,
+    Settings,
+    Share,
+)
+from focusdd.settings.distill import ComposeSettings
+from focusdd.settings.extract import ExtractorSettings
+
+Detector = Literal["yolo11n", "yolo11s", "yolo11m", "yolo11l", "yolo11x"]
+DetectMethod = Literal["focus", "random", "selection", "paste", "full"]
+_FOCUS = Only(method=("focus",))
+_RANKED = Only(method=("focus", "selection"))
+_NOT_FULL = Only(method=("focus", "random", "selection", "paste"))
+
+
+def _ipc(values: Mapping[str, Any]) -> int | None:
+    return 10 if values["budget"] is None and values["ratio"] is None else None
+
+
+class ObjectSettings(Settings):
+    """Which objects a distilled image shows, and what becomes of their boxes."""
+
+    ipc: Annotated[Count | None, _NOT_FULL, Derived(_ipc)] = UNSET
+    """Distilled images per class, counted by the class that an image's patches were chosen for. Default:
+    10."""
+    budget: Annotated[Count | None, _NOT_FULL] = None
+    """Distilled images in all, shared out among the classes. Use it instead of --ipc."""
+    ratio: Annotated[Share | None, _NOT_FULL] = None
+    """Distilled images as a fraction of the source's images, such as 0.01. Use it instead of --ipc."""
+    method: DetectMethod = "focus"
+    """Selection method. focus: windows around objects at full resolution and downsampled whole images.
+    random: whole images. selection: the most realistic whole images. paste: random objects, cut out tightly.
+    full: all images."""
+    layout: Annotated[Literal["grid", "pack"], _FOCUS] = "pack"
+    """Arrangement of windows. grid: tiles of one size. pack: windows of the size of their objects, as many as
+    fit."""
+    grid: Annotated[int, Field(ge=1, le=8), Only(method=("focus", "paste"))] = 2
+    """Tiles per side of --layout grid. A whole image takes the place of one tile in either layout."""
+    views: Annotated[int, Field(ge=0, le=64), _FOCUS] = 1
+    """Downsampled whole images in every distilled image."""
+    context: Annotated[float, Field(ge=0, le=4), _FOCUS] = 0.5
+    """Surroundings on each side of an object, as a fraction of its longer side."""
+    grow: Annotated[float, Field(ge=1, le=4), _FOCUS] = 1.5
+    """Largest factor by which a window grows to avoid cutting another object."""
+    max_upsample: Annotated[float, Field(ge=1, le=8), _FOCUS] = 1.0
+    """Largest factor by which a window is enlarged."""
+    visible: Share = 0.6
+    """Smallest visible fraction of a box that keeps its label. Below it the object is masked."""
+    min_size: Annotated[float, Field(gt=0)] = 4.0
+    """Smallest side of a box in pixels of the distilled image that keeps its label."""
+    keep: Annotated[float, Field(ge=0, le=1), _FOCUS] = 1.0
+    """Fraction of each class's objects, most realistic first, from which they are drawn at random. 0 takes
+    the most realistic in order."""
+    confidence_power: Annotated[Exponent, _RANKED] = 1.0
+    """Exponent a of the confidence in realism = confidence^a * mass^b * size^c * whole^d."""
+    mass_power: Annotated[Exponent, _RANKED] = 1.0
+    """Exponent b of the class attention inside the object's box."""
+    size_power: Annotated[Exponent, _RANKED] = 0.0
+    """Exponent c of the object's size, the square root of its share of the image area."""
+    whole_power: Annotated[Exponent, _RANKED] = 1.0
+    """Exponent d of how whole an object is. It is halved for every border of the image that its box
+    touches."""
+    seed: Annotated[Seed, Only(method=("focus", "random", "paste"))] = 0
+    """Seed of every random choice."""
+
+
+class DetectDistillSettings(ObjectSettings, ComposeSettings):
+    """All settings of selecting and composing for detection."""
+
+    size: Annotated[int, Field(ge=32, le=4096)] = 640
+    """Side of a distilled image in pixels. Use the size that the detector will be trained at."""
+
+
+class DetectTrainSettings(Settings):
+    """How a detector learns from a distilled detection dataset, always from scratch."""
+
+    detector: Detector = "yolo11n"
+    """Architecture, from Ultralytics. n is the smallest."""
+    size: Annotated[int, Field(ge=32, le=1280, multiple_of=32)] = 320
+    """Side of the detector's square input in pixels, in training and validation: a multiple of 32."""
+    steps: Count = 2000
+    """Optimizer steps, the same for every size of dataset. Above 20 they are rounded to a multiple of 20."""
+    batch_size: Annotated[int, Field(ge=2)] = 16
+    """Images per step. With --mosaic each of them is made of four."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate of AdamW. The schedule is 5 % warm-up and a cosine to zero."""
+    weight_decay: Annotated[float, Field(ge=0)] = 5e-4
+    """Weight decay."""
+    mosaic: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Probability of a mosaic of four images. The last tenth of the steps has none."""
+    flip: bool = True
+    """Mirror half of the images. Switch it off for digits, letters and whatever else has a left and a
+    right."""
+    device: Annotated[Device, NotInKey] = "auto"
+    """Device of the detector. auto: a GPU if there is one."""
+    seed: Seed = 0
+    """Seed of every random choice."""
+
+
+class DetectCompareSettings(Settings):
+    """Every combination of methods, budgets, detectors and seeds. All else is the same for all runs."""
+
+    renamed: ClassVar[dict[str, str]] = {"views": "extract"}
+
+    methods: tuple[DetectMethod, ...] = ("focus", "random")
+    """Methods as in `detect distill --method`. Random is always added."""
+    ipc: tuple[Count, ...] = ()
+    """Distilled images per class. Default: 10, if no --ratio is given."""
+    ratio: tuple[Share, ...] = ()
+    """Distilled images as fractions of the source's images, beside or instead of --ipc."""
+    detectors: tuple[Detector, ...] = ("yolo11n",)
+    """Architectures as in `detect train --detector`."""
+    seeds: Count = 3
+    """Runs of every combination. They have the seeds 0, 1, ... for selecting and training."""
+    extractor: Annotated[str, Only(reader=("extractor",))] = ""
+    """ViT of the methods focus and selection: a checkpoint folder or a timm model name."""
+    device: Device = "auto"
+    """Device of all models. auto: a GPU if there is one."""
+    extract: ExtractorSettings = ExtractorSettings()
+    """How the extractor reads the images."""
+    distill: DetectDistillSettings = DetectDistillSettings()
+    """Settings of `detect distill` beside what is compared."""
+    train: DetectTrainSettings = DetectTrainSettings()
+    """Settings of `detect train` beside what is compared."""

@@ -1,0 +1,68 @@
+"""How a ViT reads images, and which windows of an image are its key patches."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from focusdd.settings.base import Count, Device, NotInKey, Only, Settings, Share
+
+# the fact "reader": who looks at the images; "extractor" where this stage runs the ViT itself
+_READS = Only(reader=("extractor",))
+_FOCUS = Only(method=("focus",))
+
+
+class ExtractorSettings(Settings):
+    """How a ViT reads attention and confidence."""
+
+    renamed: ClassVar[dict[str, str]] = {"fit": "resize"}
+
+    extractor: Annotated[str, NotInKey, _READS] = ""
+    """ViT that reads the images: a checkpoint folder (config.json + model.safetensors) or a timm model
+    name."""
+    input_size: Annotated[int | None, Field(ge=16, le=2048), _READS] = None
+    """Side of the ViT's input in pixels. Default: the model's own. A larger input finds smaller objects and
+    takes longer."""
+    resize: Annotated[Literal["squash", "letterbox"], _READS] = "squash"
+    """How an image becomes a square input. squash: resized without regard to its aspect ratio. letterbox:
+    scaled and padded."""
+    attention: Annotated[Literal["last", "mean", "ema", "rollout"], _READS] = "mean"
+    """Layers that make up the class attention. last: the last layer. mean: the mean of the last --layers.
+    ema: an exponential average over them (LF-ViT). rollout: attention rollout over all layers."""
+    layers: Annotated[Count, Only(attention=("mean", "ema")), _READS] = 2
+    """Number of layers, counted from the last, that --attention mean and ema use."""
+    heads: Annotated[Literal["mean", "max"], _READS] = "max"
+    """How the attention heads of a layer are combined."""
+    confidence: Annotated[Literal["auto", "head", "probe"], Only(task=("classification",)), _READS] = "auto"
+    """Source of the confidence. head: the model's classifier. probe: a linear probe on its class-token
+    features. auto: the head if its classes match the source's, else the probe."""
+    batch_size: Annotated[Count, NotInKey, _READS] = 64
+    """Images per forward pass of the ViT. Lower it if memory runs out."""
+    device: Annotated[Device, NotInKey, Only(reader=("extractor", "method rded"))] = "auto"
+    """Device of the models. auto: a GPU if there is one."""
+
+
+class PatchSettings(Settings):
+    """Which windows of an image are its key patches."""
+
+    window: Annotated[Literal["object", "tile"], _FOCUS] = "object"
+    """Size of a key patch. object: the smallest window that holds --share of the attention. tile: the size
+    of a tile. Both are centred on the attention."""
+    share: Annotated[Share, _FOCUS] = 0.75
+    """Fraction of the class attention that a key patch of --window object holds. Raise it to show more of
+    the surroundings."""
+    max_upsample: Annotated[float, Field(ge=1, le=8), _FOCUS] = 1.5
+    """Largest factor by which a key patch is enlarged to fill its tile."""
+    patches: Annotated[int, Field(ge=1, le=16), _FOCUS] = 1
+    """Number of key patches per image. Raise it for images with several objects."""
+    max_iou: Annotated[float, Field(ge=0, lt=1), Only(patches=lambda count: count > 1), _FOCUS] = 0.25
+    """Largest overlap (intersection over union) between key patches of one image."""
+
+
+class ExtractSettings(ExtractorSettings, PatchSettings):
+    """How one ViT pass over the data fills the index."""
+
+    tile: Annotated[int, Field(ge=8, le=4096)] = 112
+    """Side in pixels of the tiles that key patches are meant for. `distill` computes key patches for other
+    tile sizes from the stored attention."""

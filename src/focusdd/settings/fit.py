@@ -1,0 +1,47 @@
+"""How a teacher or an extractor is trained on a source."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from focusdd.settings.base import Device, NotInKey, Seed, Settings, Share
+
+
+class FitSettings(Settings):
+    """How a teacher or an extractor is trained on a source."""
+
+    model: str
+    """Any timm model name."""
+    model_args: dict[str, Annotated[int | float | bool | str, Field(union_mode="left_to_right")]] = Field({})
+    """Arguments of the architecture, such as --model-args.depth 6 --model-args.patch-size 8."""
+    size: Annotated[int, Field(ge=16, le=1024)] = 128
+    """Side of the training images in pixels."""
+    epochs: Annotated[int, Field(ge=1)] = 30
+    """Passes over the source."""
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    """Images per step."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate of AdamW. The schedule is a warm-up and a cosine to zero."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Weight decay."""
+    crop: Share = 0.35
+    """Smallest fraction of the image area that a random resized crop shows."""
+    flip: bool = True
+    """Mirror half of the images. Switch it off for digits, letters and whatever else has a left and a
+    right."""
+    mixup: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability of CutMix for a batch."""
+    pretrained: bool = False
+    """Start from timm's pretrained weights."""
+    teacher: Annotated[str, NotInKey] = ""
+    """Model to distil from (temperature 2) beside the class labels: a checkpoint folder or a timm model
+    name."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of an exponential moving average of the weights, which is then saved. 0 saves the last
+    weights."""
+    device: Annotated[Device, NotInKey] = "auto"
+    """Device of the model. auto: a GPU if there is one."""
+    seed: Seed = 0
+    """Seed of every random choice."""

@@ -1,0 +1,124 @@
+"""How a student learns from a distilled dataset, and which labels are stored for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from focusdd.settings.base import (
+    UNSET,
+    Count,
+    Derived,
+    Device,
+    NotInKey,
+    Only,
+    Seed,
+    Settings,
+    Share,
+    positive,
+)
+
+BY_REGION, WHOLE_VIEWS = "labels by region", "labels of whole views"
+"""Values of the fact "taught": what the labels that a student learns from are of."""
+_SHOWN = Only(augment=(True,), kind=("views", "both"))
+_SOFT = Only(labels=("soft", "stored", "tiles", "views"))
+_VIEWS = Only(kind=("views", "both"))
+
+
+def _tile_crops(values: Mapping[str, Any]) -> float:
+    return 0.5 if values.get("taught") == BY_REGION or values.get("places") else 1.0
+
+
+class AugmentSettings(Settings):
+    """How a student is shown distilled images. The defaults are the recipe of every table here."""
+
+    crop: Annotated[Share, _SHOWN] = 0.5
+    """Smallest fraction of a distilled image, or of a tile, that a random resized crop shows."""
+    tile_crops: Annotated[float, Field(ge=0, le=1), _SHOWN, Derived(_tile_crops)] = UNSET
+    """Fraction of the crops that are taken within one tile. Default: 0.5 with labels by region, else 1."""
+    flip: Annotated[bool, _SHOWN] = True
+    """Mirror half of the images. Switch it off for digits, letters and whatever else has a left and a
+    right."""
+    shuffle_tiles: Annotated[bool, _SHOWN] = True
+    """Put the tiles of a distilled image in random order in every epoch."""
+    mixup: Annotated[float, Field(ge=0, le=1), _SHOWN] = 1.0
+    """Probability that the images of a batch are mixed, by CutMix unless --mix says otherwise."""
+
+
+class LabelSettings(AugmentSettings):
+    """Which soft labels are stored beside the images, and in how many bytes."""
+
+    renamed: ClassVar[dict[str, str]] = {"labels": "kind"}
+
+    teacher: Annotated[str, NotInKey]
+    """Model that gives the labels: a checkpoint folder or a timm model name."""
+    kind: Literal["tiles", "views", "both"] = "tiles"
+    """What is labelled. tiles: every tile and the whole image; the label of a crop is composed of them.
+    views: --views crops of every image, reused over the epochs. both: tiles and views."""
+    size: Annotated[int, Field(ge=16, le=1024)] = 224
+    """Side of the teacher's and the student's input in pixels."""
+    views: Annotated[Count, _VIEWS] = 100
+    """Crops of every image that are labelled."""
+    places: Annotated[int, Field(ge=0, le=64), _VIEWS] = 0
+    """Places per side of every crop that get labels of their own, so that students are taught by region. 0
+    labels whole crops alone."""
+    top: Annotated[int, Field(ge=1, le=65535)] = 32
+    """Most probable classes that a label stores. All others share one value."""
+    bits: Literal[4, 8, 16] = 8
+    """Bits per stored class."""
+    temperature: Annotated[float, Field(gt=0), Only(stored=("some classes",))] = 20.0
+    """Temperature of the later training. The classes beyond --top keep their joint probability at it."""
+    device: Annotated[Device, NotInKey] = "auto"
+    """Device of the teacher. auto: a GPU if there is one."""
+    seed: Annotated[Seed, _VIEWS] = 0
+    """Seed of the crops."""
+
+
+class TrainSettings(AugmentSettings):
+    """How a student learns from a distilled dataset. The defaults are the recipe of every table here."""
+
+    student: str = "resnet18"
+    """Any timm model name."""
+    teacher: Annotated[str, NotInKey, Only(labels=("soft",))] = ""
+    """Model that gives the soft labels: a checkpoint folder or a timm model name. Needed with --labels
+    soft."""
+    labels: Literal["soft", "hard", "stored", "tiles", "views"] = "soft"
+    """What is learnt. soft: the teacher's distribution for every crop, computed during training. hard: the
+    class index. tiles, views: that kind of labels from `focusdd label`. stored: views if there are any, else
+    tiles."""
+    epochs: Count = 300
+    """Passes over the distilled dataset."""
+    size: Annotated[int, Field(ge=16, le=1024)] = 224
+    """Side of the student's input in pixels, in training and validation."""
+    batch_size: Annotated[int, Field(ge=2)] = 20
+    """Images per step."""
+    lr: Annotated[float, Field(gt=0), Derived()] = UNSET
+    """Peak learning rate of AdamW. Default: by the student's architecture."""
+    weight_decay: Annotated[float, Field(ge=0), Derived()] = UNSET
+    """Weight decay. Default: by the student's architecture."""
+    loss: Annotated[Literal["kl", "mse"], _SOFT] = "kl"
+    """Distance from the teacher. kl: Kullback-Leibler divergence of the softened distributions. mse: squared
+    error of the logits."""
+    temperature: Annotated[float, Field(gt=0), _SOFT] = 20.0
+    """Temperature of the teacher's and the student's distribution."""
+    hard_weight: Annotated[float, Field(ge=0, lt=1), _SOFT] = 0.0
+    """Weight of the cross-entropy with the class index. The distance from the teacher has the rest."""
+    regions: Annotated[float, Field(ge=0, le=1), Only(taught=(BY_REGION,)), _SOFT] = 1.0
+    """Weight of the distance at every place of the last feature maps. The distance of whole views has the
+    rest. Networks without such maps and stored labels without places know whole views alone."""
+    mix: Annotated[Literal["cutmix", "mixup"], Only(augment=(True,), mixup=positive)] = "cutmix"
+    """How batches are mixed. cutmix: a box of another image. mixup: a blend of two. Stored labels know
+    cutmix alone."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of an exponential moving average of the weights, which is then scored and saved. 0 takes the last
+    weights."""
+    schedule: Literal["cosine", "half-cosine"] = "cosine"
+    """Learning rate over the epochs. cosine: to zero. half-cosine: to half of the peak, as in RDED's code."""
+    augment: bool = True
+    """Crop, mirror, shuffle and mix. Without it the student sees every distilled image as it is."""
+    device: Annotated[Device, NotInKey] = "auto"
+    """Device of student and teacher. auto: a GPU if there is one."""
+    seed: Seed = 0
+    """Seed of every random choice."""
