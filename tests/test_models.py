@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from focusdd.core.errors import FocusError
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.checks import refuse_near_chance, stratified
 from focusdd.models.classes import map_classes, matched_outputs
-from focusdd.models.load import load_model, new_net, normalise
+from focusdd.models.load import Model, load_model, new_net, normalise
 from focusdd.models.precision import autocast
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Record
@@ -111,14 +112,46 @@ def test_classes_match_by_name_in_any_order(checkpoint):
     assert map_classes(load_model(str(folder), CPU), DemoSource(1)).tolist() == list(range(9, -1, -1))
 
 
-def test_near_chance_names_the_cause():
+def model_fitted_at(fitted: int, used: int = 64) -> Model:
+    return replace(load_model("test_vit", CPU, used, pretrained=False), fitted_size=fitted)
+
+
+def test_near_chance_names_the_cause(capsys):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 10, 300)
-    refuse_near_chance(np.where(rng.random(300) < 0.5, labels, 0), labels, 10, "teacher", "here")
+    model = model_fitted_at(64)
+    good = np.where(rng.random(300) < 0.5, labels, 0)
+    assert refuse_near_chance(good, labels, 10, "teacher", "here", model).top1 == (good == labels).mean()
     with pytest.raises(FocusError, match="class order is wrong"):
-        refuse_near_chance((labels + 3) % 10, labels, 10, "teacher", "here")
-    with pytest.raises(FocusError, match="other classes"):
-        refuse_near_chance(rng.integers(0, 10, 300), labels, 10, "teacher", "here")
+        refuse_near_chance((labels + 3) % 10, labels, 10, "teacher", "here", model)
+    guessed = rng.integers(0, 10, 300)
+    with pytest.raises(FocusError, match=r"other classes.*--anyway"):
+        refuse_near_chance(guessed, labels, 10, "teacher", "here", model)
+    with pytest.raises(FocusError, match="fitted at 32 px and is used at 64 px"):
+        refuse_near_chance(guessed, labels, 10, "teacher", "here", model_fitted_at(32))
+    capsys.readouterr()
+    assert refuse_near_chance(guessed, labels, 10, "teacher", "here", model, anyway=True).images == 300
+    assert "other classes" in capsys.readouterr().out
+
+
+def test_always_the_most_frequent_class_is_chance():
+    """On 200 : 10 images it is 95 % right, and knows nothing."""
+    labels = np.repeat([0, 1], [200, 10])
+    model = model_fitted_at(64)
+    with pytest.raises(FocusError, match=r"95\.2% of 210 .* right, chance is 95\.2% \(50\.0% balanced"):
+        refuse_near_chance(np.zeros(210, int), labels, 2, "teacher", "here", model)
+    good = np.where(np.arange(210) % 50 == 0, 1 - labels, labels)  # seldomer right than 95.2 %
+    found = refuse_near_chance(good, labels, 2, "teacher", "here", model)
+    assert found.top1 == (good == labels).mean()
+    assert found.balanced == pytest.approx((196 / 200 + 9 / 10) / 2)
+    assert found.chance == 200 / 210
+
+
+def test_few_images_are_too_few_to_judge(capsys):
+    labels = np.array([0] * 6 + [1] * 6)
+    almost = np.where(np.arange(12) == 3, 1, labels)  # 11 of 12 right
+    refuse_near_chance(almost, labels, 2, "teacher", "here", model_fitted_at(64))
+    assert "12 images of here are too few to tell" in capsys.readouterr().out
 
 
 def test_a_sample_has_every_class():

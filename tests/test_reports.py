@@ -154,6 +154,18 @@ def edit(path: Path, **changes: Any) -> None:
     write_json(path, {**read_json(path), **changes})
 
 
+def test_page_shows_balanced_accuracy_and_chance_where_classes_differ_in_size(work: Path) -> None:
+    plain = Page(report(work)).words()
+    assert "Balanced" not in plain and "most frequent class" not in plain
+    for path in work.glob("focus-student-*/result.json"):
+        shares = read_json(path)["per_class"]
+        shares[min(shares)] = None  # a class without a readable image
+        edit(path, balanced=0.25, chance=0.9, per_class=shares)
+    words = Page(report(work)).words()
+    assert "Balanced" in words and "25.0% ± 0.0" in words
+    assert "always naming the most frequent class gets 90.0% top-1" in words
+
+
 def test_page_shows_results_and_pictures(work: Path) -> None:
     path = report(work)
     assert path == work / "report.html"

@@ -144,7 +144,7 @@ def _teacher_facts(
     logits = tile_logits(teacher, images[rows], grid, settings.size)[:, -(grid**2) :]
     predicted, own = logits.argmax(-1).ravel(), labels[rows].repeat(grid**2)
     who, where = f"teacher {teacher.model.name!r}", f"the tiles of {distilled.folder}"
-    refuse_near_chance(predicted, own, len(distilled.classes), who, where)
+    refuse_near_chance(predicted, own, len(distilled.classes), who, where, teacher.model)
     return {
         "name": teacher.model.name,
         "weights": teacher.model.weights,

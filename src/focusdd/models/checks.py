@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
 from focusdd.models.load import Model
@@ -29,46 +31,130 @@ def stratified(records: Sequence[Record], count: int, seed: int = 0) -> list[Rec
     return [records[index] for index in chosen]
 
 
-def sample_accuracy(model: Model, outputs: np.ndarray, source: Source, role: str) -> float:
-    """Top-1 accuracy, 0 to 1, on a stratified sample of the source.
+class Accuracy(NamedTuple):
+    """How often predictions are right, as fractions, beside what guessing gets."""
+
+    top1: float
+    balanced: float
+    """Mean over the classes that occur."""
+    chance: float
+    """Top-1 of always naming the most frequent class."""
+    images: int
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.top1:.1%} top-1 ({self.balanced:.1%} balanced, chance {self.chance:.1%})"
+
+
+def accuracy_of(predicted: np.ndarray, labels: np.ndarray) -> Accuracy:
+    """Scores predictions (n,) of labels (n,)."""
+    counts = np.bincount(labels)
+    hits = np.bincount(labels[predicted == labels], minlength=len(counts))
+    there = counts > 0
+    balanced = float((hits[there] / counts[there]).mean())
+    return Accuracy(hits.sum() / len(labels), balanced, counts.max() / len(labels), len(labels))
+
+
+def sample_accuracy(
+    model: Model, outputs: np.ndarray, source: Source, role: str, anyway: bool = False
+) -> Accuracy:
+    """Scores a model on a stratified sample of a source, and says the result.
+
+    Args:
+        outputs: the model's outputs in the order of the source's classes.
+        anyway: near chance is a warning.
 
     Raises:
         FocusError: the accuracy is near chance; the sentence names the likely cause.
     """
-    pixels, labels = [], []
+    choose = torch.as_tensor(outputs)
+    predicted, labels = [], []
+    for pixels, of_them in sample_batches(source, SAMPLE, model.input_size):
+        predicted.append(model.logits(pixels).cpu()[:, choose].argmax(1).numpy())
+        labels.append(of_them)
+    who = f"{role} {model.name!r}"
+    found = refuse_near_chance(
+        np.concatenate(predicted),
+        np.concatenate(labels),
+        len(source.classes),
+        who,
+        source.name,
+        model,
+        anyway,
+    )
+    say(f"{role} {model.name}: {found} on a sample of {found.images} images of {source.name}")
+    return found
 
-    def load(record: Record) -> tuple[np.ndarray, int] | None:
+
+def sample_batches(source: Source, count: int, side: int) -> Iterator[tuple[torch.Tensor, np.ndarray]]:
+    """A stratified sample of about `count` images: uint8 pixels (b, 3, side, side) and labels (b,).
+
+    Raises:
+        FocusError: none of them can be read.
+    """
+
+    def load(record: Record) -> np.ndarray | None:
         try:
-            return square(
-                decode(source.read(record.key), model.input_size)[0], model.input_size
-            ), record.label
+            return square(decode(source.read(record.key), side)[0], side)
         except UnreadableImage:
             return None
 
+    records, found = stratified(source.records, count), False
     with ThreadPoolExecutor() as pool:
-        for loaded in pool.map(load, stratified(source.records, SAMPLE)):
-            if loaded is not None:
-                pixels.append(loaded[0])
-                labels.append(loaded[1])
-    if not pixels:
+        for start in range(0, len(records), 64):
+            batch = records[start : start + 64]
+            loaded = list(pool.map(load, batch))
+            there = [number for number, pixels in enumerate(loaded) if pixels is not None]
+            if there:
+                found = True
+                pixels = torch.from_numpy(np.stack([loaded[number] for number in there]))
+                yield pixels.permute(0, 3, 1, 2), np.array([batch[number].label for number in there])
+    if not found:
         raise FocusError(f"no image of {source.name} can be read")
-    batches = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).split(64)
-    choose = torch.as_tensor(outputs)
-    predicted = torch.cat([model.logits(batch).cpu()[:, choose].argmax(1) for batch in batches]).numpy()
-    refuse_near_chance(
-        predicted, np.array(labels), len(source.classes), f"{role} {model.name!r}", source.name
-    )
-    return float((predicted == labels).mean())
 
 
 def refuse_near_chance(
-    predicted: np.ndarray, labels: np.ndarray, num_classes: int, who: str, where: str
-) -> None:
-    """Raises FocusError when predictions (n,) are no better than guessing the labels (n,)."""
-    chance = 1 / num_classes
-    accuracy = float((predicted == labels).mean())
-    if accuracy > chance + 3 * np.sqrt(chance * (1 - chance) / len(labels)):
-        return
+    predicted: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    who: str,
+    where: str,
+    model: Model,
+    anyway: bool = False,
+) -> Accuracy:
+    """Scores predictions (n,) of labels (n,), and refuses those that are no better than guessing.
+
+    It is the balanced accuracy that has to be above chance: naming the most frequent class is often right.
+
+    Args:
+        anyway: near chance is a warning.
+
+    Raises:
+        FocusError: near chance; the sentence names the likely cause.
+    """
+    found = accuracy_of(predicted, labels)
+    counts = np.bincount(labels)
+    counts = counts[counts > 0]
+    chance = 1 / len(counts)  # of the balanced accuracy
+    least = chance + 3 * np.sqrt(chance * (1 - chance) * (1 / counts).sum()) / len(counts)
+    if found.balanced > least or len(counts) < 2:
+        return found
+    if least > (1 + chance) / 2:
+        warn(f"{found.images} images of {where} are too few to tell whether the {who} knows the classes")
+        return found
+    cause = _cause(predicted, labels, num_classes, found.top1, model)
+    sentence = (
+        f"the {who} gets {found.top1:.1%} of {found.images} images of {where} right, chance is "
+        f"{found.chance:.1%} ({found.balanced:.1%} balanced over the classes); {cause}"
+    )
+    if not anyway:
+        raise FocusError(f"{sentence}. To go on all the same, add --anyway")
+    warn(sentence)
+    return found
+
+
+def _cause(predicted: np.ndarray, labels: np.ndarray, num_classes: int, accuracy: float, model: Model) -> str:
+    """The likely reason why predictions are near chance."""
     from scipy.optimize import linear_sum_assignment
 
     table = np.zeros((num_classes, num_classes))
@@ -76,10 +162,7 @@ def refuse_near_chance(
     rows, columns = linear_sum_assignment(-table)
     best = float(table[rows, columns].sum() / len(labels))
     if best > max(0.5, 2 * accuracy + 0.1):
-        cause = f"with the classes in another order it would be {best:.0%}: the class order is wrong"
-    else:
-        cause = "it was trained on other classes, on another kind of image, or not at all"
-    raise FocusError(
-        f"the {who} gets {accuracy:.1%} of {len(labels)} images of {where} right, "
-        f"chance is {chance:.1%}; {cause}"
-    )
+        return f"with the classes in another order it would be {best:.0%}: the class order is wrong"
+    if model.fitted_size != model.input_size:
+        return f"it was fitted at {model.fitted_size} px and is used at {model.input_size} px"
+    return "it was trained on other classes, on another kind of image, or not at all"

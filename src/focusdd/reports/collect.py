@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pyarrow as pa
@@ -109,6 +110,10 @@ class Student:
     architecture: str
     top1: float
     top5: float
+    balanced: float
+    """Mean over the classes."""
+    chance: float | None
+    """Top-1 of always naming the most frequent class; None where the result is of an older version."""
     per_class: dict[str, float]
     val_name: str
     val_images: int
@@ -265,12 +270,16 @@ def _student(stage: Stage, outside: dict[str, Any]) -> Student:
     with as_written(path):
         result = read_json(path)
         distilled, teacher = result["distilled"], result["teacher"]
+        shares = result["per_class"].items()
+        per_class = {str(name): float(share) for name, share in shares if share is not None}
         return Student(
             stage=stage,
             architecture=str(result["student"]),
             top1=float(result["top1"]),
             top5=float(result["top5"]),
-            per_class={str(name): float(share) for name, share in result["per_class"].items()},
+            balanced=float(result["balanced"]) if "balanced" in result else mean(per_class.values()),
+            chance=float(result["chance"]) if "chance" in result else None,
+            per_class=per_class,
             val_name=str(result["val"]["name"]),
             val_images=int(result["val"]["images"]),
             val_skipped=[(str(name), str(reason)) for name, reason in result["val"]["skipped"]],

@@ -96,7 +96,10 @@ def _content(found: Found) -> dict[str, Any]:
         "tables": tables,
         "best": [_best(panel) for panel in panels.values()],
         "figures": [(*key, accuracy_figure(panel), cost_figure(panel)) for key, panel in panels.items()],
-        "columns": {name: any(getattr(row, name) for row in table) for name in ("corrupted", "other")},
+        "columns": {
+            **{name: any(getattr(row, name) for row in table) for name in ("corrupted", "other")},
+            "balanced": any(_differ(row.top1, row.balanced) for row in table),
+        },
         "scores": scores(table),
         "teachers": list(dict.fromkeys((*s.teacher, s.val_name) for s in found.students if s.teacher)),
         "extractors": [(info["extractor"], info["counts"]["images"]) for info in infos],
@@ -110,6 +113,11 @@ def _content(found: Found) -> dict[str, Any]:
         "short": [(title, folders) for title, folders in short if folders],
         "stages": found.stages,
     }
+
+
+def _differ(top1: list[float], balanced: list[float]) -> bool:
+    """Whether classes have unequal numbers of validation images, so far as it shows."""
+    return any(abs(one - other) >= 0.0005 for one, other in zip(top1, balanced, strict=True))
 
 
 def _sources(found: Found) -> list[dict[str, Any]]:

@@ -45,6 +45,9 @@ class Row:
     top1: list[float]
     """One per seed."""
     top5: list[float]
+    balanced: list[float]
+    chance: float | None
+    """Top-1 of always naming the most frequent class, where the results tell it."""
     corrupted: list[float]
     """Top-1 on corrupted validation images; empty when none were asked for."""
     other: list[float]
@@ -121,6 +124,8 @@ def _row(group: list[Student], datasets: dict[str, FoundDistilled], variant: str
         seeds=[int(student.settings.get("seed", 0)) for student in group],
         top1=[student.top1 for student in group],
         top5=[student.top5 for student in group],
+        balanced=[student.balanced for student in group],
+        chance=first.chance,
         corrupted=[student.corrupted for student in group if student.corrupted is not None],
         other=[student.other[1] for student in group if student.other is not None],
         per_class=per_class,

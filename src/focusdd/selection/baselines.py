@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from focusdd.core.console import Advance, progress, say
+from focusdd.core.console import Advance, progress
 from focusdd.core.errors import FocusError
 from focusdd.core.images import Box, UnreadableImage, decode, resize
 from focusdd.core.stage import make_folder, read_json, write_whole
@@ -71,8 +71,7 @@ def rded_plan(source: Source, settings: DistillSettings, teacher: Model, kept: P
         FocusError: the teacher does not know the classes.
     """
     outputs = torch.as_tensor(matched_outputs(teacher, source, "teacher"), device=teacher.device)
-    accuracy = sample_accuracy(teacher, outputs.cpu().numpy(), source, "teacher")
-    say(f"teacher {teacher.name}: {accuracy:.1%} top-1 on a sample of {source.name}")
+    sample_accuracy(teacher, outputs.cpu().numpy(), source, "teacher")
     by_class = _keys_by_class(source)
     make_folder(kept)
     files = [kept / f"{label:05d}.json" for label in range(len(by_class))]

@@ -21,6 +21,13 @@ class Score:
     top5: float
     per_class: tuple[float, ...]
     """Top-1 by class; NaN for a class without images."""
+    chance: float
+    """Top-1 of always naming the most frequent class."""
+
+    @property
+    def balanced(self) -> float:
+        """Mean top-1 of the classes that have images."""
+        return float(np.nanmean(self.per_class))
 
 
 @torch.inference_mode()
@@ -55,4 +62,5 @@ def evaluate(
         float(correct1.sum() / counts.sum()),
         float(correct5.sum() / counts.sum()),
         tuple((correct1 / counts).tolist()),
+        float(counts.max() / counts.sum()),
     )

@@ -88,8 +88,7 @@ def _fit_together(
         outputs = None
         if teacher is not None:
             matched = matched_outputs(teacher, source, "teacher")
-            accuracy = sample_accuracy(teacher, matched, source, "teacher")
-            say(f"teacher {teacher.name}: {accuracy:.1%} top-1 on a sample of {source.name}")
+            sample_accuracy(teacher, matched, source, "teacher")
             outputs = torch.as_tensor(matched, device=device)
         net, arguments = new_net(
             settings.model,
@@ -131,8 +130,9 @@ def _fit_together(
                 held_out = load_source(val, settings.size, "evaluate")
                 mean, std = normalisation(net)
                 score = evaluate(kept, held_out, mean, std, device, len(source.classes))
-            facts["val_top1"] = round(score.top1, 5)
-            say(f"{settings.model}: {score.top1:.1%} top-1 on {len(held_out)} images of {val.name}")
+            facts["val_top1"], facts["val_balanced"] = round(score.top1, 5), round(score.balanced, 5)
+            words = f"{score.top1:.1%} top-1 ({score.balanced:.1%} balanced, chance {score.chance:.1%})"
+            say(f"{settings.model}: {words} on {len(held_out)} images of {val.name}")
         facts["settings"] = own
         save_checkpoint(
             stage.out,

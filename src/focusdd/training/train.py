@@ -174,8 +174,7 @@ def _train_together(
         if teacher is not None:
             with clock.measure("check"):
                 matched = matched_outputs(teacher, val, "teacher")
-                accuracy = sample_accuracy(teacher, matched, val, "teacher")
-            say(f"teacher {teacher.name}: {accuracy:.1%} top-1 on a sample of {val.name}")
+                accuracy = sample_accuracy(teacher, matched, val, "teacher").top1
             outputs = torch.as_tensor(matched, device=device)
         with clock.measure("read"):
             pixels = lesson.read() if data is None else data.pixels
@@ -217,6 +216,8 @@ def _train_together(
             "student": settings.student,
             "top1": round(score.top1, 5),
             "top5": round(score.top5, 5),
+            "balanced": round(score.balanced, 5),
+            "chance": round(score.chance, 5),
             "per_class": dict(
                 zip(lesson.classes, (_rounded(share) for share in score.per_class), strict=True)
             ),

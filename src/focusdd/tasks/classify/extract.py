@@ -70,8 +70,7 @@ def extract(
         outputs = _head_outputs(model, source, settings)
         if outputs is not None:
             with clock.measure("check"):
-                accuracy = sample_accuracy(model, outputs, source, "extractor")
-            say(f"extractor {model.name}: {accuracy:.1%} top-1 on a sample of {source.name}")
+                sample_accuracy(model, outputs, source, "extractor")
         name = SourceName.of(source, open_source)
         worker = partial(_Worker, name, stage.out.absolute(), stage.key, settings, model.weights)
         with clock.measure("extract"):
@@ -183,8 +182,13 @@ def _finish(
         _fill_confidence(parts, labels, source)
     predicted = index.table(["predicted"]).column("predicted").to_numpy()
     kind = "probe" if outputs is None else "head"
-    refuse_near_chance(predicted, labels, len(source.classes), f"{kind} of {model.name!r}", source.name)
-    accuracy = round(float((predicted == labels).mean()), 4)
+    images, accuracy = len(labels), 1.0
+    if len(judged := np.flatnonzero(predicted >= 0)):
+        who = f"{kind} of {model.name!r}"
+        predicted, labels = predicted[judged], labels[judged]
+        found = refuse_near_chance(predicted, labels, len(source.classes), who, source.name, model)
+        say(f"{kind} of the extractor: {found} on {found.images} images of {source.name}")
+        accuracy = round(found.top1, 4)
     info = {
         "key": stage.key,
         "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
@@ -199,16 +203,15 @@ def _finish(
         "grid": list(vit.grid(model.input_size, model.input_size)),
         "classes": list(source.classes),
         "class_names": list(source.class_names),
-        "counts": {"images": len(labels), "skipped": len(skipped)},
+        "counts": {"images": images, "skipped": len(skipped)},
         "skipped": [list(item) for item in skipped],
         "content": hash_of(Index(stage.out, {}).hashes),
     }
     write_json(stage.out / "index.json", info)
-    say(f"{kind} of the extractor: {accuracy:.1%} top-1 on {len(labels)} images of {source.name}")
     if skipped:
         name, reason = skipped[0]
         warn(f"{len(skipped)} files were skipped and listed in index.json, the first: {name} ({reason})")
-    return {"images": len(labels), "skipped": len(skipped), f"{kind} accuracy": accuracy}
+    return {"images": images, "skipped": len(skipped), f"{kind} accuracy": accuracy}
 
 
 def _fill_confidence(parts: list[Path], labels: np.ndarray, source: Source) -> None:
