@@ -25,6 +25,7 @@ from focusdd.reports.page import report
 from focusdd.reports.results import rows, scores
 from focusdd.settings import DistillSettings, ExtractSettings
 from focusdd.sources import Source, open_source
+from focusdd.sources.identity import content_hash
 from focusdd.tasks.classify.distill import distill
 
 EVIL = ("<script>alert(1)<b>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}&amp;$x_{$")
@@ -67,12 +68,24 @@ def make_index(source: Source, out: Path, skipped: list[tuple[str, str]] = []) -
     rng = np.random.default_rng(0)
     table: dict[str, list[Any]] = {name: [] for name in schema(4).names}
     for record in source.records:
-        _, width, height = decode(source.read(record.key))
+        data = source.read(record.key)
+        _, width, height = decode(data)
         x0, y0, x1, y1 = source.box(record.key) if hasattr(source, "box") else (0, 0, width / 2, height / 2)
         attention = np.zeros((GRID, GRID), np.uint8)
         attention[int((y0 + y1) / 2 * GRID / height), int((x0 + x1) / 2 * GRID / width)] = 255
         patch = {"x0": x0, "y0": y0, "x1": x1, "y1": y1, "mass": 0.7}
-        row = (record.key, record.label, width, height, rng.random(), record.label, 0.7, 0.2, [patch])
+        row = (
+            record.key,
+            record.label,
+            content_hash(data),
+            width,
+            height,
+            rng.random(),
+            record.label,
+            0.7,
+            0.2,
+            [patch],
+        )
         for name, value in zip(table, (*row, attention.tobytes(), np.zeros(4, np.float16)), strict=True):
             table[name].append(value)
     inputs = {"source": source.fingerprint, "extractor": "weights"}
@@ -91,6 +104,7 @@ def make_index(source: Source, out: Path, skipped: list[tuple[str, str]] = []) -
                 "class_names": list(source.class_names),
                 "counts": {"images": len(source.records), "skipped": len(skipped)},
                 "skipped": [list(item) for item in skipped],
+                "content": "content",
             },
         )
         stage.finish({"images": len(source.records)})
