@@ -1,7 +1,7 @@
 """Data sets that benchmarks use for classification, as train/<class>/ and val/<class>/ folders of links.
 
-    python benchmarks/class_folders.py coco DATA OUT      # DATA/{train,val}.json + images: one box an image
-    python benchmarks/class_folders.py cub DATA OUT       # CUB's images.txt, classes.txt, train_test_split.txt
+python benchmarks/class_folders.py coco DATA OUT  # {train,val}.json + images: one box an image
+python benchmarks/class_folders.py cub DATA OUT   # CUB's images.txt, classes.txt, train_test_split.txt
 """
 
 from __future__ import annotations

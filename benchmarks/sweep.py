@@ -97,7 +97,8 @@ def jobs_of(plan: dict[str, Any], options: argparse.Namespace) -> Iterator[Job]:
 
 def jobs_of_row(plan: dict[str, Any], facts: dict[str, Any], number: int) -> Iterator[Job]:
     method, changes = parse(facts["row"])
-    models = [f"fit {facts[key]}" for key in ("teacher", "extractor") if facts.get(key) in plan.get("fit", {})]
+    fitted = plan.get("fit", {})
+    models = [f"fit {facts[key]}" for key in ("teacher", "extractor") if facts.get(key) in fitted]
     facts = facts | {"method": method, "changes": changes}
     needs = list(models)
     if method in WITH_INDEX:
@@ -213,7 +214,8 @@ def do_distill(facts: dict[str, Any], options: argparse.Namespace) -> str:
         **({"teacher": model_path(facts["teacher"], options)} if facts["method"] == "rded" else {}),
     )  # fmt: skip
     index = index_folder(facts, options) if facts["method"] in WITH_INDEX else None
-    distill(open_source(options.data / facts["data"]), distilled_folder(facts, options), settings, index=index)
+    source = open_source(options.data / facts["data"])
+    distill(source, distilled_folder(facts, options), settings, index=index)
     return "made"
 
 

@@ -143,7 +143,7 @@ def test_tiles_are_in_their_cells(encoded: Callable[..., bytes]) -> None:
 
 def test_an_image_that_changed_or_cannot_be_read_is_named(encoded: Callable[..., bytes]) -> None:
     picture = encoded(Image.new("RGB", (30, 20)))
-    with pytest.raises(FocusError, match="a of memory has changed since .*`focusdd extract`"):
+    with pytest.raises(FocusError, match=r"a of memory has changed since .*`focusdd extract`"):
         cut(Memory(a=picture), tile("a", (0, 0, 20, 20), (20, 30)), 8, 8)
     with pytest.raises(FocusError, match="a of memory cannot be read any more"):
         cut(Memory(a=picture[:40]), tile("a", (0, 0, 20, 20), (30, 20)), 8, 8)
