@@ -4,13 +4,18 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-gpu lint clean
 
 demo: $(INSTALLED)
 	$(BIN)/focusdd demo --out demo
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+# With the packages that are there, on a machine with a GPU; what needs others is skipped. ARGS="-n 8" for
+# pytest-xdist.
+test-gpu:
+	PYTHONPATH=src $(PYTHON) -m pytest $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

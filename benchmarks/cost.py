@@ -10,10 +10,9 @@ The table multiplies: images / images per second = seconds, on 1, 8 and 64 devic
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -22,6 +21,7 @@ import torch
 from tables import publish
 
 from focusdd import DistillSettings, TrainSettings, distill, open_source
+from focusdd.core.decoders import decoders, most
 from focusdd.core.images import decode, encode, resize, square
 from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
 from focusdd.models.device import pick_device
@@ -50,28 +50,31 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=100)
     options = parser.parse_args()
     device = pick_device(options.device)
-    source = sample(options.data, options.work / "sample")
-    files = [source.read(record.key) for record in source.records]
-    rows = []
+    found = rates(options.data, options.work, device, options.rounds, options.batch_size)
+    publish(f"cost-imagenet1k-{device.type}", [line(*row) for row in found])
 
+
+def rates(
+    data: str, work: Path, device: torch.device, rounds: int, batch: int
+) -> Iterator[tuple[str, int, float, float | None]]:
+    """Step, images that it has to take, images per second, and bytes per image where it writes any."""
+    source = sample(data, work / "sample")
+    files = [source.read(record.key) for record in source.records]
     decoding = decode_rate(files)
-    model = attention_rate(files, device, options.rounds)
+    yield "extract: decode", IMAGES, decoding, None
+    model = attention_rate(files, device, rounds)
+    yield f"extract: {EXTRACTOR}, {VIEW} px", IMAGES, model, None
     # a GPU computes while the CPU decodes; without one they share it
     together = min(decoding, model) if device.type != "cpu" else 1 / (1 / decoding + 1 / model)
-    rows.append(line("extract: decode", IMAGES, decoding))
-    rows.append(line(f"extract: {EXTRACTOR}, {VIEW} px", IMAGES, model))
-    rows.append(line("extract: both", IMAGES, together))
+    yield "extract: both", IMAGES, together, None
 
-    tiny = distill(source, options.work / "tiny", DistillSettings(method="view", ipc=4), overwrite=True)
-    paths = [path for path, _ in tiny.files()]
-    composing = compose_rate(source, options.work / "again")
-    size = statistics.mean(path.stat().st_size for path in paths)
-    rows.append(line("distill: compose", CLASSES * IPC, composing, size))
+    tiny = distill(source, work / "tiny", DistillSettings(method="view", ipc=4), overwrite=True)
+    size = statistics.mean(path.stat().st_size for path, _ in tiny.files())
+    yield "distill: compose", CLASSES * IPC, compose_rate(source, work / "again"), size
     pixels = load_files(tiny.files(), tiny.info["size"])
     for student in STUDENTS:
-        rate = train_rate(student, pixels, device, options.batch_size, options.rounds)
-        rows.append(line(f"train: {student}, {EPOCHS} epochs", CLASSES * IPC * EPOCHS, rate))
-    publish(f"cost-imagenet1k-{device.type}", rows)
+        rate = train_rate(student, pixels, device, batch, rounds)
+        yield f"train: {student}, {EPOCHS} epochs", CLASSES * IPC * EPOCHS, rate, None
 
 
 def line(step: str, images: int, rate: float, size: float | None = None) -> dict[str, str]:
@@ -103,16 +106,13 @@ def sample(data: str, folder: Path) -> FolderSource:
 
 
 def decode_rate(files: list[bytes]) -> float:
-    """Views per second, decoded from JPEG on all cores."""
-
-    def view(data: bytes) -> None:
-        square(decode(data, least_side=VIEW)[0], VIEW)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(view, files[:20]))
+    """Views per second, decoded from JPEG on all cores as `extract` does beside a GPU."""
+    count, some = most(), [files[row : row + 8] for row in range(0, len(files), 8)]
+    with decoders(count, 8, VIEW, "squash") as views, ThreadPoolExecutor(count) as pool:
+        list(pool.map(views, some * 2))  # until all processes are there
         start = time.perf_counter()
-        list(pool.map(view, files))
-        return len(files) / (time.perf_counter() - start)
+        list(pool.map(views, some * 5))
+        return 5 * len(files) / (time.perf_counter() - start)
 
 
 def attention_rate(files: list[bytes], device: torch.device, rounds: int) -> float:

@@ -18,6 +18,7 @@ def test_the_benchmarks_page_is_made_of_the_results():
     assert module.PAGE.read_text() == module.page(), "run: python tools/benchmarks_page.py"
     assert module.ABLATIONS.read_text() == module.ablations(), "run: python tools/benchmarks_page.py"
     assert module.README.read_text() == module.readme(), "run: python tools/benchmarks_page.py"
+    assert module.COST.read_text() == module.cost(), "run: python tools/benchmarks_page.py"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.csv")), ids=lambda path: path.name)

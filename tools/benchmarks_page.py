@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md and the README's table from results/*.csv: nothing in them is typed.
+"""Writes docs/benchmarks.md and the tables of README and docs/cost.md from results/*.csv.
 
 python tools/benchmarks_page.py
 """
@@ -13,6 +13,7 @@ from statistics import mean, stdev
 ROOT = Path(__file__).parents[1]
 PAGE, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
 ABLATIONS = ROOT / "docs" / "ablations.md"
+COST = ROOT / "docs" / "cost.md"
 START, END = "<!-- results: written by tools/benchmarks_page.py -->\n", "<!-- end of results -->\n"
 HEAD = """# Benchmarks
 
@@ -57,6 +58,8 @@ ABOUT = {
     "(`benchmarks/disk_full.py`).",
     "extractors": "ViTs of the ablations, fitted from scratch with the teacher's labels or given, and their "
     "top-1 on the whole validation set at the size in pixels (`benchmarks/ablations.py`).",
+    "gpu": "All that a GPU changes: decoders, class attention, extract, steps of students, fit and label, "
+    "with passes recorded, compiled and launched one by one (`benchmarks/gpu.py`).",
     "imagenette": "Students trained on distilled imagenette, whole validation set, last weights "
     "(`benchmarks/students.py`). Seconds are wall time on a machine that did other work too.",
     "imagenette-part": "Students on six tenths of imagenette (`benchmarks/part.py --tenths 0 1 6 7 8 9`: "
@@ -74,8 +77,8 @@ ABOUT = {
     "within one run; students of either, whole validation set, last weights (`benchmarks/rded_loop.py`).",
     "scale": "Select on an index of random numbers as large as ImageNet-1K's (`benchmarks/scale.py`).",
     "stages": "Time and peak memory of the stages on imagenette (`benchmarks/stages.py`).",
-    "steps": "Training steps, kernels launched one by one and as CUDA graphs, in turns within one run "
-    "(`benchmarks/steps.py`).",
+    "sweep": "Students on several data sets by method, scale and teacher, with the models they need "
+    "(`benchmarks/sweep.py`).",
     "throughput": "Steps of extraction alone and the whole, in one run. On a CPU decode and model share the "
     "cores; on a GPU the slower of them is the bound (`benchmarks/throughput.py`).",
     "workers": "Extract and compose by cores and by workers of engine ray (`benchmarks/workers.py`).",
@@ -170,6 +173,29 @@ def readme() -> str:
     return f"{before}{START}\n{_table(lines)}\n{_table(detection())}\n{END}{after}"
 
 
+def cost() -> str:
+    """docs/cost.md with its table: the hours that the recipe takes on devices as those that were measured."""
+    devices = (1, 8, 64)
+    heads = ["step", "images", "images/s", *(f"hours on {count}" for count in devices), "measured on", "on"]
+    lines = [heads, ["---"] * len(heads)]
+    for path in sorted((ROOT / "results").glob("*.csv")):
+        with path.open(encoding="utf-8") as file:
+            for row in csv.DictReader(file):
+                if path.stem.startswith("cost-"):
+                    step, rate = row["step"], float(row["images per second"])
+                    images = int(row["images"].replace(",", ""))
+                elif path.stem.startswith("gpu-") and row["name"].startswith("cost, ") and row["value"]:
+                    step, rate = row["name"].removeprefix("cost, "), float(row["value"])
+                    images = int(row["detail"].split()[0])
+                else:
+                    continue
+                hours = (f"{images / rate / count / 3600:.3g}" for count in devices)
+                lines.append([step, f"{images:,}", f"{rate:,.0f}", *hours, row["machine"], row["date"]])
+    text = COST.read_text(encoding="utf-8")
+    before, after = text.split(START)[0], text.split(END)[1]
+    return f"{before}{START}\n{_table(lines)}\n{END}{after}"
+
+
 def detection() -> list[list[str]]:
     """mAP50-95 by budget and method, mean and deviation over seeds."""
     lines = []
@@ -205,3 +231,4 @@ if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     ABLATIONS.write_text(ablations(), encoding="utf-8")
     README.write_text(readme(), encoding="utf-8")
+    COST.write_text(cost(), encoding="utf-8")
