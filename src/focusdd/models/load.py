@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -120,13 +121,15 @@ def new_net(
     seed: int,
     pretrained: bool = False,
     model_args: dict[str, Any] | None = None,
+    classes: Sequence[str] | None = None,
 ) -> tuple[nn.Module, dict[str, Any]]:
     """A network to train, with the arguments that make it again.
 
     Args:
         name: as `origin` takes it.
         size: side of the input in pixels.
-        pretrained: start from its weights; a head of another number of classes is new.
+        pretrained: start from its weights.
+        classes: a pretrained head for others than these is made anew, as is one for another number.
 
     Raises:
         FocusError: there is no such model, its weights cannot be had, or it does not take the arguments.
@@ -136,6 +139,9 @@ def new_net(
     options = {**found.model_args, **(model_args or {}), "num_classes": num_classes}
     net, arguments = _create(found, size, pretrained, options)
     del arguments["num_classes"]
+    fits = not pretrained or classes is None or _classes(net)[0] in (None, tuple(classes))
+    if not fits:
+        net.reset_classifier(num_classes)  # type: ignore[operator]
     return net.to(device=device, memory_format=torch.channels_last), arguments  # type: ignore[call-overload]
 
 

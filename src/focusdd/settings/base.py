@@ -46,6 +46,9 @@ class NotInKey:
     """Marks a field that does not change results, or whose content stands in the key by its hash."""
 
 
+Anyway = Annotated[bool, NotInKey]
+
+
 def positive(value: float) -> bool:
     """Whether a value switches something on."""
     return value > 0

@@ -6,14 +6,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from focusdd.settings.base import Device, NotInKey, Seed, Settings, Share
+from focusdd.settings.base import UNSET, Anyway, Derived, Device, NotInKey, Seed, Settings, Share
 
 
 class FitSettings(Settings):
     """How a teacher or an extractor is trained on a source."""
 
-    model: str
-    """Any timm model name."""
+    model: str = ""
+    """Architecture: a timm model name, with or without timm/, or hf-hub:OWNER/NAME. Default: that of
+    --init."""
+    init: Annotated[str, NotInKey] = ""
+    """Checkpoint folder to start from. Its head is kept if it has the same classes."""
     model_args: dict[str, Annotated[int | float | bool | str, Field(union_mode="left_to_right")]] = Field({})
     """Arguments of the architecture, such as --model-args.depth 6 --model-args.patch-size 8."""
     size: Annotated[int, Field(ge=16, le=1024)] = 128
@@ -33,8 +36,9 @@ class FitSettings(Settings):
     right."""
     mixup: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability of CutMix for a batch."""
-    pretrained: bool = False
-    """Start from timm's pretrained weights."""
+    pretrained: Annotated[bool, Derived()] = UNSET
+    """Start from timm's pretrained weights. Default: if timm has such for --model, they can be had, and there
+    are no --model-args."""
     teacher: Annotated[str, NotInKey] = ""
     """Model to distil from (temperature 2) beside the class labels: a checkpoint folder or a timm model
     name."""
@@ -43,5 +47,7 @@ class FitSettings(Settings):
     weights."""
     device: Annotated[Device, NotInKey] = "auto"
     """Device of the model. auto: a GPU if there is one."""
+    anyway: Anyway = False
+    """Go on with a teacher whose accuracy on the source is near chance."""
     seed: Seed = 0
     """Seed of every random choice."""

@@ -22,6 +22,7 @@ from focusdd.models.graphs import asked, let_go, replayed
 from focusdd.models.load import Model, load_model, new_net, normalisation, normalise
 from focusdd.models.precision import autocast
 from focusdd.models.regions import Whole
+from focusdd.models.start import inherited, start_of
 from focusdd.settings import FitSettings
 from focusdd.settings.resolve import settle
 from focusdd.sources.base import Source
@@ -77,9 +78,10 @@ def _fit_together(
     overwrite: bool,
 ) -> Path:
     teacher = load_model(settings.teacher, device, settings.size) if settings.teacher else None
-    inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {})
     clock = Clock()
-    own = settle(settings).key
+    start = start_of(settings.model, settings.init, settings.pretrained, settings.model_args)
+    own = settle(settings, pretrained=start.pretrained).key
+    inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {}) | start.inputs
     alone = open_stage(out, "fit", VERSION, own, inputs, overwrite, scratch=(RESUME,))
     with opened_together(ranks, alone, (own, inputs)) as stage:
         if stage.complete:
@@ -88,17 +90,20 @@ def _fit_together(
         outputs = None
         if teacher is not None:
             matched = matched_outputs(teacher, source, "teacher")
-            sample_accuracy(teacher, matched, source, "teacher")
+            sample_accuracy(teacher, matched, source, "teacher", settings.anyway)
             outputs = torch.as_tensor(matched, device=device)
         net, arguments = new_net(
-            settings.model,
+            start.name,
             len(source.classes),
             settings.size,
             device,
             settings.seed,
-            settings.pretrained,
+            start.pretrained,
             {name.replace("-", "_"): value for name, value in settings.model_args.items()},
+            source.classes,
         )
+        if start.pretrained:
+            say(inherited(start.name, net))
         # a little larger than the crops, so that a crop is seldom enlarged
         with clock.measure("read"):
             pixels = load_source(source, round(settings.size * 1.25), "read", local_world_size())
@@ -132,7 +137,7 @@ def _fit_together(
                 score = evaluate(kept, held_out, mean, std, device, len(source.classes))
             facts["val_top1"], facts["val_balanced"] = round(score.top1, 5), round(score.balanced, 5)
             words = f"{score.top1:.1%} top-1 ({score.balanced:.1%} balanced, chance {score.chance:.1%})"
-            say(f"{settings.model}: {words} on {len(held_out)} images of {val.name}")
+            say(f"{start.name}: {words} on {len(held_out)} images of {val.name}")
         facts["settings"] = own
         save_checkpoint(
             stage.out,
