@@ -119,7 +119,7 @@ def fit(
     /,
     *,
     out: Path,
-    settings: Annotated[FitSettings, Flat],
+    settings: Annotated[FitSettings | None, Flat] = None,
     val: str | None = None,
     overwrite: bool = False,
 ) -> None:
@@ -140,7 +140,7 @@ def fit(
     from focusdd import fit, open_source
 
     held_out = open_source(val, "val") if val is not None else None
-    fit(open_source(source), out, settings, val=held_out, overwrite=overwrite)
+    fit(open_source(source), out, settings or FitSettings(), val=held_out, overwrite=overwrite)
     say(f"wrote {out}. Use it as --teacher {out}, or as --extractor {out} if it is a ViT")
 
 
