@@ -24,6 +24,7 @@ from focusdd.sources.base import DetectionSource
 from focusdd.sources.boxes import CLIPPED, EMPTY, FINE, OUTSIDE, clip, safe_key
 from focusdd.sources.coco import CocoSource, parse_coco
 from focusdd.sources.detection import open_detection_source
+from focusdd.sources.outlines import box_around
 from focusdd.sources.voc import VocSource, parse_voc
 from focusdd.sources.yolo import YoloSource, label_key, parse_labels, parse_yaml
 
@@ -190,7 +191,7 @@ def scenes(draw: Callable[..., Any]) -> Scenes:
             if min(x1 - x0, y1 - y0) < 0.001 * max(width, height):
                 x0, y0, x1, y1 = 0, 0, width, height
             objects.append((name, float(x0), float(y0), float(x1), float(y1)))
-        made[f"{stem}.jpg"] = Scene(width, height, objects)
+        made[f"{stem}.jpg"] = Scene(width, height, list(dict.fromkeys(objects)))
     return made
 
 
@@ -218,46 +219,55 @@ def test_scenes_read_back_as_they_were_written(kind: str, made: Scenes) -> None:
 
 
 @pytest.mark.parametrize("kind", WRITERS)
-def test_boxes_are_clipped_and_dropped_and_listed(tmp_path: Path, kind: str) -> None:
+def test_boxes_are_mended_and_listed(tmp_path: Path, kind: str) -> None:
     odd = [
         ("cat", -10.0, 10.0, 20.0, 30.0),
         ("dog", 10.0, 10.0, 20.0, 20.0),
         ("cat", 200.0, 10.0, 220.0, 30.0),
-        ("cat", 10.0, 10.0, 10.0, 30.0),
+        ("dog", 10.0, 10.0, 20.0, 20.0),
         ("cat", 30.0, 10.0, 20.0, 30.0),
         ("cat", 90.0, 70.0, 100.005, 80.005),
         ("dog", 90.0, 70.0, 101.0, 90.0),
     ]
     if kind == "yolo":  # its nearest decimals
         odd[5] = ("cat", 90.0, 70.0, 100.0005, 80.0005)
-    WRITERS[kind](tmp_path, {"a.jpg": Scene(100, 80, odd)}, ["cat", "dog"])
+    empty = ("cat", 10.0, 10.0, 10.0, 30.0)
+    made = {"a.jpg": Scene(100, 80, odd), "b.jpg": Scene(100, 80, [odd[1], empty]), "c.jpg": TWO["a.jpg"]}
+    WRITERS[kind](tmp_path, made, ["cat", "dog"])
+    if kind == "devkit":  # corners counted from 1
+        file = tmp_path / "Annotations" / "a.xml"
+        text = file.read_text()
+        assert "<xmin>31.0</xmin><ymin>11.0</ymin><xmax>20.0<" in text
+        file.write_text(text.replace("<xmin>31.0</xmin><ymin>11.0</ymin><xmax>20.0<",
+                                     "<xmin>30.0</xmin><ymin>11.0</ymin><xmax>21.0<"))  # fmt: skip
     source = open_detection_source(tmp_path)
     key = keys(source)[0]
+    assert [Path(key).stem for key in keys(source)] == ["a", "c"]
+    ((where, reason),) = source.skipped
+    assert (Path(where).name, reason.endswith("has a box without width or height")) == ("b.jpg", True)
     found = source.objects(key, 100, 80)
-    expected = [[0, 10, 20, 30], [10, 10, 20, 20], [90, 70, 100, 80], [90, 70, 100, 80]]
+    expected = [[0, 10, 20, 30], [10, 10, 20, 20], [20, 10, 30, 30], [90, 70, 100, 80], [90, 70, 100, 80]]
     assert found.boxes == pytest.approx(np.array(expected, float), abs=0.001)
     assert (found.boxes[:, 2:] <= [100, 80]).all()
-    assert found.labels.tolist() == [0, 1, 0, 1]
+    assert found.labels.tolist() == [0, 1, 0, 0, 1]
     first = 100 if kind == "coco" else 0
-    assert (found.ids - first).tolist() == [0, 1, 5, 6]
-    assert [(where, what.split()[0:2]) for where, what in source.problems] == [
-        (key, ["object", str(first + number)]) for number in (0, 2, 3, 4, 6)
-    ]
-    assert [what.rpartition(" ")[2] for _, what in source.problems] == [
-        "clipped",
-        "dropped",
-        "dropped",
-        "dropped",
-        "clipped",
-    ]
+    assert (found.ids - first).tolist() == [0, 1, 4, 5, 6]
+    notes = {what.split()[1]: what for where, what in source.problems if where == key}
+    expected_notes = {0: "clipped", 2: "dropped", 3: "once", 4: "in order", 6: "clipped"}
+    if kind in ("voc", "devkit"):
+        del expected_notes[4]  # nothing to be said of a box that a reader of XML turns
+    assert {int(number) - first for number in notes} == set(expected_notes)
+    assert all(notes[str(first + number)].endswith(word) for number, word in expected_notes.items())
 
 
 @pytest.mark.parametrize("kind", ["coco", "voc", "devkit"])
 def test_an_image_of_another_size_is_refused(tmp_path: Path, kind: str) -> None:
     WRITERS[kind](tmp_path, {"a.jpg": Scene(300, 200, [("cat", 10, 10, 250, 190)])}, ["cat"])
     source = open_detection_source(tmp_path)
-    with pytest.raises(UnreadableImage, match="annotated as 300 x 200 pixels, it has 200 x 300"):
+    with pytest.raises(UnreadableImage, match=r"annotated as 300 x 200 pixels, it has 200 x 300 once.* EXIF"):
         source.objects("a.jpg", 200, 300)
+    with pytest.raises(UnreadableImage, match=r"annotated as 300 x 200 pixels, it has 30 x 20$"):
+        source.objects("a.jpg", 30, 20)
     assert len(source.objects("a.jpg", 300, 200).boxes) == 1
 
 
@@ -378,6 +388,14 @@ def test_an_image_that_is_gone_is_named(tmp_path: Path) -> None:
     (tmp_path / "train" / "a.jpg").unlink()
     with pytest.raises(FocusError, match=r"train/a\.jpg cannot be read"):
         source.read("a.jpg")
+
+
+def test_a_refused_layout_says_what_is_there(tmp_path: Path) -> None:
+    put(tmp_path / "photos" / "1.jpg")
+    put(tmp_path / "photos" / "2.jpg")
+    put(tmp_path / "marks" / "1.csv")
+    put(tmp_path / "read.me")
+    refused(tmp_path, "there are marks/ (1 .csv), photos/ (2 .jpg), read.me")
 
 
 def test_no_dataset(tmp_path: Path) -> None:
@@ -585,25 +603,103 @@ def test_crowds_are_ignored_objects(tmp_path: Path) -> None:
     assert open_detection_source(tmp_path).objects("a.jpg", 100, 80).ignored.tolist() == [False, True]
 
 
-def test_polygons_without_a_box(tmp_path: Path) -> None:
+def test_outlines_without_a_box(tmp_path: Path) -> None:
     def change(content: dict[str, Any]) -> None:
         first, second = content["annotations"]
         first.update(bbox=None, segmentation=[[10, 20, 30, 20, 15, 40], [5, 25, 6, 26, 7, 27.5]])
         second.update(segmentation=[[1, 2, 3, 4, 5, 6]])  # has a box
-        content["annotations"] += [
-            {"id": 7, "image_id": 0, "category_id": 1},
-            {"id": 8, "image_id": 0, "category_id": 1, "segmentation": {"counts": "x", "size": [1, 1]}},
-            {"id": 9, "image_id": 0, "category_id": 1, "segmentation": [[1, 2, "x", 4]]},
-            {"id": 10, "image_id": 0, "category_id": 1, "segmentation": []},
-        ]
+        content["annotations"].append(
+            {"id": 7, "image_id": 0, "category_id": 1, "bbox": [0, 0, 0, 0],
+             "segmentation": {"size": [80, 100], "counts": [80 * 3 + 5, 4, 76, 4, 8000 - 329]}}
+        )  # fmt: skip
 
     coco(tmp_path, change)
     source = open_detection_source(tmp_path)
-    assert boxes(source, "a.jpg", 100, 80) == [[5, 20, 30, 40], [0, 0, 100, 80]]
-    assert source.problems == (
-        ("a.jpg", "object 100 has a polygon only: its box is taken"),
-        *(("a.jpg", f"object {number} has no box and no polygon: dropped") for number in (7, 8, 9, 10)),
+    assert boxes(source, "a.jpg", 100, 80) == [[5, 20, 30, 40], [0, 0, 100, 80], [3, 5, 5, 9]]
+    assert source.problems == tuple(
+        ("a.jpg", f"object {number} has an outline only: its box is taken") for number in (100, 7)
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"bbox": []},
+        {"segmentation": []},
+        {"segmentation": {"counts": "x", "size": [1, 1]}},
+        {"segmentation": [[1, 2, "x", 4]]},
+        {"segmentation": {"counts": [8000], "size": [80, 100]}},
+    ],
+)
+def test_an_image_with_an_object_that_nobody_can_find_is_left_out(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    write_coco(tmp_path, TWO, ["cat", "dog"])
+    content = coco_of(TWO, ["cat", "dog"])
+    content["annotations"].append({"id": 7, "image_id": 0, "category_id": 1, **change})
+    put(tmp_path / "train.json", json.dumps(content))
+    source = open_detection_source(tmp_path)
+    assert keys(source) == ["deep/b.png", "none.jpg"]
+    assert source.skipped == (("a.jpg", "object 7 has no box and no outline"),)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 9), st.integers(1, 9), st.data())
+def test_boxes_around_masks_against_a_slow_reference(height: int, width: int, data: st.DataObject) -> None:
+    bits = data.draw(st.lists(st.booleans(), min_size=height * width, max_size=height * width))
+    mask = np.array(bits).reshape(height, width)
+    runs, value = [0], False
+    for bit in mask.T.ravel():
+        if bit != value:
+            runs.append(0)
+            value = bool(bit)
+        runs[-1] += 1
+    text = ""
+    for number, run in enumerate(runs):  # rleToString of cocoapi
+        left = run - (runs[number - 2] if number > 2 else 0)
+        more = True
+        while more:
+            code = left & 31
+            left >>= 5
+            more = left != -1 if code & 16 else left != 0
+            text += chr((code | 32 if more else code) + 48)
+    rows, columns = np.nonzero(mask)
+    expected = None
+    if len(rows):
+        x, y = columns.min(), rows.min()
+        expected = [x, y, columns.max() - x + 1, rows.max() - y + 1]
+    for counts in (runs, text):
+        assert box_around({"size": [height, width], "counts": counts}) == expected
+
+
+def test_annotation_ids_that_repeat(tmp_path: Path) -> None:
+    """Across images they are as good as any; within one they are counted anew."""
+
+    def change(content: dict[str, Any]) -> None:
+        content["images"].append({"id": 9, "file_name": "b.jpg"})
+        content["annotations"].append({**content["annotations"][1], "image_id": 9, "id": 100})
+
+    coco(tmp_path, change)
+    put(tmp_path / "train" / "b.jpg")
+    source = open_detection_source(tmp_path)
+    assert [source.objects(key, 100, 80).ids.tolist() for key in ("a.jpg", "b.jpg")] == [[100, 101], [100]]
+    coco(tmp_path, lambda content: content["annotations"][1].update(id=100))
+    assert open_detection_source(tmp_path).objects("a.jpg", 100, 80).ids.tolist() == [0, 1]
+
+
+def test_the_group_that_roboflow_lists_first_is_no_class(tmp_path: Path) -> None:
+    def change(content: dict[str, Any], group: str = "animals") -> None:
+        for item in content["categories"]:
+            item["supercategory"] = group
+        content["categories"].append({"id": 0, "name": "animals", "supercategory": "none"})
+
+    coco(tmp_path, change)
+    source = open_detection_source(tmp_path)
+    assert source.classes == ("cat", "dog")
+    assert source.objects("a.jpg", 100, 80).labels.tolist() == [0, 1]
+    coco(tmp_path, lambda content: change(content, "pets"))
+    assert open_detection_source(tmp_path).classes == ("animals", "cat", "dog")
 
 
 def test_annotations_without_ids_are_numbered(tmp_path: Path) -> None:
@@ -635,7 +731,6 @@ COCO_MISTAKES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "file absolute": (lambda c: c["images"][0].update(file_name="/etc/passwd"), "outside its folder"),
     "file above": (lambda c: c["images"][0].update(file_name="../train/a.jpg"), "outside its folder"),
     "file a number": (lambda c: c["images"][0].update(file_name=7), "without a file name, 7"),
-    "annotation id twice": (lambda c: c["annotations"][1].update(id=100), "annotation id 100 2 times"),
     "category id twice": (lambda c: c["categories"][1].update(id=1), "category id 1 2 times"),
     "category name twice": (lambda c: c["categories"][1].update(name="cat "), "class 'cat' 2 times"),
     "category without a name": (lambda c: c["categories"][1].pop("name"), "class without a name"),
@@ -771,6 +866,36 @@ def test_devkit_lists_that_are_wrong(tmp_path: Path) -> None:
     assert open_detection_source(tmp_path).skipped == (("gone", "it is not there"),)
 
 
+@pytest.mark.parametrize(
+    ("images", "annotations"),
+    [
+        ("images", "annots"),
+        ("images", "annotations"),
+        ("images", "Annotations"),
+        ("JPEGImages", "Annotations"),
+        ("images", "annotations/xmls"),
+        ("train/images", "train/annotations"),
+        ("Images", "labels"),
+    ],
+)
+def test_folders_of_images_and_annotations(tmp_path: Path, images: str, annotations: str) -> None:
+    put(tmp_path / images / "a.jpg")
+    put(tmp_path / annotations / "a.xml", voc_of(TWO["a.jpg"]))
+    source = open_detection_source(tmp_path)
+    assert (keys(source), source.skipped) == (["a.jpg"], ())
+    first = 9.0 if images == "JPEGImages" else 10.0  # the original counts from 1
+    assert boxes(source, "a.jpg", 100, 80)[0][0] == first
+
+
+@pytest.mark.parametrize("name", ["default", "trainval"])
+def test_other_lists_of_a_devkit(tmp_path: Path, name: str) -> None:
+    write_devkit(tmp_path, TWO, [])
+    lists = tmp_path / "ImageSets" / "Main"
+    (lists / "train.txt").rename(lists / f"{name}.txt")
+    put(tmp_path / "JPEGImages" / "other.jpg")
+    assert keys(open_detection_source(tmp_path)) == ["a.jpg", "deep/b.png", "none.jpg"]
+
+
 def test_voc_files_without_each_other(tmp_path: Path) -> None:
     write_voc(tmp_path, {"a.jpg": TWO["a.jpg"]}, [])
     put(tmp_path / "train" / "b.jpg")
@@ -789,9 +914,11 @@ def test_voc_objects_without_a_box(tmp_path: Path) -> None:
     write_voc(tmp_path, {"a.jpg": TWO["a.jpg"]}, [])
     file = tmp_path / "train" / "a.xml"
     file.write_text(file.read_text().replace("</annotation>", "<object><name>x</name></object></annotation>"))
+    put(tmp_path / "train" / "b.jpg")
+    put(tmp_path / "train" / "b.xml", voc_of(TWO["a.jpg"]))
     source = open_detection_source(tmp_path)
-    assert source.problems == (("a.jpg", "1 objects without a box: dropped"),)
-    assert source.classes == ("cat", "dog")
+    assert (keys(source), source.classes) == (["b.jpg"], ("cat", "dog"))
+    assert source.skipped == (("a.jpg", "1 of its objects have no box"),)
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><annotation>&b;</annotation>'
@@ -925,6 +1052,15 @@ def test_yolo_splits(tmp_path: Path) -> None:
     refused(tmp_path, "images/train/a.jpg twice")
 
 
+def test_a_yaml_of_another_name(tmp_path: Path) -> None:
+    file = yolo(tmp_path, ["images/train/a.jpg"], train="images/train")
+    file.rename(tmp_path / "plates.yaml")
+    put(tmp_path / "config.yaml", "batch: 3")
+    assert keys(open_detection_source(tmp_path)) == ["images/train/a.jpg"]
+    put(tmp_path / "more.yml", (tmp_path / "plates.yaml").read_bytes())
+    refused(tmp_path, "more.yml, plates.yaml", "give the one that is meant")
+
+
 def test_yolo_files_without_each_other(tmp_path: Path) -> None:
     yolo(tmp_path, ["images/train/a.jpg", "images/val/v.jpg"], train="images/train")
     put(tmp_path / "images" / "train" / "b.jpg")
@@ -934,9 +1070,11 @@ def test_yolo_files_without_each_other(tmp_path: Path) -> None:
     put(tmp_path / "images" / "train" / "empty.jpg")
     put(tmp_path / "labels" / "train" / "empty.txt", "\n")
     source = open_detection_source(tmp_path)
-    assert keys(source) == ["images/train/a.jpg", "images/train/empty.jpg"]
+    assert keys(source) == [f"images/train/{name}.jpg" for name in ("a", "b", "empty")]
+    assert len(source.objects("images/train/b.jpg", 9, 9).boxes) == 0
+    ((where, what),) = source.problems
+    assert (where, what[:28]) == ("images/train/b.jpg", "1 image without a label file")
     assert set(source.skipped) == {
-        ("images/train/b.jpg", "it has no label file"),
         ("images/train/notes.md", "not an image by its suffix '.md'"),
         ("labels/train/c.txt", "it has no image"),
     }

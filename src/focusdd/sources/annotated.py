@@ -10,7 +10,17 @@ import numpy as np
 
 from focusdd.core.errors import FocusError
 from focusdd.sources.base import Objects, Record, path_name
-from focusdd.sources.boxes import CLIPPED, VERDICTS, Notes, check_size, clip, read_file
+from focusdd.sources.boxes import (
+    CLIPPED,
+    EMPTY,
+    OUTSIDE,
+    VERDICTS,
+    Notes,
+    check_size,
+    clip,
+    ordered,
+    read_file,
+)
 from focusdd.sources.classes import folder_names
 from focusdd.sources.identity import listing_hash
 from focusdd.sources.imagenet import class_name
@@ -71,19 +81,23 @@ class AnnotatedSource:
         self.class_names = tuple(class_name(name) for name in listing.names)
         order = sorted(range(len(listing.images)), key=lambda index: listing.images[index].key)
         images = [listing.images[index] for index in order]
+        rows = _grouped(listing.rows, np.argsort(order))
+        rows, mended, unknown = _mended(rows, images, self._relative)
+        if unknown:  # something would be visible without a label
+            kept = np.array([image.key not in unknown for image in images])
+            rows = _of(rows._replace(image=(np.cumsum(kept) - 1)[rows.image]), kept[rows.image])
+            images = [image for image in images if image.key not in unknown]
+        skipped, problems = [*listing.skipped, *unknown.items()], listing.problems + mended
         if not images:
-            raise FocusError(f"{path} has no images with annotations: {_first(listing.skipped)}")
+            raise FocusError(f"{path} has no images with annotations: {_first(skipped)}")
+        if not len(rows.image):
+            raise FocusError(f"{path} has no annotations: {_first(problems or skipped)}")
         self.records = tuple(Record(image.key, -1) for image in images)
         self._place = {image.key: place for place, image in enumerate(images)}
         self._sizes = np.array([(image.width, image.height) for image in images], np.int64)
-        rows = _grouped(listing.rows, np.argsort(order))
-        rows, mended = self._clipped(rows)
-        problems = listing.problems + mended
-        if not len(rows.image):
-            raise FocusError(f"{path} has no annotations: {_first(problems)}")
         self._rows = rows
         self._starts = np.searchsorted(rows.image, np.arange(len(images) + 1))
-        self.skipped = tuple(listing.skipped)
+        self.skipped = tuple(skipped)
         self.problems = tuple(problems)
         self.fingerprint = listing_hash(((image.key, image.size) for image in images), listing.digest)
 
@@ -108,18 +122,38 @@ class AnnotatedSource:
         _, _, labels, ignored, ids = self._rows
         return Objects(boxes[kept], labels[rows][kept], ignored[rows][kept], ids[rows][kept])
 
-    def _clipped(self, rows: Rows) -> tuple[Rows, Notes]:
-        """Rows whose boxes lie inside their images as far as these have a known size, and what was done."""
-        known = np.where(self._sizes > 0, self._sizes, np.inf)
-        sizes = np.ones_like(known) if self._relative else known
-        # rounded decimals are no problem worth a line
-        boxes, verdict = clip(rows.boxes, sizes[rows.image], 1e-5 if self._relative else 0.01)
-        notes = [
-            (self.records[rows.image[row]].key, f"object {rows.ids[row]} {VERDICTS[verdict[row]]}")
-            for row in np.flatnonzero(verdict)
-        ]
-        kept = verdict <= CLIPPED
-        return Rows(*(column[kept] for column in rows._replace(boxes=boxes))), notes
+
+def _mended(rows: Rows, images: Sequence[Listed], relative: bool) -> tuple[Rows, Notes, dict[str, str]]:
+    """Rows with each box once, its corners in order, inside its image as far as that has a known size.
+
+    Returns:
+        The rows, what was done to them, and the images with a box that says nothing -> why.
+    """
+
+    def notes(which: np.ndarray, what: str) -> Notes:
+        at = np.flatnonzero(which)
+        return [(images[rows.image[row]].key, f"object {rows.ids[row]} {what}") for row in at]
+
+    boxes = ordered(rows.boxes)
+    done = notes((boxes != rows.boxes).any(1), "has its corners in another order: put in order")
+    table = np.column_stack([rows.image, rows.labels, rows.ignored, boxes])
+    order = np.lexsort(table.T)
+    again = np.zeros(len(table), bool)
+    again[order[1:]] = (table[order[1:]] == table[order[:-1]]).all(1)
+    done += notes(again, "is there twice: taken once")
+    rows = _of(rows._replace(boxes=boxes), ~again)
+    sizes = np.array([(image.width, image.height) for image in images], np.float64).reshape(-1, 2)
+    sizes = np.ones_like(sizes) if relative else np.where(sizes > 0, sizes, np.inf)
+    # rounded decimals are no problem worth a line
+    boxes, verdict = clip(rows.boxes, sizes[rows.image], 1e-5 if relative else 0.01)
+    for kind in (CLIPPED, OUTSIDE):
+        done += notes(verdict == kind, VERDICTS[kind])
+    unknown = dict(notes(verdict == EMPTY, VERDICTS[EMPTY]))
+    return _of(rows._replace(boxes=boxes), verdict <= CLIPPED), done, unknown
+
+
+def _of(rows: Rows, kept: np.ndarray) -> Rows:
+    return Rows(*(column[kept] for column in rows))
 
 
 def rows_of(

@@ -30,6 +30,10 @@ _SUFFIXES = frozenset(
         ".avif",
     ]
 )
+_LEFT_THERE = {
+    *("__macosx", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "$recycle.bin", "recycler"),
+    *("lost+found", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
+}
 SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "test")}
 """What the splits are called in folders, files and datasets, the first that is there counts."""
 
@@ -37,6 +41,11 @@ SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "valid", 
 def has_image_suffix(name: str) -> bool:
     """Whether a file is an image by its name."""
     return os.path.splitext(name)[1].lower() in _SUFFIXES  # noqa: PTH122 - much faster than a path
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is none of the user's: hidden, or left there by a system or a storage box."""
+    return name[0] == "." or name.lower() in _LEFT_THERE
 
 
 def path_name(path: Path | str) -> str:

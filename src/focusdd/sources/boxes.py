@@ -21,7 +21,7 @@ VERDICTS = (
     "",
     "reaches out of its image: clipped",
     "lies outside its image: dropped",
-    "has no width or no height: dropped",
+    "has a box without width or height",
 )
 
 
@@ -42,10 +42,20 @@ def clip(boxes: np.ndarray, sizes: np.ndarray, slack: float = 0.0) -> tuple[np.n
     return inside, verdict
 
 
+def ordered(boxes: np.ndarray) -> np.ndarray:
+    """Boxes (n, 4) from any two opposite corners."""
+    first, second = boxes[:, :2], boxes[:, 2:]
+    return np.concatenate([np.minimum(first, second), np.maximum(first, second)], 1)
+
+
 def check_size(stated: Sequence[int], width: int, height: int) -> None:
     """Raises UnreadableImage where an image is not as large as its annotation says; 0 says nothing."""
     if all(stated) and tuple(stated) != (width, height):
-        raise UnreadableImage(f"annotated as {stated[0]} x {stated[1]} pixels, it has {width} x {height}")
+        turned = tuple(stated) == (height, width)
+        why = " once its EXIF orientation is applied: annotate it upright, or remove that" if turned else ""
+        raise UnreadableImage(
+            f"annotated as {stated[0]} x {stated[1]} pixels, it has {width} x {height}{why}"
+        )
 
 
 def check_finite(boxes: np.ndarray, where: str, ids: Sequence[int] | np.ndarray | None = None) -> None:

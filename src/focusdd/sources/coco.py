@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import re
 from array import array
@@ -29,6 +28,7 @@ from focusdd.sources.boxes import (
     shown,
     text_of,
 )
+from focusdd.sources.outlines import box_around
 
 _PROBES = 1000  # listed images that are tried to find their folder
 
@@ -59,6 +59,8 @@ class Content(NamedTuple):
     sizes: list[tuple[int, int]]
     rows: Rows
     problems: Notes
+    unknown: dict[int, str]
+    """Images with an object whose box cannot be had -> why."""
 
 
 def find_json(root: Path, split: str) -> Path | None:
@@ -97,6 +99,8 @@ def parse_coco(text: str, where: str) -> Content:
     categories = _items(content, "categories", where)
     if not all(type(item.get("id")) is int for item in categories):
         raise FocusError(f"{where} has a category whose id is no whole number: number the categories")
+    annotations = _items(content, "annotations", where)
+    categories = _without_root(categories, annotations)
     categories.sort(key=lambda item: item["id"])
     check_once([item["id"] for item in categories], "category id", where)
     names = clean_names([item.get("name") for item in categories], where)
@@ -109,20 +113,30 @@ def parse_coco(text: str, where: str) -> Content:
     sizes = [(_side(item.get("width"), where), _side(item.get("height"), where)) for item in images]
     place = {item["id"]: index for index, item in enumerate(images)}
     label = {item["id"]: index for index, item in enumerate(categories)}
-    rows, problems = _objects(_items(content, "annotations", where), place, label, keys, where)
-    return Content(names, keys, sizes, rows, problems)
+    return Content(names, keys, sizes, *_objects(annotations, place, label, keys, where))
+
+
+def _without_root(
+    categories: list[dict[str, Any]], annotations: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Without Roboflow's first category, which has no objects and only names the group of all others."""
+    root, *others = sorted(categories, key=lambda item: item["id"])
+    if not others or not all(item.get("supercategory") == root.get("name") for item in others):
+        return categories
+    return categories if any(item.get("category_id") == root["id"] for item in annotations) else others
 
 
 def _objects(
     items: list[dict[str, Any]], place: dict[Any, int], label: dict[Any, int], keys: list[str], where: str
-) -> tuple[Rows, Notes]:
+) -> tuple[Rows, Notes, dict[int, str]]:
     image, labels, ignored, boxes = array("q"), array("i"), array("b"), array("d")
     problems: Notes = []
+    unknown: dict[int, str] = {}
     ids: list[Any] = [item.get("id") for item in items]
-    if all(type(value) is int and abs(value) < 2**63 for value in ids):
-        check_once(ids, "annotation id", where)
-    else:
-        check_once([value for value in ids if type(value) in (int, str)], "annotation id", where)
+    if not all(type(value) is int and abs(value) < 2**63 for value in ids):
+        ids = list(range(len(items)))
+    elif len(set(zip(ids, (repr(item.get("image_id")) for item in items), strict=True))) < len(ids):
+        problems.append((where, "annotation ids that are there twice: counted anew"))
         ids = list(range(len(items)))
     kept = array("q")
     with counting(f"read {where}", "annotations") as advance:
@@ -130,12 +144,12 @@ def _objects(
             advance(1)
             inside = _look_up(place, item.get("image_id"), f"{where}: annotation {number}", "image")
             category = _look_up(label, item.get("category_id"), f"{where}: annotation {number}", "category")
-            box = item.get("bbox") or item.get("around")
-            if not item.get("bbox"):
-                done = "has a polygon only: its box is taken" if box else "has no box and no polygon: dropped"
-                problems.append((keys[inside], f"object {number} {done}"))
+            box = item.get("around") or item.get("bbox")
             if not box:
+                unknown[inside] = f"object {number} has no box and no outline"
                 continue
+            if item.get("around"):
+                problems.append((keys[inside], f"object {number} has an outline only: its box is taken"))
             if not isinstance(box, list) or len(box) != 4 or not all(type(v) in (int, float) for v in box):
                 raise FocusError(f"{where}: annotation {number} has a box {str(box)[:80]}: give four numbers")
             try:
@@ -154,7 +168,7 @@ def _objects(
         corners[:, 2:] += corners[:, :2]
     check_finite(corners, where, kept)
     columns = np.array(labels, np.int32), np.array(ignored, bool), np.array(kept, np.int64)
-    return Rows(np.array(image, np.int64), corners, *columns), problems
+    return Rows(np.array(image, np.int64), corners, *columns), problems, unknown
 
 
 def _list(file: Path) -> Listing:
@@ -162,7 +176,7 @@ def _list(file: Path) -> Listing:
     digest = hashlib.sha256(data).hexdigest()
     text = text_of(data, str(file))
     del data  # as large as the text
-    names, keys, sizes, rows, problems = parse_coco(text, str(file))
+    names, keys, sizes, rows, problems, unknown = parse_coco(text, str(file))
     root = _images_of(file, keys)
     images: list[Listed] = []
     skipped: Notes = []
@@ -170,6 +184,9 @@ def _list(file: Path) -> Listing:
     with counting(f"list {root}", "images") as advance:
         for index, (key, size) in enumerate(zip(keys, sizes, strict=True)):
             advance(1)
+            if index in unknown:
+                skipped.append((key, unknown[index]))
+                continue
             try:
                 stat = os.stat(root / key)  # noqa: PTH116
             except OSError as error:
@@ -222,26 +239,12 @@ def _unlisted(root: Path, keys: Sequence[str], name: str) -> Notes:
 
 
 def _slim(item: dict[str, Any]) -> dict[str, Any]:
-    """Drops polygons while the file is being read: in COCO they are most of it, and large as lists."""
+    """Drops outlines while the file is being read: in COCO they are most of it, and large as lists."""
     if "image_id" in item and "segmentation" in item:
-        polygons = item.pop("segmentation")
-        if not item.get("bbox"):
-            item["around"] = _around(polygons)
+        outline, box = item.pop("segmentation"), item.get("bbox")
+        if not box or (isinstance(box, list) and 0 in box[2:]):
+            item["around"] = box_around(outline)
     return item
-
-
-def _around(polygons: Any) -> list[float] | None:
-    """[x, y, w, h] of the box around polygons [[x, y, x, y, ...], ...]; None where there are none."""
-    rings = polygons if isinstance(polygons, list) else []
-    if not all(isinstance(ring, list) and len(ring) % 2 == 0 for ring in rings):
-        return None
-    numbers = [number for ring in rings for number in ring]
-    if not numbers or not all(type(number) in (int, float) for number in numbers):
-        return None
-    x, y = numbers[::2], numbers[1::2]
-    if not all(abs(number) < 1e300 for number in numbers):  # not a number, or too large for one
-        return [math.nan] * 4
-    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
 
 
 def _items(content: Any, name: str, where: str) -> list[dict[str, Any]]:

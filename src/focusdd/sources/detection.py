@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 from focusdd.core.errors import FocusError
-from focusdd.sources.base import SPLITS, DetectionSource
+from focusdd.sources.base import SPLITS, DetectionSource, is_hidden
 from focusdd.sources.demo import DemoSource
 
 
@@ -44,11 +45,25 @@ def open_detection_source(name: str | Path, split: str = "train") -> DetectionSo
             return VocSource(path, split)
     except OSError as error:
         raise FocusError(f"{path} cannot be read ({error.strerror}): check the path") from error
+    there = f" there are {contents(path)}" if folder else ""
     raise FocusError(
-        f"{path} is no detection dataset: looked for data.yaml or dataset.yaml (YOLO), <split>.json, "
-        "annotations/instances_<split>*.json or <split>/_annotations.coco.json (COCO), and <split>/*.xml or "
-        "Annotations/ (Pascal VOC)"
+        f"{path} is no detection dataset: looked for data.yaml or another .yaml with names (YOLO), "
+        "<split>.json, annotations/instances_<split>*.json or <split>/_annotations.coco.json (COCO), and "
+        f"<split>/*.xml, or Annotations/ or annots/ beside images/ (Pascal VOC);{there}"
     )
+
+
+def contents(folder: Path) -> str:
+    """What a folder holds, for a sentence: sub-folders with their files by suffix, and files."""
+    parts = []
+    for path in sorted(path for path in folder.iterdir() if not is_hidden(path.name)):
+        if path.is_dir():
+            kinds = Counter(entry.suffix for entry in path.iterdir() if entry.is_file())
+            held = ", ".join(f"{count:,} {suffix}" for suffix, count in kinds.most_common(2))
+            parts.append(f"{path.name}/" + (f" ({held})" if held else ""))
+        else:
+            parts.append(path.name)
+    return ", ".join(parts[:8]) + (f" and {len(parts) - 8} more" if len(parts) > 8 else "") or "no files"
 
 
 def _has_yaml(folder: Path) -> bool:

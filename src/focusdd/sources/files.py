@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import fsspec
 
 from focusdd.core.errors import FocusError
-from focusdd.sources.base import SPLITS
+from focusdd.sources.base import SPLITS, is_hidden
 
 SUFFIXES = (".tar", ".parquet")
 _COMPRESSED = re.compile(r"\.(tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst|lz4))$", re.IGNORECASE)
@@ -87,7 +87,7 @@ def find_files(name: str, suffix: str, split: str) -> Files:
             fixed = _MAGIC.split(path, maxsplit=1)[0]
             folder, infos = fixed.rpartition("/")[0], _matches(fs, path, name)
         files = [_file(path, folder, info) for path, info in infos.items() if path.lower().endswith(suffix)]
-    files = [file for file in files if file.key[0] != "." and "/." not in file.key]
+    files = [file for file in files if not any(map(is_hidden, file.key.split("/")))]
     if not files:
         raise FocusError(f"there are no {suffix} files at {name}: check the path")
     return Files(fs, folder, tuple(_of_split(sorted(files), split, name, strict=in_folder)))
@@ -170,7 +170,7 @@ def _below(fs: Any, folder: str) -> dict[str, str]:
     entries = [
         (info["name"].rstrip("/").rpartition("/")[2], info["type"]) for info in fs.ls(folder, detail=True)
     ]
-    return {name: kind for name, kind in entries if name and name[0] != "."}
+    return {name: kind for name, kind in entries if name and not is_hidden(name)}
 
 
 def _matches(fs: Any, path: str, name: str) -> dict[str, Any]:

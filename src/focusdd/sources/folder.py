@@ -9,7 +9,7 @@ from stat import S_ISREG
 
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
-from focusdd.sources.base import SPLITS, Record, has_image_suffix, path_name
+from focusdd.sources.base import SPLITS, Record, has_image_suffix, is_hidden, path_name
 from focusdd.sources.identity import listing_hash
 from focusdd.sources.imagenet import class_name
 
@@ -72,7 +72,7 @@ class FolderSource:
 
 def _visible(folder: Path | str) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        return [entry for entry in entries if entry.name[0] != "."]
+        return [entry for entry in entries if not is_hidden(entry.name)]
 
 
 def _is_unicode(name: str) -> bool:

@@ -21,11 +21,14 @@ from focusdd.sources.boxes import (
     check_once,
     clean_names,
     files_below,
+    ordered,
     read_file,
     safe_key,
     text_of,
 )
 
+_IMAGES = ("jpegimages", "images", "image", "imgs", "img")
+_ANNOTATIONS = ("annotations", "annots", "annotation", "xmls", "xml", "labels")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -33,8 +36,9 @@ class VocSource(AnnotatedSource):
     """A Pascal VOC dataset; labels are the sorted class names of the training annotations.
 
     Args:
-        path: a folder of images with an XML file of the same name beside each, or with such folders `train/`
-            and `val/` inside; or a devkit's: `Annotations/`, `JPEGImages/` and `ImageSets/Main/<split>.txt`.
+        path: a folder of images with an XML file of the same name beside each, or of two folders such as
+            `images/` and `annotations/`; one with such folders `train/` and `val/` inside; or a devkit's:
+            `Annotations/`, `JPEGImages/` and `ImageSets/Main/<split>.txt`.
 
     Images and XML files belong together by name; `<filename>` is not looked at. Corners in a devkit are
     pixels counted from 1, the last one included, so its boxes are (xmin - 1, ymin - 1, xmax, ymax).
@@ -84,7 +88,7 @@ class Scene(NamedTuple):
 
 def looks_like_voc(root: Path) -> bool:
     """Whether a folder is a devkit's, or XML files lie in it or anywhere in the folder of a split."""
-    return _devkit(root) is not None or _has_xml(root, deep=False) or _has_splits(root)
+    return _devkit(root) is not None or _place(root, deep=False) is not None or _has_splits(root)
 
 
 def parse_voc(data: bytes, where: str, devkit: bool) -> Scene:
@@ -114,6 +118,8 @@ def parse_voc(data: bytes, where: str, devkit: bool) -> Scene:
             f"{where} has a box that is no four numbers ({error}): correct or remove it"
         ) from error
     check_finite(boxes, where)
+    turned = boxes[:, :2] > boxes[:, 2:] + devkit  # put in order before the first is counted from 0
+    boxes = np.where(np.tile(turned, 2), ordered(boxes), boxes)
     if devkit:
         boxes[:, :2] -= 1
     names = [(item.findtext("name") or "").strip() for item in boxed]
@@ -145,15 +151,10 @@ def _list(place: Place, names: list[str] | None) -> Listing:
         [np.array([label[name] for name in scene.names], np.int32) for scene in scenes.values()],
         [scene.difficult for scene in scenes.values()],
     )
-    problems = [
-        (images[stem].key, f"{scene.dropped} objects without a box: dropped")
-        for stem, scene in scenes.items()
-        if scene.dropped
-    ]
     listed = [
         Listed(*images[stem][:2], width=scene.width, height=scene.height) for stem, scene in scenes.items()
     ]
-    return Listing(place.images, names, listed, rows, skipped, problems, digest.hexdigest())
+    return Listing(place.images, names, listed, rows, skipped, [], digest.hexdigest())
 
 
 def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Scene]]:
@@ -185,7 +186,11 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
                 skipped.append((files[stem], "it has no image"))
             else:
                 path = place.annotations / files[stem]
-                scenes[stem] = parse_voc(read_file(path), str(path), place.devkit)
+                scene = parse_voc(read_file(path), str(path), place.devkit)
+                if scene.dropped:
+                    skipped.append((images[stem].key, f"{scene.dropped} of its objects have no box"))
+                else:
+                    scenes[stem] = scene
     return images, scenes
 
 
@@ -203,33 +208,53 @@ def _names(scenes: Iterable[Scene]) -> list[str]:
 def _find(root: Path, split: str) -> Place | None:
     devkit = _devkit(root)
     if devkit is not None:
-        lists = devkit / "ImageSets" / "Main"
-        found = [lists / f"{name}.txt" for name in SPLITS[split] if (lists / f"{name}.txt").is_file()]
+        lists = devkit.annotations.parent / "ImageSets" / "Main"
+        names = [*SPLITS[split], *(["trainval"] if split == "train" else []), "default"]
+        found = [lists / f"{name}.txt" for name in names if (lists / f"{name}.txt").is_file()]
         if not found and lists.is_dir():
             return None
-        return Place(devkit / "JPEGImages", devkit / "Annotations", found[0] if found else None, True)
+        return devkit._replace(wanted=found[0] if found else None)
     for name in SPLITS[split]:
-        if _has_xml(root / name):
-            return Place(root / name, root / name, None, False)
-    if _has_splits(root) or not _has_xml(root, False):
-        return None
-    return Place(root, root, None, False)
+        if place := _place(root / name):
+            return place
+    return None if _has_splits(root) else _place(root, deep=False)
 
 
-def _devkit(root: Path) -> Path | None:
-    """The folder that holds Annotations/ and the like: this one, or the only such one in it."""
-    if (root / "Annotations").is_dir() or (root / "ImageSets").is_dir():
-        return root
+def _place(folder: Path, deep: bool = True) -> Place | None:
+    """A folder of XML files, or of two folders, one of images and one of XML files."""
+    if pair := _pair(folder):
+        return pair
+    return Place(folder, folder, None, False) if _has_xml(folder, deep) else None
+
+
+def _pair(folder: Path) -> Place | None:
+    """The folder's folders of images and of XML files; those of the original devkit have its names."""
+    inside = {path.name.lower(): path for path in sorted(folder.glob("[!.]*/"))} if folder.is_dir() else {}
+    images = next((inside[name] for name in _IMAGES if name in inside), None)
+    for marks in (inside[name] for name in _ANNOTATIONS if name in inside):
+        if images is not None and _has_xml(marks):
+            deeper = _has_xml(marks / "xmls") and not _has_xml(marks, deep=False)
+            return Place(images, marks / "xmls" if deeper else marks, None, images.name == "JPEGImages")
+    return None
+
+
+def _devkit(root: Path) -> Place | None:
+    """The devkit in a folder: the folder itself, or the only one in it."""
+    found = _pair(root)
+    if found is not None and (found.devkit or (root / "ImageSets").is_dir()):
+        return found
+    if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
+        return Place(root / "JPEGImages", root / "Annotations", None, True)
     inside = sorted(path.parent for path in root.glob("*/Annotations"))
     inside = [path for path in inside if (path / "JPEGImages").is_dir()]
     if len(inside) > 1:
         several = ", ".join(path.name for path in inside)
         raise FocusError(f"{root} holds several datasets, {several}: give the one that is meant")
-    return inside[0] if inside else None
+    return Place(inside[0] / "JPEGImages", inside[0] / "Annotations", None, True) if inside else None
 
 
 def _has_splits(root: Path) -> bool:
-    return any(_has_xml(root / name) for names in SPLITS.values() for name in names)
+    return any(_place(root / name) for names in SPLITS.values() for name in names)
 
 
 def _has_xml(folder: Path, deep: bool = True) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from focusdd.sources.boxes import (
 )
 
 NAMES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
+_NAMES = re.compile(rb"""^["']?(names|nc)["']?\s*:|["']names["']\s*:""", re.MULTILINE)
 
 
 class YoloSource(AnnotatedSource):
@@ -38,6 +40,7 @@ class YoloSource(AnnotatedSource):
             of image paths. The text file of images/a/x.jpg is labels/a/x.txt (the last "images" counts), and
             x.txt beside it where no folder is called images.
 
+    An image without a text file has no objects, as Ultralytics takes it.
     Boxes are `cx cy w h` as fractions of the image's sides; of a polygon the box around it is taken.
     """
 
@@ -61,8 +64,18 @@ class Config(NamedTuple):
 
 
 def find_yaml(root: Path) -> Path | None:
-    """The YAML file of a folder; None without."""
-    return next((root / name for name in NAMES if (root / name).is_file()), None)
+    """The YAML file of a folder, by its name or else the only one with `names`; None without.
+
+    Raises:
+        FocusError: there are several.
+    """
+    found = [root / name for name in NAMES if (root / name).is_file()]
+    if not found:
+        found = [path for path in sorted(root.glob("[!.]*.y*ml")) if _NAMES.search(read_file(path))]
+        if len(found) > 1:
+            several = ", ".join(path.name for path in found)
+            raise FocusError(f"{root} has several YAML files, {several}: give the one that is meant")
+    return found[0] if found else None
 
 
 def parse_yaml(data: bytes, where: str) -> Config:
@@ -144,15 +157,16 @@ def _list(file: Path, config: Config, split: str, data: bytes) -> Listing:
     images: list[Listed] = []
     labels: list[np.ndarray] = []
     boxes: list[np.ndarray] = []
+    unlabelled: list[str] = []
     digest = hashlib.sha256(data)
     with counting(f"read {root}", "images") as advance:
         for key, stat in _images(root, file, config, split, skipped):
             advance(1)
             inside = label_key(key)
-            if not os.path.isfile(root / inside):  # noqa: PTH113 - false, not an error, for impossible names
-                skipped.append((key, "it has no label file"))
-                continue
-            written = read_file(root / inside)
+            # false, not an error, for impossible names
+            labelled = os.path.isfile(root / inside)  # noqa: PTH113
+            unlabelled += [] if labelled else [key]
+            written = read_file(root / inside) if labelled else b""
             where = str(root / inside)
             found, here, polygons = parse_labels(
                 text_of(written, where), len(config.names), where, config.keypoints
@@ -163,6 +177,9 @@ def _list(file: Path, config: Config, split: str, data: bytes) -> Listing:
             images.append(Listed(key, stat.st_size))
             labels.append(found)
             boxes.append(here)
+    if unlabelled:  # as Ultralytics takes them
+        count = f"{len(unlabelled):,} images" if len(unlabelled) > 1 else "1 image"
+        problems.append((unlabelled[0], f"{count} without a label file: taken as one without objects"))
     return Listing(root, config.names, images, rows_of(boxes, labels), skipped, problems, digest.hexdigest())
 
 

@@ -1,0 +1,70 @@
+"""Boxes around the outlines that COCO files hold: polygons, and run-length encoded masks."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+
+def box_around(outline: Any) -> list[float] | None:
+    """[x, y, w, h] around a `segmentation`; None where it is none, or empty."""
+    return _around_mask(outline) if isinstance(outline, dict) else _around_polygons(outline)
+
+
+def _around_polygons(polygons: Any) -> list[float] | None:
+    """The box around [[x, y, x, y, ...], ...]."""
+    rings = polygons if isinstance(polygons, list) else []
+    if not all(isinstance(ring, list) and len(ring) % 2 == 0 for ring in rings):
+        return None
+    numbers = [number for ring in rings for number in ring]
+    if not numbers or not all(type(number) in (int, float) for number in numbers):
+        return None
+    x, y = numbers[::2], numbers[1::2]
+    if not all(abs(number) < 1e300 for number in numbers):  # not a number, or too large for one
+        return [math.nan] * 4
+    return [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+
+
+def _around_mask(mask: dict[str, Any]) -> list[float] | None:
+    """The box around {"size": [height, width], "counts": ...}: runs of 0 and 1 by turns, column by column."""
+    size, counts = mask.get("size"), mask.get("counts")
+    if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
+        return None
+    runs = _decompressed(counts) if isinstance(counts, str) else counts
+    area = size[0] * size[1]
+    if not isinstance(runs, list) or not all(type(run) is int and 0 <= run <= area for run in runs):
+        return None
+    ends = np.cumsum(np.array(runs, np.float64))  # exact below 2**53
+    if not len(ends) or ends[-1] != area:
+        return None
+    starts, ends = ends[:-1:2], ends[1::2]
+    starts, ends = starts[ends > starts], ends[ends > starts] - 1  # of the ones: first and last pixel
+    if not len(starts):
+        return None
+    height = size[0]
+    left, right = starts[0] // height, ends[-1] // height
+    one_column = starts // height == ends // height
+    top = 0.0 if not one_column.all() else (starts % height).min()
+    bottom = height - 1.0 if not one_column.all() else (ends % height).max()
+    return [float(left), float(top), float(right - left + 1), float(bottom - top + 1)]
+
+
+def _decompressed(text: str) -> list[int] | None:
+    """Runs from COCO's text form (`rleFrString` of cocoapi): five bits a character, differences of runs."""
+    runs: list[int] = []
+    value = shift = 0
+    for character in text:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or shift > 60:
+            return None
+        value |= (code & 31) << shift
+        shift += 5
+        if code & 32:
+            continue
+        if code & 16:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    return None if shift else runs
