@@ -83,7 +83,8 @@ def make_index(tmp_path: Path) -> Callable[..., Any]:
     # imported late: the variables above have to be set before torch is there
     import pyarrow as pa
 
-    from focusdd.core.stage import open_stage, write_json
+    from focusdd.core.files import write_json
+    from focusdd.core.stage import Stage, Workspace, run_stage
     from focusdd.extraction.index import Index, from_bytes, open_index, schema, to_bytes, write_part
     from focusdd.extraction.patches import attention_area, key_patches, patch_options
     from focusdd.settings import ExtractSettings
@@ -125,12 +126,13 @@ def make_index(tmp_path: Path) -> Callable[..., Any]:
         }
         table = pa.table(columns, schema=schema(4))
         inputs = {"source": fingerprint, "extractor": "none"}
-        with open_stage(out, "extract", 1, settings.model_dump(), inputs, False) as stage:
+
+        def fill(work: Workspace) -> dict[str, Any]:
             (out / "parts").mkdir()
             for number, start in enumerate(range(0, n, 16)):
                 write_part(out / "parts" / f"part-{number:05d}.parquet", table.slice(start, 16), [])
             info = {
-                "key": stage.key,
+                "key": work.key,
                 "source": {"name": "source", "split": "train", "fingerprint": fingerprint},
                 "extractor": {"name": "none", "weights": "none", "confidence": "head", "accuracy": 0.9},
                 "settings": settings.model_dump(),
@@ -142,7 +144,8 @@ def make_index(tmp_path: Path) -> Callable[..., Any]:
                 "content": "x",
             }
             write_json(out / "index.json", info)
-            stage.finish({"images": n, "skipped": 0})
-        return open_index(out)
+            return {"images": n, "skipped": 0}
+
+        return open_index(run_stage(Stage("extract", 1, settings.model_dump(), inputs), out, fill))
 
     return make

@@ -14,8 +14,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from focusdd.core.errors import FocusError
+from focusdd.core.files import hash_of, write_json
 from focusdd.core.images import UnreadableImage
-from focusdd.core.stage import hash_of, open_stage, write_json
+from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.settings import DetectTrainSettings
 from focusdd.sources.base import Objects, Record
 from focusdd.tasks.detect import train as stage_module
@@ -99,13 +100,14 @@ def write_yolo(folder: Path, split: str, count: int, first: int, suffix: str = "
 
 def make_distilled(folder: Path, count: int = 12, task: str = "detect", classes=CLASSES) -> Path:
     """A distilled detection dataset as `focusdd detect distill` writes it."""
-    with open_stage(folder, "detect distill", 1, {"count": count}, {}, False) as stage:
+
+    def make(work: Workspace) -> dict:
         write_yolo(folder, "train", count, 0)
         names = "".join(f"  {label}: {name}\n" for label, name in enumerate(classes))
         (folder / "data.yaml").write_text(f"path: .\ntrain: images/train\nnames:\n{names}")
         info = {
             "task": task,
-            "key": stage.key,
+            "key": work.key,
             "method": "focus",
             "ipc": count // 2,
             "size": 80,
@@ -115,8 +117,9 @@ def make_distilled(folder: Path, count: int = 12, task: str = "detect", classes=
             "class_names": list(classes),
         }
         write_json(folder / "distilled.json", info)
-        stage.finish({"images": count})
-    return folder
+        return {"images": count}
+
+    return run_stage(Stage("detect distill", 1, {"count": count}, {}), folder, make)
 
 
 def settings(**options) -> DetectTrainSettings:

@@ -35,7 +35,9 @@ from focusdd import (
     label,
     open_source,
 )
-from focusdd.core.stage import open_stage, read_json, write_whole
+from focusdd.core.files import read_json, write_whole
+from focusdd.core.lock import locked
+from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.demo.run import WEIGHTS
 from focusdd.execute import Work, remote, run_shards
 from focusdd.execute.ray import _hand_out, _plan
@@ -361,15 +363,18 @@ def test_a_source_that_cannot_be_opened_by_its_name() -> None:
 
 
 def test_a_folder_that_is_not_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_stage(tmp_path / "a", "x", 1, {}, {}, False) as stage:
-        require_shared(stage.out, stage.key)
+    def make(work: Workspace) -> dict[str, Any]:
+        require_shared(work.out, work.key)
         with pytest.raises(FocusError, match="storage that all nodes share"):
-            require_shared(tmp_path / "b", stage.key)
+            require_shared(tmp_path / "b", work.key)
         with pytest.raises(FocusError, match="storage that all nodes share"):
-            require_shared(stage.out, "another run's")
+            require_shared(work.out, "another run's")
         monkeypatch.setattr(remote, "__version__", "9")
         with pytest.raises(FocusError, match="the same version on all nodes"):
-            require_shared(stage.out, stage.key)
+            require_shared(work.out, work.key)
+        return {}
+
+    run_stage(Stage("x", 1, {}, {}), tmp_path / "a", make)
     monkeypatch.setattr(remote, "_SEEN_AFTER", 0.0)
     require_there([tmp_path / "a" / "stage.json"])
     with pytest.raises(FocusError, match="has written"):
@@ -380,10 +385,10 @@ def test_a_folder_that_a_lost_worker_seems_to_hold(tmp_path: Path, monkeypatch: 
     opened: list[Path] = []
 
     def use() -> None:
-        with open_stage(tmp_path / "a", "x", 1, {}, {}, False) as stage:
-            opened.append(stage.out)
+        with locked(tmp_path / "a"):
+            opened.append(tmp_path / "a")
 
-    with open_stage(tmp_path / "a", "x", 1, {}, {}, False):
+    with locked(tmp_path / "a"):
         waiting = threading.Thread(target=once_free, args=(use,))
         waiting.start()
         waiting.join(0.2)

@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from focusdd import DistillSettings, FocusError, LabelSettings, TrainSettings, distill, label, publish, train
 from focusdd.composition.dataset import open_distilled
+from focusdd.core.manifest import renew
 from focusdd.demo.run import WEIGHTS
 from focusdd.labels import label as stage
 from focusdd.labels.packed import pack, record_type, unpack
@@ -270,7 +271,7 @@ def test_an_interrupted_stage_goes_on(
     monkeypatch.setattr(stage, "view_logits", interrupted)
     with pytest.raises(KeyboardInterrupt):
         label(out, SETTINGS)
-    with pytest.raises(FocusError, match="views are unfinished: run `focusdd label"):
+    with pytest.raises(FocusError, match="views is unfinished: run the same `focusdd label` again"):
         LabelledViews(out, TrainSettings(labels="views", **RECIPE))
     label(out, SETTINGS)
     assert len(calls) == 4  # the two views that were there were not asked for again
@@ -295,6 +296,7 @@ def replaced(name: str, change: Callable[[dict], object]) -> Callable[[Path], No
         info = json.loads(path.read_text())
         change(info)
         path.write_text(json.dumps(info))
+        renew(path.parent, name)
 
     return damage
 
@@ -311,9 +313,11 @@ def repainted(folder: Path) -> None:
 DAMAGE = {
     "another distilled dataset": replaced("labels.json", lambda info: info.update(distilled="0" * 16)),
     "in another order": replaced("labels.json", lambda info: info["classes"].reverse()),
-    r"labels\.npy is cut short, changed or missing": cut_short,
-    r"\.jpg has changed since it was labelled": repainted,
-    "are missing: run `focusdd label": lambda folder: shutil.rmtree(folder / "labels"),
+    r"labels\.npy is changed or cut short: run the same `focusdd label` again": cut_short,
+    r"\.jpg is changed or cut short: run the same `focusdd distill` again": repainted,
+    "not a folder of stored labels: make one with `focusdd label": lambda folder: shutil.rmtree(
+        folder / "labels"
+    ),
 }
 
 
@@ -559,7 +563,7 @@ def test_publishing_looks_before_it_sends(copy: Path) -> None:
     with pytest.raises(FocusError, match="without --to nothing is sent"):
         publish(copy, "nobody/nothing")
     shutil.copy(sorted(copy.glob("train/*/*.jpg"))[0], sorted(copy.glob("train/*/*.jpg"))[1])
-    with pytest.raises(FocusError, match="has changed since it was labelled"):
+    with pytest.raises(FocusError, match="is changed or cut short"):
         publish(copy)
 
 

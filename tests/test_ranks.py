@@ -16,7 +16,8 @@ from torch import nn
 
 import focusdd
 from focusdd import DistillSettings, FitSettings, FocusError, TrainSettings, distill, fit, label, train
-from focusdd.core.stage import open_stage, read_json
+from focusdd.core.files import read_json
+from focusdd.core.stage import Stage, run_stage
 from focusdd.demo.run import WEIGHTS
 from focusdd.models.load import load_model, new_net
 from focusdd.settings import LabelSettings
@@ -326,11 +327,8 @@ def test_a_stage_that_processes_cannot_share_is_refused(
         "WORLD_SIZE": "2",
     }.items():
         monkeypatch.setenv(name, value)
-    with (
-        pytest.raises(FocusError, match="focusdd distill runs in one process: start it without torchrun"),
-        open_stage(tmp_path, "distill", 1, {}, {}, False),
-    ):
-        pytest.fail("opened")
+    with pytest.raises(FocusError, match="focusdd distill runs in one process: start it without torchrun"):
+        run_stage(Stage("distill", 1, {}, {}), tmp_path, lambda _: pytest.fail("opened"))
 
 
 def test_processes_of_a_machine_share_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

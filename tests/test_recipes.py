@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-import focusdd.core.stage as run
+from focusdd.core.files import read_json
 from focusdd.demo.run import WEIGHTS
 
 ROOT = Path(__file__).parents[1]
@@ -30,7 +30,7 @@ def test_imagenet1k_is_one_script(tmp_path: Path) -> None:
     }  # fmt: skip
     made = run_recipe("imagenet1k.sh", small)
     assert made.returncode == 0, made.stderr
-    assert 0 <= run.read_json(tmp_path / "test_resnet" / "result.json")["top1"] <= 1
+    assert 0 <= read_json(tmp_path / "test_resnet" / "result.json")["top1"] <= 1
     assert (tmp_path / "report.html").exists()
 
 

@@ -16,9 +16,10 @@ import pytest
 
 from focusdd.comparison.scores import augmentation_robust_score, label_robust_score
 from focusdd.core.errors import FocusError
+from focusdd.core.files import read_json, write_json
 from focusdd.core.images import decode
-from focusdd.core.run_record import Clock
-from focusdd.core.stage import open_stage, read_json, write_json
+from focusdd.core.manifest import renew
+from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.extraction.index import schema, write_part
 from focusdd.reports.collect import collect
 from focusdd.reports.page import report
@@ -89,13 +90,14 @@ def make_index(source: Source, out: Path, skipped: list[tuple[str, str]] = []) -
         for name, value in zip(table, (*row, attention.tobytes(), np.zeros(4, np.float16)), strict=True):
             table[name].append(value)
     inputs = {"source": source.fingerprint, "extractor": "weights"}
-    with open_stage(out, "extract", 1, own, inputs, False) as stage:
+
+    def make(work: Workspace) -> dict[str, Any]:
         (out / "parts").mkdir()
         write_part(out / "parts" / "part-00000.parquet", pa.table(table, schema=schema(4)), skipped)
         write_json(
             out / "index.json",
             {
-                "key": stage.key,
+                "key": work.key,
                 "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
                 "extractor": {"name": "tiny_vit", "confidence": "head", "accuracy": 0.75},
                 "settings": own,
@@ -107,9 +109,10 @@ def make_index(source: Source, out: Path, skipped: list[tuple[str, str]] = []) -
                 "content": "content",
             },
         )
-        stage.finish({"images": len(source.records)})
-        Clock().write(out, images=len(source.records))
-    return out
+        work.record.note(images=len(source.records))
+        return {"images": len(source.records)}
+
+    return run_stage(Stage("extract", 1, own, inputs), out, make)
 
 
 def make_student(
@@ -118,7 +121,8 @@ def make_student(
     """A student's result as `train` writes it."""
     info = read_json(dataset / "distilled.json")
     settings = {"student": student, "labels": "soft", "epochs": 300, "size": 32, "seed": seed, **changes}
-    with open_stage(out, "train", 1, settings, {"distilled": info["key"], "val": "v"}, False) as stage:
+
+    def make(work: Workspace) -> dict[str, Any]:
         result = {
             "student": student,
             "top1": top1,
@@ -130,11 +134,11 @@ def make_student(
             "settings": settings,
         }
         write_json(out / "result.json", result)
-        stage.finish({"top1": top1})
-        clock = Clock()
-        clock.seconds["train"] = 12.5
-        clock.write(out, device="cpu")
-    return out
+        work.record.seconds["train"] = 12.5
+        work.record.note(device="cpu")
+        return {"top1": top1}
+
+    return run_stage(Stage("train", 1, settings, {"distilled": info["key"], "val": "v"}), out, make)
 
 
 def make(source: Source, root: Path, method: str, ipc: int = 1, **changes: Any) -> Path:
@@ -166,6 +170,8 @@ def work(finished: Path, tmp_path: Path) -> Path:
 
 def edit(path: Path, **changes: Any) -> None:
     write_json(path, {**read_json(path), **changes})
+    if path.name != "done.json":
+        renew(path.parent, path.name)
 
 
 def test_page_shows_balanced_accuracy_and_chance_where_classes_differ_in_size(work: Path) -> None:
@@ -268,8 +274,8 @@ def test_folder_without_output_is_refused(tmp_path: Path) -> None:
         report(tmp_path)
     with pytest.raises(FocusError, match="there is no folder"):
         report(tmp_path / "missing")
-    with open_stage(tmp_path / "started", "extract", 1, {}, {}, False):
-        pass
+    (tmp_path / "started").mkdir()
+    write_json(tmp_path / "started" / "stage.json", {"stage": "extract", "focusdd": "1", "key": "x"})
     with pytest.raises(FocusError, match="no finished output"):
         report(tmp_path)
     assert not (tmp_path / "report.html").exists()
@@ -387,11 +393,13 @@ def test_full_data_is_a_line_and_methods_are_compared_seed_by_seed(work: Path) -
 def test_students_outside_the_distribution(work: Path) -> None:
     student = work / "focus-student-0"
     out = work / "robustness"
-    with open_stage(
-        out, "robustness", 1, {}, {"student": read_json(student / "done.json")["key"]}, False
-    ) as s:
+
+    def make(work: Workspace) -> dict[str, Any]:
         other = {"name": EVIL[0], "top1": 0.125}
         write_json(out / "robustness.json", {"corrupted_top1": 0.25, "corruptions": None, "other": other})
-        s.finish({})
+        return {}
+
+    inputs = {"student": read_json(student / "done.json")["key"]}
+    run_stage(Stage("robustness", 1, {}, inputs), out, make)
     words = Page(report(work)).words()
     assert "Top-1, corrupted" in words and "25.0%" in words and "12.5%" in words

@@ -10,7 +10,7 @@ from focusdd.core.version import __version__ as __version__
 if TYPE_CHECKING:
     from focusdd.comparison.compare import compare as compare
     from focusdd.core.errors import FocusError as FocusError
-    from focusdd.core.stage import status as status
+    from focusdd.core.status import status as status
     from focusdd.labels.label import label as label
     from focusdd.labels.reader import LabelledViews as LabelledViews
     from focusdd.reports.page import report as report
@@ -47,7 +47,7 @@ _PUBLIC = {
     "open_source": "focusdd.sources",
     "publish": "focusdd.tasks.classify.publish",
     "report": "focusdd.reports.page",
-    "status": "focusdd.core.stage",
+    "status": "focusdd.core.status",
     "train": "focusdd.training.train",
 }
 

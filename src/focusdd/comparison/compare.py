@@ -17,7 +17,8 @@ from focusdd.comparison.scores import Scores, Trial, score
 from focusdd.comparison.trials import Bench, Cell, row_of, run_cell
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
-from focusdd.core.stage import csv_text, locked, write_whole
+from focusdd.core.files import csv_text, write_whole
+from focusdd.core.lock import locked
 from focusdd.execute import session
 from focusdd.settings import CompareSettings, EngineSettings
 from focusdd.settings.resolve import idle_in_all, resolve

@@ -9,7 +9,7 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from focusdd.composition.dataset import Distilled
-from focusdd.core.stage import read_json
+from focusdd.core.files import read_json
 from focusdd.extraction.index import Index
 from focusdd.settings import CompareSettings, DistillSettings, TrainSettings
 from focusdd.settings.resolve import not_given

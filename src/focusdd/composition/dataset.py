@@ -11,10 +11,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from focusdd.core.errors import FocusError
-from focusdd.core.stage import read_json
+from focusdd.core.files import read_json
+from focusdd.core.manifest import again, require_finished
 from focusdd.selection.plan import Plan
-
-CARD = "README.md"
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,9 @@ class Distilled(Finished):
         there = {path for path in (self.folder / "train").glob("*/*") if path.name[0] != "."}
         if wanted.keys() != there:
             odd = min(wanted.keys() ^ there)
-            state = "is missing from" if odd in wanted else "does not belong to"
-            raise FocusError(f"{odd} {state} the distilled dataset: run `focusdd distill` again")
+            if odd in wanted:
+                raise FocusError(f"{odd} is missing: {again(self.folder)}")
+            raise FocusError(f"{odd} does not belong to the distilled dataset: remove it")
         return sorted(wanted.items())
 
 
@@ -66,15 +66,11 @@ def open_distilled(folder: Path | str) -> Distilled:
     """Opens a distilled dataset.
 
     Raises:
-        FocusError: there is none, or it was not finished.
+        FocusError: there is none, or it is unfinished or damaged.
     """
     folder = Path(folder)
-    if not (folder / "done.json").exists() or not (folder / "distilled.json").exists():
-        if (folder / "stage.json").exists():
-            raise FocusError(f"{folder} is unfinished or another stage's output: run `focusdd distill` again")
-        raise FocusError(
-            f"{folder} is not a distilled dataset: make one with `focusdd distill SOURCE --out {folder}`"
-        )
+    command = f"focusdd distill SOURCE --out {folder}"
+    require_finished(folder, ("distill", "detect distill"), "a distilled dataset", command)
     info = read_json(folder / "distilled.json")
     if info.get("task") == "detect":
         raise FocusError(f"{folder} is a dataset for object detection: use `focusdd detect train`")

@@ -18,8 +18,8 @@ from PIL import Image
 
 from focusdd.core.console import Advance, progress
 from focusdd.core.errors import FocusError
+from focusdd.core.files import make_folder, write_whole
 from focusdd.core.images import Box, UnreadableImage, decode, encode, resize
-from focusdd.core.stage import make_folder, write_whole
 from focusdd.execute import Work, Worker, run_shards
 from focusdd.execute.remote import SourceName, require_shared, require_there
 from focusdd.extraction.geometry import cell_edges
@@ -61,12 +61,18 @@ def compose(
     write_plan(out, plan.table())
     lines = [_metadata(f"{image}.{settings.format}", tiles) for image, tiles in images]
     write_whole(out / "train" / "metadata.jsonl", "\n".join(lines) + "\n")
-    paths = [_path(out, image, settings) for image, _ in images]
+    paths = [(_path(out, image, settings),) for image, _ in images]
     work = partial(_draw_all, source, plan, out, settings, SHARD)
     name = SourceName.of(source, open_source)
     worker = _Worker(name, out.absolute(), key, composing(settings), plan.grid, SHARD)
     make_missing(paths, SHARD, work, worker, engine)
     return len(images)
+
+
+def files_of(plan: Plan, settings: ComposeSettings) -> list[str]:
+    """The files that `compose` writes, by their names below `out`."""
+    images = (f"train/{image}.{settings.format}" for image, _ in plan.images())
+    return ["plan.parquet", "train/metadata.jsonl", *images]
 
 
 def composing(settings: ComposeSettings) -> ComposeSettings:
@@ -75,20 +81,24 @@ def composing(settings: ComposeSettings) -> ComposeSettings:
 
 
 def make_missing(
-    paths: Sequence[Path], shard: int, work: Work, worker: Worker, engine: EngineSettings | None
+    images: Sequence[Sequence[Path]], shard: int, work: Work, worker: Worker, engine: EngineSettings | None
 ) -> None:
     """Makes distilled images, shard by shard, except for shards of which all are there.
 
     Args:
-        paths: of all distilled images, in order.
+        images: the files of every distilled image, in order.
         shard: images in one.
         work, worker: as `run_shards` takes them.
     """
-    shards = [paths[start : start + shard] for start in range(0, len(paths), shard)]
-    pending = [number for number, part in enumerate(shards) if not all(path.exists() for path in part)]
+    shards = [images[start : start + shard] for start in range(0, len(images), shard)]
+    pending = [
+        number
+        for number, part in enumerate(shards)
+        if not all(path.exists() for files in part for path in files)
+    ]
     with progress("compose", sum(len(shards[number]) for number in pending), "images") as advance:
         run_shards(pending, work, worker, advance, engine)
-    require_there(paths)
+    require_there(path for files in images for path in files)
 
 
 @dataclass(frozen=True)

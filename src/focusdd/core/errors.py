@@ -19,6 +19,10 @@ class InUse(FocusError):
     """Another process works on the folder."""
 
 
+class OtherOutput(FocusError):
+    """The folder holds what was made with other settings, from other inputs or by another command."""
+
+
 def plain_settings_error(error: ValidationError) -> FocusError:
     """Turns pydantic's report into one line that names each setting, its value and what is allowed."""
     lines = []

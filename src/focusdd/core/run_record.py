@@ -14,15 +14,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from focusdd.core.stage import write_json
+from focusdd.core.files import write_json
 from focusdd.core.version import __version__
 
 
-class Clock:
-    """Seconds per stage and peak memory of a command, for `run.json`."""
+class RunRecord:
+    """Seconds per part, peak memory and other figures of a command, for `run.json`."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self._figures: dict[str, Any] = {}
         _forget_peak_memory()
         self._start = time.perf_counter()
 
@@ -35,7 +36,11 @@ class Clock:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
-    def write(self, out: Path, **figures: Any) -> None:
+    def note(self, **figures: Any) -> None:
+        """Adds figures of any other kind."""
+        self._figures |= figures
+
+    def write(self, out: Path) -> None:
         """Writes `run.json`: everything about the run that is not the same next time."""
         versions = {name: _version(name) for name in ("torch", "timm", "numpy", "pillow")}
         run = {
@@ -49,7 +54,7 @@ class Clock:
             "seconds": {name: round(value, 2) for name, value in self.seconds.items()},
             "seconds_total": round(time.perf_counter() - self._start, 2),
             "peak_memory_mb": _peak_memory_mb(),
-            **figures,
+            **self._figures,
         }
         write_json(out / "run.json", run)
 

@@ -1,184 +1,225 @@
-"""Stage folders: files are the protocol.
+"""Stages: files are the protocol.
 
-A stage is a folder. `stage.json` is written first and says what is being made: the stage's name and version,
-its settings, the keys of its inputs, and the key made of all these. Results are written whole (temporary
-name, fsync, rename). `done.json` is written last and closes the stage; what only an unfinished stage needs
-goes after it. So a killed stage resumes, and a changed setting is noticed and named instead of silently mixed
-in.
+A stage fills a folder. `stage.json` is written first and says what is being made: the stage's name and
+version, its settings, the keys of its inputs, the key made of all these, and the files that will be there.
+`done.json` is written last and closes the stage with the manifest of these files; what only an unfinished
+stage needs goes after it. So a killed stage resumes, a changed setting is noticed and named instead of
+silently mixed in, and what is missing or changed is made again.
 """
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import hashlib
-import io
-import json
-import os
-import re
-import shutil
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, TypeVar
 
+from focusdd.core.console import say, warn
 from focusdd.core.distributed import world_size
-from focusdd.core.errors import FocusError, InUse, write_error
+from focusdd.core.errors import FocusError, OtherOutput
+from focusdd.core.files import hash_of, read_json, remove, remove_empty, sweep, write_json
+from focusdd.core.lock import LOCK, locked
+from focusdd.core.manifest import damaged, described
+from focusdd.core.run_record import RunRecord
 from focusdd.core.version import __version__
 
-try:
-    import fcntl
-except ImportError:  # not a POSIX system: two processes on one folder are then not noticed
-    fcntl = None  # type: ignore[assignment]
-
 _TOGETHER = ("train", "fit")  # stages that the processes of a torchrun work on as one
-_LOCK = ".focusdd.lock"  # in a folder while a process works on it
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # what write_whole calls a file that is not whole yet
-
-
-def hash_of(value: Any) -> str:
-    """16 hex digits that depend on a JSON-able value alone."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def write_whole(path: Path, data: bytes | str | Iterator[bytes]) -> None:
-    """Writes a file so that it is either there in full or not at all.
-
-    Args:
-        data: all of it, or one piece after another where all would be too much for memory.
-
-    Raises:
-        FocusError: the disk is full, or the place cannot be written to.
-    """
-    data = data.encode() if isinstance(data, str) else data
-    # a name of its own: two processes may write the same file, each whole
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            for piece in [data] if isinstance(data, bytes) else data:
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise write_error(path, error) from error
-        raise
-
-
-def make_folder(path: Path) -> None:
-    """Makes a folder and those above it. Raises FocusError when that fails."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(path, error, f"the folder {path} cannot be made") from error
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON whole, with a fixed layout."""
-    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def csv_text(names: list[str], rows: Iterable[dict[str, Any]]) -> str:
-    """A table as the text of a CSV file."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def read_json(path: Path) -> Any:
-    """Reads a JSON file. Raises FocusError with the file's name when that fails."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise FocusError(f"there is no {path}") from error
-    except (OSError, ValueError) as error:
-        raise FocusError(f"{path} cannot be read as JSON ({error})") from error
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """An output folder being filled, or already complete."""
+    """What a command makes, by everything that the result depends on."""
+
+    name: str
+    version: int
+    settings: dict[str, Any]
+    """What changes the result, and nothing else: not the device, the batch of an inference, the workers."""
+    inputs: dict[str, str]
+    """Name -> key or fingerprint of what is read."""
+    scratch: tuple[str, ...] = ()
+    """Files and folders that only an unfinished stage needs."""
+
+    @property
+    def key(self) -> str:
+        parts = {
+            "stage": self.name,
+            "version": self.version,
+            "settings": self.settings,
+            "inputs": self.inputs,
+        }
+        return hash_of(parts)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folder of a stage while it is being filled."""
 
     out: Path
-    name: str
     key: str
-    complete: bool
-    scratch: tuple[str, ...] = ()
+    record: RunRecord
 
-    def finish(self, counts: dict[str, Any]) -> None:
-        """Closes the stage with figures that depend on the inputs alone."""
-        description = read_json(self.out / "stage.json")
-        write_json(self.out / "done.json", {**description, "counts": counts})
-        self.clear()
-        _sweep(self.out)  # a worker that died as it wrote leaves what it had
-
-    def clear(self) -> None:
-        """Removes what only an unfinished stage needs: after `done.json`, lest a kill in between lose it."""
-        for name in self.scratch:
-            _remove(self.out / name)
+    def declare(self, files: Iterable[str]) -> None:
+        """Says which files the finished stage will hold, by their names below `out`, before they are made."""
+        write_json(self.out / "stage.json", read_json(self.out / "stage.json") | {"files": sorted(files)})
 
 
-@contextlib.contextmanager
-def open_stage(
-    out: Path,
-    name: str,
-    version: int,
-    settings: dict[str, Any],
-    inputs: dict[str, str],
-    overwrite: bool,
-    scratch: tuple[str, ...] = (),
-) -> Iterator[Stage]:
-    """Opens `out` for a stage, and holds a lock on it while the block runs.
+Make = Callable[[Workspace], dict[str, Any]]
+"""make(workspace): declares the files of the stage, makes those that are missing, and returns figures that
+depend on the inputs alone."""
+
+
+def run_stage(
+    stage: Stage, out: Path | str, make: Make, overwrite: bool = False, record: RunRecord | None = None
+) -> Path:
+    """Fills the folder `out`, unless it is complete; goes on where an earlier run was interrupted.
+
+    Files of a complete stage that are missing or changed are made again, and only they. When `make` fails
+    before it has made anything, nothing is left behind.
 
     Args:
-        settings: what changes the result, and nothing else (not the device, not the number of workers).
-        inputs: name -> key or fingerprint of what the stage reads.
-        overwrite: throw away what another run of focusdd left in `out`.
-        scratch: files and folders in `out` that only an unfinished stage needs.
+        overwrite: make a complete stage anew, and throw away what another run of focusdd left in `out`.
+        record: of a run that has begun already.
+
+    Returns:
+        `out`.
 
     Raises:
         FocusError: `out` holds something else, was made with other settings, is in use or cannot be written;
-            or several processes of a torchrun open a stage that they cannot share.
+            or several processes of a torchrun make a stage that they cannot share; and what `make` raises.
     """
-    if world_size() > 1 and name not in _TOGETHER:
-        raise FocusError(f"focusdd {name} runs in one process: start it without torchrun")
-    description = {
-        "stage": name,
-        "version": version,
-        "settings": settings,
-        "inputs": inputs,
-        "focusdd": __version__,
-    }
-    key = hash_of({part: description[part] for part in ("stage", "version", "settings", "inputs")})
-    description["key"] = key
-    out = Path(out)
+    if world_size() > 1 and stage.name not in _TOGETHER:
+        raise FocusError(f"focusdd {stage.name} runs in one process: start it without torchrun")
+    out, record = Path(out), record or RunRecord()
     with locked(out):
-        known = out / "stage.json"
-        if before := _stage_in(out):
-            if before["key"] != key:
-                if not overwrite:
-                    raise FocusError(
-                        f"{out} {_difference(before, description)}: use another --out, or --overwrite"
-                    )
-                empty(out)
-        elif foreign := sorted(path.name for path in out.iterdir() if path.name != _LOCK):
-            raise FocusError(
-                f"{out} is not empty and was not made by focusdd {name} (it holds {foreign[0]!r}): "
-                "use another --out"
-            )
-        _sweep(out)
-        if not known.exists():
-            write_json(known, description)
-        stage = Stage(out, name, key, (out / "done.json").exists(), scratch)
-        if stage.complete:
-            stage.clear()
-        yield stage
+        _take(stage, out, overwrite)
+        sweep(out)
+        if (out / "done.json").exists():
+            if _is_whole(out):
+                _clear(stage, out)
+                say(f"{out} is complete already: nothing to do")
+                return out
+            (out / "done.json").unlink()
+        try:
+            counts = make(Workspace(out, stage.key, record))
+        except BaseException:
+            if not _has_begun(out):
+                discard(out)
+            raise
+        record.write(out)
+        description = read_json(out / "stage.json")
+        write_json(
+            out / "done.json", description | {"counts": counts, "files": described(out, description["files"])}
+        )
+        _clear(stage, out)
+        sweep(out)  # a worker that died as it wrote leaves what it had
+    return out
+
+
+def replacing(make: Callable[[bool], _Made], overwrite: bool) -> _Made:
+    """make(False); with `overwrite`, make(True) where that finds the output of other settings.
+
+    For a stage that is part of a larger whole: what fits of it is kept.
+    """
+    try:
+        return make(False)
+    except OtherOutput:
+        if not overwrite:
+            raise
+        return make(True)
+
+
+def stage_in(out: Path) -> dict[str, Any] | None:
+    """What stage.json says; None without one, or when it is another program's."""
+    if not (out / "stage.json").exists():
+        return None
+    stage = read_json(out / "stage.json")
+    return stage if isinstance(stage, dict) and {"focusdd", "stage", "key"} <= stage.keys() else None
+
+
+def discard(out: Path) -> None:
+    """Removes what focusdd has made in a folder, and nothing else.
+
+    Whenever it is killed, the rest is still known as an unfinished stage.
+
+    Raises:
+        FocusError: it was made by a version that kept no list of its files.
+    """
+    known, begun = stage_in(out) or {}, _has_begun(out)
+    if begun and "files" not in known:
+        raise FocusError(
+            f"{out} was made by focusdd {known.get('focusdd')}, which kept no list of its files: remove the "
+            "folder yourself, or use another --out"
+        )
+    (out / "done.json").unlink(missing_ok=True)
+    files = _inside(out, [*known.get("files", ()), "run.json"])
+    for path in files:
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+    for path in _inside(out, known.get("scratch", ())):
+        remove(path)
+    folders = {path.parent for path in files} if begun else {path for path in out.rglob("*") if path.is_dir()}
+    for folder in folders:
+        remove_empty(folder, out)
+    (out / "stage.json").unlink(missing_ok=True)
+
+
+def _inside(out: Path, names: Iterable[str]) -> list[Path]:
+    """Files by their names below a folder, without names that lead out of it: a list may be anybody's."""
+    root, found = out.resolve(), []
+    for path in (out / name for name in names if ".." not in Path(name).parts):
+        folder = path.parent.resolve()
+        if path != out and root in (folder, *folder.parents):
+            found.append(path)
+    return found
+
+
+def _take(stage: Stage, out: Path, overwrite: bool) -> None:
+    """Makes a folder that of a stage, where it is empty, this stage's already, or may be replaced."""
+    description = {
+        "stage": stage.name,
+        "version": stage.version,
+        "settings": stage.settings,
+        "inputs": stage.inputs,
+        "focusdd": __version__,
+        "key": stage.key,
+        "scratch": list(stage.scratch),
+        "files": [],
+    }
+    if before := stage_in(out):
+        if before["key"] == stage.key:
+            if not (overwrite and (out / "done.json").exists()):
+                return
+        elif _has_begun(out) and not overwrite:
+            raise OtherOutput(f"{out} {_difference(before, description)}: use another --out, or --overwrite")
+        discard(out)
+    elif foreign := sorted(path.name for path in out.iterdir() if path.name != LOCK):
+        raise FocusError(
+            f"{out} is not empty and was not made by focusdd {stage.name} (it holds {foreign[0]!r}): "
+            "use another --out"
+        )
+    write_json(out / "stage.json", description)
+
+
+def _has_begun(out: Path) -> bool:
+    """Whether a stage has made anything."""
+    return any(path.name not in ("stage.json", LOCK) for path in out.rglob("*") if not path.is_dir())
+
+
+def _is_whole(out: Path) -> bool:
+    """Checks the files of a complete stage; removes those that have changed, so that they are made again."""
+    odd = damaged(out, read_json(out / "done.json").get("files", {}), hashes=True)
+    for path in _inside(out, odd):
+        remove(path)
+    if odd:
+        warn(f"{len(odd)} files of {out} are missing or changed and are made again, the first: {odd[0]}")
+    return not odd
+
+
+def _clear(stage: Stage, out: Path) -> None:
+    """Removes what only an unfinished stage needs: after `done.json`, lest a kill in between lose it."""
+    for name in stage.scratch:
+        remove(out / name)
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
@@ -192,117 +233,3 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
             words = [f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in changed[:3]]
             return f"was made with other {part} ({', '.join(words)})"
     return f"was made by version {before.get('version')} of this stage, now {now['version']}"
-
-
-def _stage_in(out: Path) -> dict[str, Any] | None:
-    """What stage.json says; None without one, or when it is another program's."""
-    if not (out / "stage.json").exists():
-        return None
-    stage = read_json(out / "stage.json")
-    return stage if isinstance(stage, dict) and {"focusdd", "stage", "key"} <= stage.keys() else None
-
-
-def empty(out: Path) -> None:
-    """Removes everything; whenever it is killed, the rest is still known as an unfinished stage."""
-    (out / "done.json").unlink(missing_ok=True)
-    for path in out.iterdir():
-        if path.name not in (_LOCK, "stage.json"):
-            _remove(path)
-    (out / "stage.json").unlink(missing_ok=True)
-
-
-def _sweep(out: Path) -> None:
-    """Removes files that were being written when their process died."""
-    for leftover in out.rglob(".*.tmp"):
-        if _TEMPORARY.fullmatch(leftover.name):
-            leftover.unlink(missing_ok=True)
-
-
-def _remove(path: Path) -> None:
-    """Removes a file or a folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Makes a folder and keeps every other process out of it while the block runs.
-
-    Raises:
-        FocusError: another process is in it, or it cannot be written to.
-    """
-    make_folder(out)
-    path = out / _LOCK
-    try:
-        file = _lock(path)
-    except BlockingIOError as error:
-        raise InUse(f"{out} is in use by another focusdd process: wait for it to end") from error
-    except OSError as error:
-        raise write_error(path, error, f"the folder {out} cannot be written to") from error
-    with file:
-        try:
-            for leftover in out.iterdir():  # of a run that was killed as it wrote
-                if _TEMPORARY.fullmatch(leftover.name):
-                    leftover.unlink(missing_ok=True)
-            yield
-        finally:
-            with contextlib.suppress(PermissionError):  # Windows does not remove an open file
-                path.unlink(missing_ok=True)
-
-
-def _lock(path: Path) -> IO[str]:
-    """Opens and locks a file; BlockingIOError when another process holds it."""
-    while True:
-        file = path.open("w")
-        try:
-            if fcntl is None:
-                return file
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise
-            except OSError:  # a file system without locks
-                return file
-            # the one who held it may have removed the file since it was opened: then it locks nobody out
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                    return file
-        except BaseException:
-            file.close()
-            raise
-        file.close()
-
-
-@dataclass(frozen=True)
-class StageStatus:
-    """One line of `focusdd status`."""
-
-    path: Path
-    stage: str
-    state: str
-    detail: str
-
-
-def status(folder: Path | str) -> list[StageStatus]:
-    """The stages in a folder and below it, and how far each is, read from files alone."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FocusError(f"there is no folder {folder}")
-    found = []
-    for description in sorted(folder.rglob("stage.json")):
-        out = description.parent
-        if (known := _stage_in(out)) is None:
-            continue
-        stage = known["stage"]
-        if (out / "done.json").exists():
-            counts = read_json(out / "done.json")["counts"]
-            detail = ", ".join(f"{name} {value}" for name, value in counts.items())
-            found.append(StageStatus(out, stage, "done", detail))
-        else:
-            files = len([path for path in out.rglob("*") if path.is_file() and path.name[0] != "."])
-            found.append(StageStatus(out, stage, "unfinished", f"{files} files so far"))
-    if not found:
-        raise FocusError(f"{folder} holds no output of focusdd")
-    return found

@@ -12,7 +12,8 @@ from typing import Any
 from rich.table import Table
 
 from focusdd.core.console import console, say
-from focusdd.core.stage import locked, read_json
+from focusdd.core.files import read_json
+from focusdd.core.lock import locked
 from focusdd.extraction.coverage import object_coverage
 from focusdd.reports.page import report
 from focusdd.settings import (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from focusdd.core.errors import FocusError, InUse
-from focusdd.core.stage import read_json
+from focusdd.core.files import read_json
 from focusdd.core.version import __version__
 from focusdd.sources.base import Source
 

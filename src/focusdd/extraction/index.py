@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from focusdd.core.errors import FocusError
-from focusdd.core.stage import read_json, write_whole
+from focusdd.core.files import read_json, write_whole
+from focusdd.core.manifest import require_finished
 
 PATCH = pa.struct([(name, pa.float32()) for name in ("x0", "y0", "x1", "y1", "mass")])
 
@@ -96,13 +96,11 @@ def open_index(folder: Path | str) -> Index:
     """Opens an index.
 
     Raises:
-        FocusError: there is none, or it was not finished.
+        FocusError: there is none, or it is unfinished or damaged.
     """
     folder = Path(folder)
-    if not (folder / "index.json").exists():
-        if (folder / "stage.json").exists():
-            raise FocusError(f"{folder} is an unfinished index: run the same `focusdd extract` again")
-        raise FocusError(f"{folder} is not an index: make one with `focusdd extract SOURCE --out {folder}`")
+    command = f"focusdd extract SOURCE --out {folder}"
+    require_finished(folder, ("extract", "detect extract"), "an index", command)
     return Index(folder, read_json(folder / "index.json"))
 
 

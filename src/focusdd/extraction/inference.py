@@ -21,8 +21,9 @@ import torch
 from focusdd.core.console import Advance, progress, say
 from focusdd.core.decoders import Decode, View, decoders, most, view_of
 from focusdd.core.errors import FocusError
+from focusdd.core.files import make_folder
 from focusdd.core.images import UnreadableImage
-from focusdd.core.stage import Stage, make_folder
+from focusdd.core.stage import Workspace
 from focusdd.execute import Work, Worker, run_shards
 from focusdd.execute.remote import require_there
 from focusdd.extraction.attention import AttentionOptions, ViT, as_vit, class_attention
@@ -96,9 +97,9 @@ def as_extractor(model: Model) -> ViT:
 
 
 def fill_parts(
-    stage: Stage, one: Pass, worker: Callable[[int], Worker], engine: EngineSettings | None = None
+    work: Workspace, one: Pass, worker: Callable[[int], Worker], engine: EngineSettings | None = None
 ) -> int:
-    """Writes the parts that are not there yet.
+    """Writes the parts of an index that are not there yet.
 
     Args:
         worker: what makes the work elsewhere, by the images per shard.
@@ -106,17 +107,18 @@ def fill_parts(
     Returns:
         How many images were processed.
     """
-    make_folder(stage.out / "parts")
+    make_folder(work.out / "parts")
     records = one.source.records
     shards = math.ceil(len(records) / SHARD)
-    pending = [shard for shard in range(shards) if not _part(stage.out, shard).exists()]
+    parts = [_part(work.out, shard) for shard in range(shards)]
+    work.declare(["index.json", *(part.relative_to(work.out).as_posix() for part in parts)])
+    pending = [shard for shard, part in enumerate(parts) if not part.exists()]
     if len(pending) < shards:
         say(f"resuming: {shards - len(pending)} of {shards} parts are there")
     total = sum(len(records[shard * SHARD : (shard + 1) * SHARD]) for shard in pending)
     with progress("extract", total, "images") as advance:
-        work = one.work(stage.out, SHARD)
-        run_shards(pending, work, worker(SHARD), advance, engine, one.settings.device)
-    require_there(_part(stage.out, shard) for shard in pending)
+        run_shards(pending, one.work(work.out, SHARD), worker(SHARD), advance, engine, one.settings.device)
+    require_there(parts)
     return total
 
 

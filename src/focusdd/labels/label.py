@@ -13,11 +13,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from focusdd.composition.dataset import CARD, Distilled, card, open_distilled
+from focusdd.composition.dataset import Distilled, card, open_distilled
 from focusdd.core.console import Advance, progress, say
 from focusdd.core.errors import FocusError
-from focusdd.core.run_record import Clock
-from focusdd.core.stage import locked, make_folder, open_stage, read_json, write_json, write_whole
+from focusdd.core.files import digest_of, make_folder, read_json, write_json, write_whole
+from focusdd.core.lock import locked
+from focusdd.core.manifest import CARD
+from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.execute import Work, Worker, run_shards
 from focusdd.execute.remote import load_same, require_shared, require_there
 from focusdd.labels.augment import resized_crops
@@ -25,7 +27,6 @@ from focusdd.labels.packed import pack
 from focusdd.labels.store import (
     Kind,
     Store,
-    digest_of,
     folder_of,
     image_digests,
     open_store,
@@ -194,25 +195,24 @@ def _label(
     recipe = {name: getattr(settings, name) for name in AugmentSettings.model_fields}
     inputs = {"distilled": distilled.info["key"], "teacher": teacher.model.weights}
     folder = folder_of(distilled, kind)
-    clock = Clock()
-    with open_stage(folder, "label", VERSION, used, inputs, overwrite, scratch=("parts",)) as stage:
-        if stage.complete:
-            say(f"{folder} is complete already: nothing to do")
-            return
+    names = ("images.npy", "labels.npy", *(["views.npy"] if kind == "views" else []))
+
+    def make(work: Workspace) -> dict[str, Any]:
+        work.declare(["labels.json", *names])
         drawn = _drawn(settings, len(images), side, grid)
         if kind == "views":
             write_array(folder / "views.npy", drawn)
         write_array(folder / "images.npy", image_digests(files))
         parts = settings.views if kind == "views" else -(-len(images) // _BATCH)
-        make = partial(_make, kind, images, teacher, settings, grid, drawn)
+        make_part = partial(_make, kind, images, teacher, settings, grid, drawn)
         name, weights = str(distilled.folder.absolute()), teacher.model.weights
-        worker = _Worker(kind, name, folder.absolute(), stage.key, settings, weights)
-        with clock.measure("label"):
-            write_parts(folder, parts, make, f"label {kind}", worker, engine, settings.device)
-        names = ("images.npy", "labels.npy", *(["views.npy"] if kind == "views" else []))
+        worker = _Worker(kind, name, folder.absolute(), work.key, settings, weights)
+        if not (folder / "labels.npy").exists():
+            with work.record.measure("label"):
+                write_parts(folder, parts, make_part, f"label {kind}", worker, engine, settings.device)
         info = {
             "kind": kind,
-            "key": stage.key,
+            "key": work.key,
             "distilled": distilled.info["key"],
             "teacher": facts,
             **{name: used.get(name) for name in ("size", "top", "bits", "temperature")},
@@ -224,8 +224,10 @@ def _label(
             "files": {name: digest_of(folder / name) for name in names},
         }
         write_json(folder / "labels.json", info)
-        clock.write(folder, device=device_name(images.device), images=len(images))
-        stage.finish({"images": len(images), **({"views": settings.views} if kind == "views" else {})})
+        work.record.note(device=device_name(images.device), images=len(images))
+        return {"images": len(images), **({"views": settings.views} if kind == "views" else {})}
+
+    run_stage(Stage("label", VERSION, used, inputs, scratch=("parts",)), folder, make, overwrite)
 
 
 def _drawn(settings: LabelSettings, images: int, side: int, grid: int) -> np.ndarray:

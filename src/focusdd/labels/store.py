@@ -15,7 +15,8 @@ import numpy as np
 
 from focusdd.composition.dataset import Distilled
 from focusdd.core.errors import FocusError
-from focusdd.core.stage import read_json
+from focusdd.core.files import read_json
+from focusdd.core.manifest import again, require_finished, require_whole
 from focusdd.labels.packed import unpack
 
 Kind = Literal["tiles", "views"]
@@ -77,23 +78,18 @@ def open_store(distilled: Distilled, kind: Kind) -> Store:
         FocusError: they are missing, unfinished, damaged, or of other images or classes.
     """
     folder = folder_of(distilled, kind)
-    again = f"run `focusdd label {distilled.folder} --kind {kind} --teacher ... --overwrite` again"
-    if not (folder / "done.json").exists():
-        state = "unfinished" if (folder / "stage.json").exists() else "missing"
-        make = again.replace(" --overwrite", "").removesuffix(" again")
-        raise FocusError(f"the labels {folder} are {state}: {make}")
-    info = read_json(folder / "labels.json")
+    make = f"focusdd label {distilled.folder} --kind {kind} --teacher ..."
+    require_finished(folder, ("label",), "a folder of stored labels", make)
+    require_whole(folder, hashes=True)
+    info, anew = read_json(folder / "labels.json"), f"run `{make} --overwrite`"
     if info["distilled"] != distilled.info["key"]:
-        raise FocusError(f"the labels {folder} are of another distilled dataset: {again}")
+        raise FocusError(f"the labels {folder} are of another distilled dataset: {anew}")
     if info["classes"] != list(distilled.classes):
-        raise FocusError(f"the labels {folder} are for other classes, or for these in another order: {again}")
-    for name, digest in info["files"].items():
-        if not (folder / name).exists() or digest_of(folder / name) != digest:
-            raise FocusError(f"{folder / name} is cut short, changed or missing: {again}")
+        raise FocusError(f"the labels {folder} are for other classes, or for these in another order: {anew}")
     images = [path for path, _ in distilled.files()]
     for path, known in zip(images, np.load(folder / "images.npy"), strict=True):
         if (image_digests([path]) != known).any():
-            raise FocusError(f"{path} has changed since it was labelled: {again}")
+            raise FocusError(f"{path} has changed since it was labelled: {again(distilled.folder)}")
     views = np.load(folder / "views.npy") if kind == "views" else None
     return Store(folder, info, np.load(folder / "labels.npy", mmap_mode="r"), views)
 
@@ -102,9 +98,3 @@ def image_digests(paths: list[Path]) -> np.ndarray:
     """The first 8 bytes of the SHA-256 of every file: uint8 (n, 8)."""
     digests = (hashlib.sha256(path.read_bytes()).digest()[:8] for path in paths)
     return np.frombuffer(b"".join(digests), np.uint8).reshape(len(paths), 8)
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,7 +10,9 @@ from typing import Any
 from safetensors.torch import save
 from torch import nn
 
-from focusdd.core.stage import write_json, write_whole
+from focusdd.core.files import write_json, write_whole
+
+CHECKPOINT = ("config.json", "model.safetensors")
 
 
 def save_checkpoint(

@@ -12,9 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from focusdd.composition.dataset import Distilled, open_distilled
+from focusdd.composition.dataset import Distilled
 from focusdd.core.errors import FocusError
-from focusdd.core.stage import read_json
+from focusdd.core.files import read_json
 from focusdd.extraction.index import Index, open_index
 from focusdd.selection.plan import Plan
 
@@ -224,7 +224,8 @@ def _distilled(
 ) -> FoundDistilled:
     """Opens a distilled dataset; an index that it names elsewhere joins the found ones."""
     with as_written(stage.folder / "distilled.json"):
-        data = open_distilled(stage.folder)
+        # its images may be elsewhere: the page says so where it would show them
+        data = Distilled(stage.folder, read_json(stage.folder / "distilled.json"))
         _check(data.info, _DISTILLED)
         key = stage.inputs.get("index", "")
         named = Path(os.path.normpath(stage.folder / (data.info["index"] or "")))

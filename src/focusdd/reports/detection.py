@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from focusdd.core.errors import FocusError
+from focusdd.core.files import read_json
 from focusdd.core.images import decode
-from focusdd.core.stage import read_json
 from focusdd.reports.collect import Found, Stage, as_written
 from focusdd.reports.looks import PATCH_COLOUR, marked, photo
 from focusdd.tasks.detect.compose import IMAGES, kept

@@ -14,8 +14,8 @@ import numpy as np
 
 from focusdd.composition.dataset import Distilled
 from focusdd.core.errors import FocusError
+from focusdd.core.files import write_whole
 from focusdd.core.images import decode
-from focusdd.core.stage import write_whole
 from focusdd.extraction.index import Index
 from focusdd.reports.collect import Found, FoundDistilled, as_written, collect
 from focusdd.reports.detection import detection

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 
 from focusdd.core.console import Advance, progress
 from focusdd.core.errors import FocusError
+from focusdd.core.files import make_folder, read_json, write_whole
 from focusdd.core.images import Box, UnreadableImage, decode, resize
-from focusdd.core.stage import make_folder, read_json, write_whole
 from focusdd.models.checks import sample_accuracy
 from focusdd.models.classes import matched_outputs
 from focusdd.models.load import Model

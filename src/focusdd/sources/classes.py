@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from focusdd.core.errors import FocusError
-from focusdd.core.stage import hash_of
+from focusdd.core.files import hash_of
 from focusdd.sources.imagenet import class_name
 
 _LONGEST = 100  # bytes: a file name holds the class's name and a number, and 255 bytes in all

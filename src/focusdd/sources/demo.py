@@ -16,8 +16,8 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from focusdd.core.errors import FocusError
+from focusdd.core.files import hash_of
 from focusdd.core.images import Box
-from focusdd.core.stage import hash_of
 from focusdd.sources.base import Objects, Record
 from focusdd.sources.boxes import check_size
 

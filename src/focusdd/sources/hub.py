@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from focusdd.core.errors import FocusError
-from focusdd.core.stage import hash_of
+from focusdd.core.files import hash_of
 from focusdd.sources.base import SPLITS, Record
 from focusdd.sources.classes import classes_of
 from focusdd.sources.columns import find_columns, image_bytes, image_sizes

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
-from focusdd.core.stage import hash_of
+from focusdd.core.files import hash_of
 from focusdd.sources.base import Record, path_name
 from focusdd.sources.classes import classes_of
 from focusdd.sources.columns import find_columns, image_bytes

@@ -15,7 +15,7 @@ import numpy as np
 
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
-from focusdd.core.stage import hash_of, read_json, write_whole
+from focusdd.core.files import hash_of, read_json, write_whole
 from focusdd.sources.base import Record, has_image_suffix, path_name
 from focusdd.sources.classes import classes_of
 from focusdd.sources.files import File, find_files, read_names, read_range, said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,10 +12,10 @@ import torch.nn.functional as F
 from focusdd.core.console import say
 from focusdd.core.distributed import local_world_size
 from focusdd.core.errors import FocusError
-from focusdd.core.run_record import Clock
-from focusdd.core.stage import open_stage
+from focusdd.core.run_record import RunRecord
+from focusdd.core.stage import Stage, Workspace
 from focusdd.labels.augment import augment, mixed_cross_entropy
-from focusdd.models.checkpoint import save_checkpoint
+from focusdd.models.checkpoint import CHECKPOINT, save_checkpoint
 from focusdd.models.checks import sample_accuracy
 from focusdd.models.classes import matched_outputs
 from focusdd.models.device import device_name, pick_device
@@ -29,7 +30,7 @@ from focusdd.sources.base import Source
 from focusdd.sources.pixels import Pixels, load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, StepLoss, run_epochs, warm_cosine
-from focusdd.training.ranks import ALONE, Ranks, joined, opened_together
+from focusdd.training.ranks import ALONE, Ranks, joined, run_together
 
 VERSION = 2
 _TEMPERATURE = 2.0
@@ -77,16 +78,13 @@ def _fit_together(
     device: torch.device,
     overwrite: bool,
 ) -> Path:
+    record = RunRecord()
     teacher = load_model(settings.teacher, device, settings.size) if settings.teacher else None
-    clock = Clock()
     start = start_of(settings.model, settings.init, settings.pretrained, settings.model_args)
     own = settle(settings, pretrained=start.pretrained).key
     inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {}) | start.inputs
-    alone = open_stage(out, "fit", VERSION, own, inputs, overwrite, scratch=(RESUME,))
-    with opened_together(ranks, alone, (own, inputs)) as stage:
-        if stage.complete:
-            say(f"{out} is complete already: nothing to do")
-            return stage.out
+
+    def make(work: Workspace) -> dict[str, Any]:
         outputs = None
         if teacher is not None:
             matched = matched_outputs(teacher, source, "teacher")
@@ -105,11 +103,11 @@ def _fit_together(
         if start.pretrained:
             say(inherited(start.name, net))
         # a little larger than the crops, so that a crop is seldom enlarged
-        with clock.measure("read"):
+        with record.measure("read"):
             pixels = load_source(source, round(settings.size * 1.25), "read", local_world_size())
         ranks.require_same(pixels.skipped, "readable images")
         average = copy.deepcopy(net) if settings.ema else None
-        clock.seconds["train"] = run_epochs(
+        record.seconds["train"] = run_epochs(
             net,
             _loss(net, pixels, teacher, outputs, settings, device, ranks),
             len(pixels),
@@ -120,18 +118,18 @@ def _fit_together(
             rate=warm_cosine,
             seed=settings.seed,
             device=device,
-            checkpoint=stage.out / RESUME,
+            checkpoint=work.out / RESUME,
             what="fit",
             average=average,
             decay=settings.ema,
             ranks=ranks,
         )
         if ranks.rank > 0:
-            return ranks.of_first()
+            return {}
         kept = average if average is not None else net
         facts = {"made_by": "focusdd fit", "source": source.name, "images": len(pixels), "val_top1": None}
         if val is not None:
-            with clock.measure("evaluate"):
+            with record.measure("evaluate"):
                 held_out = load_source(val, settings.size, "evaluate")
                 mean, std = normalisation(net)
                 score = evaluate(kept, held_out, mean, std, device, len(source.classes))
@@ -139,8 +137,9 @@ def _fit_together(
             words = f"{score.top1:.1%} top-1 ({score.balanced:.1%} balanced, chance {score.chance:.1%})"
             say(f"{start.name}: {words} on {len(held_out)} images of {val.name}")
         facts["settings"] = own
+        work.declare(CHECKPOINT)
         save_checkpoint(
-            stage.out,
+            work.out,
             kept,
             source.classes,
             source.class_names,
@@ -148,15 +147,16 @@ def _fit_together(
             arguments,
             facts,
         )
-        clock.write(
-            stage.out,
+        record.note(
             device=device_name(device),
             epochs=settings.epochs,
             images=len(pixels),
             processes=ranks.count,
         )
-        stage.finish({"val_top1": facts["val_top1"]})
-        return ranks.of_first(stage.out)
+        return {"val_top1": facts["val_top1"]}
+
+    run_together(ranks, Stage("fit", VERSION, own, inputs, scratch=(RESUME,)), out, make, overwrite, record)
+    return out
 
 
 def _loss(

@@ -18,7 +18,7 @@ from torch import nn
 
 from focusdd.core.console import progress, say
 from focusdd.core.errors import FocusError
-from focusdd.core.stage import write_whole
+from focusdd.core.files import write_whole
 from focusdd.training.ranks import ALONE, Ranks
 
 RESUME = "resume.pt"  # the checkpoint, in the folder of an unfinished stage

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from focusdd.core.distributed import local_rank, world_size
 from focusdd.core.errors import FocusError
-from focusdd.core.stage import Stage
+from focusdd.core.run_record import RunRecord
+from focusdd.core.stage import Make, Stage, Workspace, run_stage
 
 _PATIENCE = timedelta(hours=6)  # while the first one scores
 _MEETING = timedelta(minutes=15)  # until all have come, and at every step
@@ -136,17 +138,23 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     dist.destroy_process_group()  # not after an error: who still waits for this one shall notice
 
 
-@contextmanager
-def opened_together(ranks: Ranks, stage: AbstractContextManager[Stage], same: Any) -> Iterator[Stage]:
-    """What `open_stage` gives, opened in the first process for all.
-
-    Args:
-        same: what the stage is made of.
+def run_together(
+    ranks: Ranks, stage: Stage, out: Path, make: Make, overwrite: bool, record: RunRecord
+) -> None:
+    """`run_stage` in the first process for all: the others only call `make`, which writes in the first alone.
 
     Raises:
-        FocusError: as `open_stage`; or the processes have other settings or see other data.
+        FocusError: as `run_stage`; or the processes have other settings or see other data.
     """
-    with ExitStack() as stack:
-        opened = stack.enter_context(stage) if ranks.rank == 0 else None
-        ranks.require_same(same, "settings or data")
-        yield ranks.of_first(opened)
+    ranks.require_same(stage.key, "settings or data")
+
+    def begun(work: Workspace) -> dict[str, Any]:
+        ranks.of_first(work)
+        return make(work)
+
+    if ranks.rank == 0:
+        run_stage(stage, out, begun, overwrite, record)
+        ranks.of_first()  # complete, now or before
+    elif (work := ranks.of_first()) is not None:
+        make(work)
+        ranks.of_first()

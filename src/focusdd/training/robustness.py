@@ -8,8 +8,9 @@ from typing import Any
 
 from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
-from focusdd.core.run_record import Clock
-from focusdd.core.stage import open_stage, read_json, write_json
+from focusdd.core.files import read_json, write_json
+from focusdd.core.manifest import require_finished
+from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.models.device import device_name, pick_device
 from focusdd.models.load import Model, load_model
 from focusdd.settings import Device
@@ -48,17 +49,15 @@ def robustness(
         FocusError: `student` is unfinished, or `other` has other classes.
     """
     student, out = Path(student), Path(out)
-    if not (student / "done.json").exists():
-        raise FocusError(f"{student} is not a finished student: run `focusdd train` first")
+    require_finished(student, ("train",), "a student", "focusdd train DISTILLED --val ... --out ...")
     if other is not None and other.classes != val.classes:
         raise FocusError(f"{other.name} has other classes than {val.name}: give a source of the same")
-    clock = Clock()
     inputs = {"student": read_json(student / "done.json")["key"], "val": val.fingerprint}
     inputs |= {"other": other.fingerprint} if other is not None else {}
     own = {"corruptions": corruptions, "seed": 0}
-    with open_stage(out, "robustness", VERSION, own, inputs, overwrite, scratch=(_KEPT,)) as stage:
-        if stage.complete:
-            return read_json(out / "robustness.json")
+
+    def make(work: Workspace) -> dict[str, Any]:
+        work.declare(["robustness.json"])
         model = load_model(str(student), pick_device(device))
         found: dict[str, list[float]] = read_json(out / _KEPT) if (out / _KEPT).exists() else {}
         left = [name for name in CORRUPTIONS if name not in found] if corruptions else []
@@ -82,9 +81,11 @@ def robustness(
             pixels = load_source(other, model.input_size, "read")
             result["other"] = {"name": other.name, "images": len(pixels), "top1": _top1(model, pixels)}
         write_json(out / "robustness.json", result)
-        clock.write(out, device=device_name(model.device))
-        stage.finish({"corrupted top1": result["corrupted_top1"]})
-        return result
+        work.record.note(device=device_name(model.device))
+        return {"corrupted top1": result["corrupted_top1"]}
+
+    stage = Stage("robustness", VERSION, own, inputs, scratch=(_KEPT,))
+    return read_json(run_stage(stage, out, make, overwrite) / "robustness.json")
 
 
 def _top1(model: Model, pixels: Pixels, name: str = "", strength: int = 0) -> float:

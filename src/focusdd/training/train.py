@@ -14,10 +14,11 @@ from focusdd.composition.dataset import Distilled, open_distilled
 from focusdd.core.console import say
 from focusdd.core.distributed import local_world_size
 from focusdd.core.errors import FocusError
-from focusdd.core.run_record import Clock
-from focusdd.core.stage import open_stage, read_json, write_json
+from focusdd.core.files import read_json, write_json
+from focusdd.core.run_record import RunRecord
+from focusdd.core.stage import Stage, Workspace
 from focusdd.labels.reader import LabelledViews
-from focusdd.models.checkpoint import save_checkpoint
+from focusdd.models.checkpoint import CHECKPOINT, save_checkpoint
 from focusdd.models.checks import sample_accuracy
 from focusdd.models.classes import matched_outputs
 from focusdd.models.device import device_name, peak_device_memory_mb, pick_device
@@ -25,14 +26,14 @@ from focusdd.models.graphs import let_go
 from focusdd.models.load import Model, load_model, new_net, normalisation
 from focusdd.models.regions import has_regions
 from focusdd.settings import TrainSettings
-from focusdd.settings.resolve import record, resolve, settle
+from focusdd.settings.resolve import resolve, settle
 from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import Pixels, load_files, load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, cosine, half_cosine, run_epochs
 from focusdd.training.losses import online_loss, stored_loss
-from focusdd.training.ranks import Ranks, joined, opened_together
+from focusdd.training.ranks import Ranks, joined, run_together
 from focusdd.training.recipes import recipe
 
 VERSION = 5
@@ -148,35 +149,32 @@ def _train_together(
     device: torch.device,
     overwrite: bool,
 ) -> dict[str, Any]:
+    record = RunRecord()
     teacher = _teacher(asked, device)
     inputs = lesson.inputs | {"val": val.fingerprint}
     if teacher is not None:
         inputs["teacher"] = teacher.weights
-    clock = Clock()
     data = None
     if asked.labels in ("stored", "tiles", "views"):
         if lesson.stored is None:
             raise FocusError(f"{lesson.name} is a whole source without stored labels: use --labels soft")
         _check_stored(asked)
-        with clock.measure("read"):
+        with record.measure("read"):
             data = lesson.stored(asked, device)
         inputs["labels"] = data.store.key
     by_region = asked.labels == "soft" if data is None else data.store.places > 0
     facts = recipe(asked)._asdict() | {"taught": BY_REGION if by_region else WHOLE_VIEWS}
     resolved = settle(asked, **facts)
     settings, own = resolved.settings, resolved.key
-    alone = open_stage(out, "train", VERSION, own, inputs, overwrite, scratch=(RESUME,))
-    with opened_together(ranks, alone, (own, inputs)) as stage:
-        if stage.complete:
-            say(f"{out} is complete already: nothing to do")
-            return ranks.of_first(read_json(stage.out / "result.json") if ranks.rank == 0 else None)
+
+    def make(work: Workspace) -> dict[str, Any]:
         outputs, accuracy = None, None
         if teacher is not None:
-            with clock.measure("check"):
+            with record.measure("check"):
                 matched = matched_outputs(teacher, val, "teacher")
                 accuracy = sample_accuracy(teacher, matched, val, "teacher").top1
             outputs = torch.as_tensor(matched, device=device)
-        with clock.measure("read"):
+        with record.measure("read"):
             pixels = lesson.read() if data is None else data.pixels
         ranks.require_same(pixels.skipped, "readable images")
         peak_device_memory_mb(device)  # from here on
@@ -188,7 +186,7 @@ def _train_together(
         else:
             loss = stored_loss(net, data, settled, device, ranks)
         average = copy.deepcopy(net) if settings.ema else None
-        clock.seconds["train"] = run_epochs(
+        record.seconds["train"] = run_epochs(
             net,
             loss,
             len(pixels),
@@ -199,16 +197,16 @@ def _train_together(
             rate=cosine if settings.schedule == "cosine" else half_cosine,
             seed=settings.seed,
             device=device,
-            checkpoint=stage.out / RESUME,
+            checkpoint=work.out / RESUME,
             what="train",
             average=average,
             decay=settings.ema,
             ranks=ranks,
         )
         if ranks.rank > 0:
-            return ranks.of_first()
+            return {}
         kept = net if average is None else average
-        with clock.measure("evaluate"):
+        with record.measure("evaluate"):
             held_out = load_source(val, settings.size, "evaluate")
             mean, std = normalisation(net)
             score = evaluate(kept, held_out, mean, std, device, len(lesson.classes))
@@ -231,27 +229,30 @@ def _train_together(
             "settings": record(settings),
             "taught": {"by_region": settled.regions > 0, "tile_crops": settled.tile_crops},
         }
-        facts = {"made_by": "focusdd train", "top1": result["top1"], "distilled": result["distilled"]}
+        about = {"made_by": "focusdd train", "top1": result["top1"], "distilled": result["distilled"]}
+        work.declare([*CHECKPOINT, "result.json"])
         save_checkpoint(
-            stage.out,
+            work.out,
             kept,
             lesson.classes,
             val.class_names,
             settings.size,
             arguments,
-            facts,
+            about,
         )
-        write_json(stage.out / "result.json", result)
-        clock.write(
-            stage.out,
+        write_json(work.out / "result.json", result)
+        record.note(
             device=device_name(device),
             device_memory_mb=peak_device_memory_mb(device),
             epochs=settings.epochs,
             images=len(pixels),
             processes=ranks.count,
         )
-        stage.finish({"top1": result["top1"], "top5": result["top5"]})
-        return ranks.of_first(result)
+        return {"top1": result["top1"], "top5": result["top5"]}
+
+    stage = Stage("train", VERSION, own, inputs, scratch=(RESUME,))
+    run_together(ranks, stage, out, make, overwrite, record)
+    return ranks.of_first(read_json(out / "result.json") if ranks.rank == 0 else None)
 
 
 def _settled(

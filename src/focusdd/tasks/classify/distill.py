@@ -6,12 +6,13 @@ import os
 from pathlib import Path
 from typing import Any
 
-from focusdd.composition.dataset import CARD, Distilled, card, open_distilled
-from focusdd.composition.images import compose
-from focusdd.core.console import say, warn
+from focusdd.composition.dataset import Distilled, card, open_distilled
+from focusdd.composition.images import compose, files_of
+from focusdd.core.console import warn
 from focusdd.core.errors import FocusError
-from focusdd.core.run_record import Clock
-from focusdd.core.stage import open_stage, write_json, write_whole
+from focusdd.core.files import write_json, write_whole
+from focusdd.core.manifest import CARD
+from focusdd.core.stage import Stage, Workspace, replacing, run_stage
 from focusdd.extraction.index import Index, open_index
 from focusdd.selection.focus import select
 from focusdd.selection.plan import Plan
@@ -72,12 +73,9 @@ def distill(
     if settings.method == "rded":
         teacher = _teacher(settings, extract)
         inputs["teacher"] = teacher.weights
-    clock = Clock()
-    with open_stage(out, "distill", VERSION, resolved.key, inputs, overwrite, scratch=(_CHOSEN,)) as stage:
-        if stage.complete:
-            say(f"{out} is complete already: nothing to do")
-            return open_distilled(out)
-        with clock.measure("select"):
+
+    def make(work: Workspace) -> dict[str, Any]:
+        with work.record.measure("select"):
             plan = _plan(source, settings, index, teacher, out / _CHOSEN)
             plan = plan.with_hashes(
                 index.hashes if index else content_hashes(source, (tile.key for tile in plan.tiles))
@@ -85,14 +83,18 @@ def distill(
         if plan.short:
             few = ", ".join(plan.short[:5])
             warn(f"{len(plan.short)} classes have fewer images than tiles, theirs are used again: {few}")
-        with clock.measure("compose"):
-            images = compose(source, plan, out, settings, stage.key, engine)
-        description = _description(source, resolved, plan, index, teacher, stage.key, out)
+        work.declare([*files_of(plan, settings), "distilled.json", CARD])
+        with work.record.measure("compose"):
+            images = compose(source, plan, out, settings, work.key, engine)
+        description = _description(source, resolved, plan, index, teacher, work.key, out)
         write_json(out / "distilled.json", description)
-        write_whole(out / CARD, card(description))
-        clock.write(out, images=images)
-        stage.finish({"images": images, "classes": len(source.classes), "ipc": settings.ipc})
-    return open_distilled(out)
+        if not (out / CARD).exists():  # people edit it
+            write_whole(out / CARD, card(description))
+        work.record.note(images=images)
+        return {"images": images, "classes": len(source.classes), "ipc": settings.ipc}
+
+    stage = Stage("distill", VERSION, resolved.key, inputs, scratch=(_CHOSEN,))
+    return open_distilled(run_stage(stage, out, make, overwrite))
 
 
 def _check_layout(settings: DistillSettings) -> None:
@@ -122,7 +124,9 @@ def _index(
 
         wanted = extract_settings(settings, reading)
         folder = out.with_name(out.name + "-index")
-        index = extract(source, folder, wanted, overwrite=overwrite, engine=engine)
+        index = replacing(
+            lambda anew: extract(source, folder, wanted, overwrite=anew, engine=engine), overwrite
+        )
     elif not isinstance(index, Index):
         index = open_index(index)
     if index.info["source"]["fingerprint"] != source.fingerprint:

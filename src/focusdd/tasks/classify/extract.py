@@ -13,8 +13,9 @@ import torch
 
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
-from focusdd.core.run_record import Clock
-from focusdd.core.stage import Stage, hash_of, open_stage, write_json
+from focusdd.core.files import hash_of, write_json
+from focusdd.core.run_record import RunRecord
+from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.execute import Work
 from focusdd.execute.remote import SourceName, load_same, require_shared
 from focusdd.extraction.attention import ViT
@@ -57,29 +58,28 @@ def extract(
     settings = settings or ExtractSettings()
     if not settings.extractor:
         raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
-    clock = Clock()
+    record = RunRecord()
     model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
     vit = as_extractor(model)
     resolved = settle(settings, input_size=model.input_size)
     settings = resolved.settings
     inputs = {"source": source.fingerprint, "extractor": model.weights}
-    with open_stage(Path(out), "extract", VERSION, resolved.key, inputs, overwrite) as stage:
-        if stage.complete:
-            say(f"{out} is complete already: nothing to do")
-            return open_index(out)
+
+    def make(work: Workspace) -> dict[str, Any]:
         outputs = _head_outputs(model, source, settings)
         if outputs is not None:
-            with clock.measure("check"):
+            with record.measure("check"):
                 sample_accuracy(model, outputs, source, "extractor")
         name = SourceName.of(source, open_source)
-        worker = partial(_Worker, name, stage.out.absolute(), stage.key, settings, model.weights)
-        with clock.measure("extract"):
-            images = fill_parts(stage, _pass(source, model, vit, outputs, settings), worker, engine)
-        with clock.measure("finish"):
-            counts = _finish(stage, source, model, vit, outputs, settings)
-        clock.write(stage.out, images=images, device=device_name(model.device))
-        stage.finish(counts)
-    return open_index(out)
+        worker = partial(_Worker, name, work.out.absolute(), work.key, settings, model.weights)
+        with record.measure("extract"):
+            images = fill_parts(work, _pass(source, model, vit, outputs, settings), worker, engine)
+        record.note(images=images, device=device_name(model.device))
+        with record.measure("finish"):
+            return _finish(work, source, model, vit, outputs, settings)
+
+    stage = Stage("extract", VERSION, resolved.key, inputs)
+    return open_index(run_stage(stage, out, make, overwrite, record))
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def _rows(
 
 
 def _finish(
-    stage: Stage,
+    work: Workspace,
     source: Source,
     model: Model,
     vit: ViT,
@@ -172,9 +172,9 @@ def _finish(
     settings: ExtractSettings,
 ) -> dict[str, Any]:
     """Fills in the probe's confidence, collects what was skipped, writes index.json; returns the counts."""
-    parts = sorted((stage.out / "parts").glob("part-*.parquet"))
+    parts = sorted((work.out / "parts").glob("part-*.parquet"))
     skipped = [*source.skipped, *(item for part in parts for item in read_skipped(part))]
-    index = Index(stage.out, {})
+    index = Index(work.out, {})
     labels = index.table(["label"]).column("label").to_numpy()
     if not len(labels):
         raise FocusError(f"no image of {source.name} can be read; the first reason: {skipped[0][1]}")
@@ -190,7 +190,7 @@ def _finish(
         say(f"{kind} of the extractor: {found} on {found.images} images of {source.name}")
         accuracy = round(found.top1, 4)
     info = {
-        "key": stage.key,
+        "key": work.key,
         "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
         "extractor": {
             "name": model.name,
@@ -205,9 +205,9 @@ def _finish(
         "class_names": list(source.class_names),
         "counts": {"images": images, "skipped": len(skipped)},
         "skipped": [list(item) for item in skipped],
-        "content": hash_of(Index(stage.out, {}).hashes),
+        "content": hash_of(Index(work.out, {}).hashes),
     }
-    write_json(stage.out / "index.json", info)
+    write_json(work.out / "index.json", info)
     if skipped:
         name, reason = skipped[0]
         warn(f"{len(skipped)} files were skipped and listed in index.json, the first: {name} ({reason})")

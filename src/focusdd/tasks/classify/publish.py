@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from focusdd.composition.dataset import CARD, Distilled, card, open_distilled
+from focusdd.composition.dataset import Distilled, card, open_distilled
 from focusdd.core.errors import FocusError, no_room, plain_os_error, write_error
-from focusdd.core.stage import empty, locked, write_whole
+from focusdd.core.files import remove, write_whole
+from focusdd.core.lock import LOCK, locked
+from focusdd.core.manifest import CARD, renew, require_whole
 from focusdd.labels.packed import kept
 from focusdd.labels.store import Store, open_store, stored_kinds
 
@@ -47,6 +49,7 @@ def publish(distilled: Distilled | Path | str, to: str | None = None) -> Publish
             it, or the Hub refuses.
     """
     distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
+    require_whole(distilled.folder, hashes=True)
     stores = [open_store(distilled, kind) for kind in stored_kinds(distilled)]
     with _scratch(distilled.folder) as scratch:
         folder = scratch / "dataset"
@@ -62,7 +65,9 @@ def _scratch(folder: Path) -> Iterator[Path]:
     """An empty folder beside another, on the same disk; what a killed run left in it goes first."""
     scratch = folder.absolute().parent / f".publish-{folder.absolute().name}"
     with locked(scratch):
-        empty(scratch)
+        for leftover in scratch.iterdir():
+            if leftover.name != LOCK:
+                remove(leftover)
         try:
             yield scratch
         finally:
@@ -106,6 +111,7 @@ def _copy(distilled: Distilled, stores: list[Store], folder: Path) -> None:
     rows = [json.loads(line) for line in metadata.read_text(encoding="utf-8").splitlines()]
     lines = [json.dumps({**row, "soft_labels": labels[row["file_name"]]}, ensure_ascii=False) for row in rows]
     write_whole(metadata, "\n".join(lines) + "\n")
+    renew(folder, "train/metadata.jsonl")
 
 
 def _columns(folder: Path, cache: Path, images: int) -> tuple[str, ...] | None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from focusdd.core.errors import FocusError
-from focusdd.core.stage import read_json, write_json, write_whole
+from focusdd.core.files import read_json, write_json, write_whole
 from focusdd.models.device import pick_device
 from focusdd.tasks.detect.distilled import fitted
 from focusdd.tasks.detect.yolo import Found, find, new_network

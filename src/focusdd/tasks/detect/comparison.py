@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
-from focusdd.core.stage import csv_text, locked, read_json, write_whole
+from focusdd.core.files import csv_text, read_json, write_whole
+from focusdd.core.lock import locked
 from focusdd.extraction.index import Index
 from focusdd.settings import DetectCompareSettings, DetectDistillSettings
 from focusdd.settings.resolve import idle_in_all, not_given, resolve

@@ -14,8 +14,8 @@ from PIL import Image
 
 from focusdd.composition.images import SHARD, composing, cut, in_parallel, make_missing, of_shards, write_plan
 from focusdd.core.console import Advance
+from focusdd.core.files import make_folder, write_json, write_whole
 from focusdd.core.images import encode
-from focusdd.core.stage import make_folder, write_json, write_whole
 from focusdd.execute import Work
 from focusdd.execute.remote import SourceName, require_shared
 from focusdd.settings import ComposeSettings, EngineSettings
@@ -57,12 +57,18 @@ def compose_scenes(
     write_json(out / "annotations.json", coco(images, settings, class_names))
     write_whole(out / "data.yaml", data_yaml(class_names))
 
-    paths = [_path(out, name, settings) for name, _ in images]
+    paths = [_paths(out, name, settings) for name, _ in images]
     work = partial(_draw_all, source, scenes, out, settings, SHARD)
     name = SourceName.of(source, open_detection_source)
     worker = _Worker(name, out.absolute(), key, composing(settings), SHARD)
     make_missing(paths, SHARD, work, worker, engine)
     return len(images)
+
+
+def files_of(scenes: Scenes, settings: ComposeSettings) -> list[str]:
+    """The files that `compose_scenes` writes, by their names below `out`."""
+    images = [path.as_posix() for name, _ in scenes.images() for path in _paths(Path(), name, settings)]
+    return ["annotations.json", "data.yaml", "plan.parquet", *images]
 
 
 @dataclass(frozen=True)
@@ -94,17 +100,19 @@ def _draw_all(
 
     def make(job: tuple[str, list[Tile]]) -> None:
         name, tiles = job
-        path = _path(out, name, settings)
+        path, label = _paths(out, name, settings)
+        if not label.exists():
+            write_whole(label, yolo_label(kept(tiles), settings.size))
         if not path.exists():
-            write_whole(out / LABELS / f"{name}.txt", yolo_label(kept(tiles), settings.size))
             picture = draw(source, tiles, settings.size)
             write_whole(path, encode(picture, settings.format, settings.quality))
 
     in_parallel(make, of_shards(list(scenes.images()), numbers, shard), advance)
 
 
-def _path(out: Path, image: str, settings: ComposeSettings) -> Path:
-    return out / IMAGES / f"{image}.{settings.format}"
+def _paths(out: Path, image: str, settings: ComposeSettings) -> tuple[Path, Path]:
+    """A distilled image and its labels."""
+    return out / IMAGES / f"{image}.{settings.format}", out / LABELS / f"{image}.txt"
 
 
 def draw(source: Source, tiles: list[Tile], size: int) -> Image.Image:

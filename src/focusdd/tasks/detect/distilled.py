@@ -13,8 +13,9 @@ from PIL import Image
 from focusdd.composition.dataset import Finished
 from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
+from focusdd.core.files import read_json
 from focusdd.core.images import UnreadableImage, decode
-from focusdd.core.stage import read_json
+from focusdd.core.manifest import require_finished
 from focusdd.sources.base import has_image_suffix
 from focusdd.sources.pixels import free_memory
 
@@ -93,17 +94,11 @@ def open_detection(folder: Path | str) -> DistilledDetection:
     """Opens a distilled detection dataset.
 
     Raises:
-        FocusError: there is none, it was not finished, or it holds images to classify.
+        FocusError: there is none, it is unfinished or damaged, or it holds images to classify.
     """
     folder = Path(folder)
-    if not (folder / "distilled.json").exists() or not (folder / "done.json").exists():
-        if (folder / "stage.json").exists():
-            raise FocusError(
-                f"{folder} is unfinished or another stage's output: finish the stage, or use another"
-            )
-        raise FocusError(
-            f"{folder} is not a distilled detection dataset: make one with `focusdd detect distill`"
-        )
+    command = f"focusdd detect distill SOURCE --out {folder}"
+    require_finished(folder, ("distill", "detect distill"), "a distilled detection dataset", command)
     info = read_json(folder / "distilled.json")
     if not isinstance(info, dict) or info.get("task") != "detect":
         raise FocusError(f"{folder} is a distilled dataset without boxes: train on it with `focusdd train`")

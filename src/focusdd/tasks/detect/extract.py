@@ -18,8 +18,9 @@ import torch
 
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
-from focusdd.core.run_record import Clock
-from focusdd.core.stage import Stage, hash_of, open_stage, write_json
+from focusdd.core.files import hash_of, write_json
+from focusdd.core.run_record import RunRecord
+from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.execute import Work
 from focusdd.execute.remote import SourceName, load_same, require_shared
 from focusdd.extraction.attention import ViT
@@ -79,28 +80,27 @@ def extract_objects(
         FocusError: the extractor's attention cannot be read, the source holds no object, or `out` holds
             something else.
     """
-    settings, out = settings or ExtractorSettings(), Path(out)
+    settings = settings or ExtractorSettings()
     if not settings.extractor:
         raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
-    clock = Clock()
+    record = RunRecord()
     model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
     vit = as_extractor(model)
     resolved = settle(settings, task="object detection", input_size=model.input_size)
     settings = resolved.settings
     inputs = {"source": source.fingerprint, "extractor": model.weights}
-    with open_stage(out, "detect extract", VERSION, resolved.key, inputs, overwrite) as stage:
-        if stage.complete:
-            say(f"{out} is complete already: nothing to do")
-            return open_index(out)
+
+    def make(work: Workspace) -> dict[str, Any]:
         name = SourceName.of(source, open_detection_source)
-        worker = partial(_Worker, name, out.absolute(), stage.key, settings, model.weights)
-        with clock.measure("extract"):
-            images = fill_parts(stage, _pass(source, model, vit, settings), worker, engine)
-        with clock.measure("finish"):
-            counts = _finish(stage, source, model, vit, settings)
-        clock.write(out, images=images, device=device_name(model.device))
-        stage.finish(counts)
-    return open_index(out)
+        worker = partial(_Worker, name, work.out.absolute(), work.key, settings, model.weights)
+        with record.measure("extract"):
+            images = fill_parts(work, _pass(source, model, vit, settings), worker, engine)
+        record.note(images=images, device=device_name(model.device))
+        with record.measure("finish"):
+            return _finish(work, source, model, vit, settings)
+
+    stage = Stage("detect extract", VERSION, resolved.key, inputs)
+    return open_index(run_stage(stage, out, make, overwrite, record))
 
 
 @dataclass(frozen=True)
@@ -173,12 +173,12 @@ def _objects(notes: Objects, mass: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _finish(
-    stage: Stage, source: DetectionSource, model: Model, vit: ViT, settings: ExtractorSettings
+    work: Workspace, source: DetectionSource, model: Model, vit: ViT, settings: ExtractorSettings
 ) -> dict[str, Any]:
     """Fills in the probe's confidence, collects what was skipped, writes index.json; returns the counts."""
-    parts = sorted((stage.out / "parts").glob("part-*.parquet"))
+    parts = sorted((work.out / "parts").glob("part-*.parquet"))
     skipped = [*source.skipped, *(item for part in parts for item in read_skipped(part))]
-    flat = Index(stage.out, {}).table(["objects"]).column("objects").combine_chunks().flatten()
+    flat = Index(work.out, {}).table(["objects"]).column("objects").combine_chunks().flatten()
     labels, ignored = (flat.field(name).to_numpy(zero_copy_only=False) for name in ("label", "ignored"))
     if ignored.all():
         reason = f"; the first of {len(skipped)} skipped images: {skipped[0][1]}" if skipped else ""
@@ -188,7 +188,7 @@ def _finish(
     accuracy = round(right / judged, 4) if judged else 1.0
     counts = {"images": images, "objects": int((~ignored).sum()), "skipped": len(skipped)}
     info = {
-        "key": stage.key,
+        "key": work.key,
         "task": "detect",
         "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
         "extractor": {
@@ -205,10 +205,10 @@ def _finish(
         "counts": counts,
         "class_counts": np.bincount(labels[~ignored], minlength=len(source.classes)).tolist(),
         "skipped": [list(item) for item in skipped],
-        "content": hash_of(Index(stage.out, {}).hashes),
+        "content": hash_of(Index(work.out, {}).hashes),
         "problems": [list(item) for item in source.problems],
     }
-    write_json(stage.out / "index.json", info)
+    write_json(work.out / "index.json", info)
     say(f"probe on the extractor's tokens: {accuracy:.1%} top-1 on {judged} objects of {source.name}")
     for what, items in (
         ("files were skipped", skipped),

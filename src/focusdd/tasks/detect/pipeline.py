@@ -8,18 +8,18 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from focusdd.composition.dataset import CARD
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
-from focusdd.core.run_record import Clock
-from focusdd.core.stage import open_stage, write_json, write_whole
+from focusdd.core.files import write_json, write_whole
+from focusdd.core.manifest import CARD
+from focusdd.core.stage import Stage, Workspace, replacing, run_stage
 from focusdd.extraction.index import Index, open_index
 from focusdd.settings import DetectDistillSettings, EngineSettings, ExtractorSettings
 from focusdd.settings.resolve import not_given, settle
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.identity import content_hashes
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
-from focusdd.tasks.detect.compose import compose_scenes
+from focusdd.tasks.detect.compose import compose_scenes, files_of
 from focusdd.tasks.detect.distilled import DistilledDetection, open_detection
 from focusdd.tasks.detect.extract import extract_objects
 from focusdd.tasks.detect.objects import object_table
@@ -68,29 +68,30 @@ def distill(
     if settings.method in WITH_INDEX:
         found = _index(source, out, index, extract, overwrite, engine)
         inputs |= {"index": found.key, "content": found.info["content"]}
-    clock = Clock()
-    with open_stage(out, "detect distill", VERSION, resolved.key, inputs, overwrite) as stage:
-        if stage.complete:
-            say(f"{out} is complete already: nothing to do")
-            return open_detection(out)
-        with clock.measure("select"):
+
+    def make(work: Workspace) -> dict[str, Any]:
+        with work.record.measure("select"):
             scenes = _scenes(source, settings, found)
             scenes = scenes.with_hashes(
                 found.hashes if found else content_hashes(source, (tile.key for tile in scenes.tiles))
             )
         if not scenes.tiles:
             raise FocusError(f"nothing of {source.name} can be shown with its labels: use a lower --visible")
-        with clock.measure("compose"):
-            images = compose_scenes(source, scenes, out, settings, source.class_names, stage.key, engine)
-        description = _description(source, settings, scenes, found, stage.key, out) | {
+        work.declare([*files_of(scenes, settings), "distilled.json", CARD])
+        with work.record.measure("compose"):
+            images = compose_scenes(source, scenes, out, settings, source.class_names, work.key, engine)
+        description = _description(source, settings, scenes, found, work.key, out) | {
             "settings": resolved.key
         }
         write_json(out / "distilled.json", description)
-        write_whole(out / CARD, card(description))
-        clock.write(out, images=images)
-        stage.finish({"images": images, "objects": sum(description["objects"].values())})
-    _say(description)
-    return open_detection(out)
+        if not (out / CARD).exists():  # people edit it
+            write_whole(out / CARD, card(description))
+        work.record.note(images=images)
+        _say(description)
+        return {"images": images, "objects": sum(description["objects"].values())}
+
+    stage = Stage("detect distill", VERSION, resolved.key, inputs)
+    return open_detection(run_stage(stage, out, make, overwrite))
 
 
 def _index(
@@ -103,7 +104,10 @@ def _index(
 ) -> Index:
     if index is None:
         folder = out.with_name(out.name + "-index")
-        return extract_objects(source, folder, not_given(reading), overwrite=overwrite, engine=engine)
+        wanted = not_given(reading)
+        return replacing(
+            lambda anew: extract_objects(source, folder, wanted, overwrite=anew, engine=engine), overwrite
+        )
     if not isinstance(index, Index):
         index = open_index(index)
     if index.info.get("task") != "detect" or index.info["source"]["fingerprint"] != source.fingerprint:

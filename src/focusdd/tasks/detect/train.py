@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from focusdd.core.console import say
 from focusdd.core.errors import FocusError
-from focusdd.core.run_record import Clock
-from focusdd.core.stage import open_stage, read_json, write_json
+from focusdd.core.files import read_json, write_json
+from focusdd.core.stage import Stage, Workspace, run_stage
+from focusdd.models.checkpoint import CHECKPOINT
 from focusdd.models.device import device_name, peak_device_memory_mb, pick_device
 from focusdd.settings import DetectTrainSettings
 from focusdd.settings.resolve import settle
@@ -54,23 +54,20 @@ def train(
     data = distilled if isinstance(distilled, DistilledDetection) else open_detection(distilled)
     resolved = settle(settings or DetectTrainSettings())
     settings, own = resolved.settings, resolved.key
-    out = Path(out)
     _check_classes(data, val)
     ultralytics()
     Metric(len(val.classes))  # what is not installed shows before anything is spent
     device = pick_device(settings.device)
     inputs = {"distilled": data.info["key"], "val": val.fingerprint}
-    clock = Clock()
-    with open_stage(out, "detect train", VERSION, own, inputs, overwrite, scratch=(RESUME,)) as stage:
-        if stage.complete:
-            say(f"{out} is complete already: nothing to do")
-            return read_json(stage.out / "result.json")
-        with clock.measure("read"):
+
+    def make(work: Workspace) -> dict[str, Any]:
+        record = work.record
+        with record.measure("read"):
             samples = data.samples(settings.size)
         peak_device_memory_mb(device)  # from here on
         net = new_network(settings.detector, len(val.classes), device, settings.seed)
         parts, steps = split_steps(settings.steps)
-        clock.seconds["train"] = run_epochs(
+        record.seconds["train"] = run_epochs(
             net,
             _loss(net, samples, parts, steps, settings, device),
             steps * settings.batch_size,
@@ -81,12 +78,12 @@ def train(
             rate=warm_cosine,
             seed=settings.seed,
             device=device,
-            checkpoint=stage.out / RESUME,
+            checkpoint=work.out / RESUME,
             what="train",
             clip=CLIP / settings.batch_size,
         )
         detector = Detector(net, settings.detector, val.classes, val.class_names, settings.size, device)
-        with clock.measure("evaluate"):
+        with record.measure("evaluate"):
             score = evaluate(detector, val)
         result = {
             "detector": settings.detector,
@@ -104,18 +101,20 @@ def train(
             "settings": own,
         }
         facts = {"made_by": "focusdd detect train", "map": result["map"], "distilled": result["distilled"]}
-        save_detector(stage.out, detector, facts)
-        write_json(stage.out / "result.json", result)
-        clock.write(
-            stage.out,
+        work.declare([*CHECKPOINT, "result.json"])
+        save_detector(work.out, detector, facts)
+        write_json(work.out / "result.json", result)
+        record.note(
             device=device_name(device),
             device_memory_mb=peak_device_memory_mb(device),
             steps=parts * steps,
             images=len(samples),
             ultralytics=version("ultralytics"),
         )
-        stage.finish({"mAP50-95": result["map"], "mAP50": result["map50"]})
-        return result
+        return {"mAP50-95": result["map"], "mAP50": result["map50"]}
+
+    stage = Stage("detect train", VERSION, own, inputs, scratch=(RESUME,))
+    return read_json(run_stage(stage, out, make, overwrite) / "result.json")
 
 
 def split_steps(steps: int) -> tuple[int, int]:

@@ -1,0 +1,97 @@
+"""What a finished stage is made of: name, size and hash of each of its files, in its `done.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from focusdd.core.errors import FocusError
+from focusdd.core.files import digest_of, read_json, write_json
+
+CARD = "README.md"  # people edit it, and labels add to it: it has to be there, whatever it says
+
+
+def described(out: Path, names: Iterable[str]) -> dict[str, Any]:
+    """The manifest of files of a folder. Raises FocusError when one of them is missing."""
+    return {name: _described(out, name) for name in sorted(names)}
+
+
+def _described(out: Path, name: str) -> dict[str, Any]:
+    path = out / name
+    if not path.is_file():
+        raise FocusError(f"{path} has gone while it was being made: run the same command again")
+    return {} if name == CARD else {"bytes": path.stat().st_size, "sha256": digest_of(path)}
+
+
+def damaged(out: Path, manifest: dict[str, Any], hashes: bool = False) -> list[str]:
+    """The files of a manifest that are missing or changed.
+
+    Args:
+        hashes: read them; else their sizes alone are looked at.
+    """
+
+    def whole(name: str, known: dict[str, Any]) -> bool:
+        path = out / name
+        if not path.is_file():
+            return False
+        if not known:
+            return True
+        return path.stat().st_size == known["bytes"] and (not hashes or digest_of(path) == known["sha256"])
+
+    return [name for name, known in manifest.items() if not whole(name, known)]
+
+
+def require_finished(out: Path, stages: tuple[str, ...], what: str, command: str) -> None:
+    """Checks that a folder is the finished output of a stage.
+
+    Args:
+        what: the output, in words.
+        command: what makes one.
+
+    Raises:
+        FocusError: it is not, or it is unfinished or damaged; with a command that helps.
+    """
+    known = next(
+        (read_json(out / name) for name in ("done.json", "stage.json") if (out / name).exists()), None
+    )
+    if not isinstance(known, dict):
+        raise FocusError(f"{out} is not {what}: make one with `{command}`")
+    if known.get("stage") not in stages:
+        made = f"is made by `focusdd {known.get('stage')}`"
+        raise FocusError(f"{out} {made} and is not {what}: make one with `{command}`")
+    require_whole(out)
+
+
+def require_whole(out: Path, hashes: bool = False) -> None:
+    """Checks the files of a finished stage.
+
+    Raises:
+        FocusError: the stage is unfinished, or one of its files is missing or changed; with the command that
+            makes it again.
+    """
+    if not (out / "done.json").exists():
+        raise FocusError(f"{out} is unfinished: {again(out)}")
+    # those of earlier versions and of other programs hold no manifest
+    odd = damaged(out, read_json(out / "done.json").get("files", {}), hashes)
+    if odd:
+        state = "changed or cut short" if (out / odd[0]).is_file() else "missing"
+        raise FocusError(f"{out / odd[0]} is {state}: {again(out)}")
+
+
+def again(out: Path) -> str:
+    """What makes the missing part of a stage, in words: the very command where it is known."""
+    run, stage = (
+        read_json(out / name) if (out / name).exists() else {} for name in ("run.json", "stage.json")
+    )
+    if command := run.get("command"):
+        return f"run `{command}` again"
+    return f"run the same `focusdd {stage.get('stage', 'command')}` again"
+
+
+def renew(out: Path, name: str) -> None:
+    """Notes in `done.json` what a file of a finished stage is now."""
+    done = read_json(out / "done.json")
+    if name in done.get("files", {}):
+        done["files"][name] = _described(out, name)
+        write_json(out / "done.json", done)

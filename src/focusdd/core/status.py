@@ -1,0 +1,51 @@
+"""How far the stages in a folder are, read from files alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from focusdd.core.errors import FocusError
+from focusdd.core.files import read_json
+from focusdd.core.manifest import damaged
+from focusdd.core.stage import stage_in
+
+
+@dataclass(frozen=True)
+class StageStatus:
+    """One line of `focusdd status`."""
+
+    path: Path
+    stage: str
+    state: str
+    detail: str
+
+
+def status(folder: Path | str) -> list[StageStatus]:
+    """The stages in a folder and below it, and how far each is.
+
+    Raises:
+        FocusError: there is no such folder, or no stage in it.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FocusError(f"there is no folder {folder}")
+    outs = [path.parent for path in sorted(folder.rglob("stage.json"))]
+    found = [_status(out, known["stage"]) for out in outs if (known := stage_in(out)) is not None]
+    if not found:
+        raise FocusError(f"{folder} holds no output of focusdd")
+    return found
+
+
+def _status(out: Path, stage: str) -> StageStatus:
+    if not (out / "done.json").exists():
+        files = len([path for path in out.rglob("*") if path.is_file() and path.name[0] != "."])
+        return StageStatus(out, stage, "unfinished", f"{files} files so far")
+    done = read_json(out / "done.json")
+    if odd := damaged(out, done.get("files", {})):
+        return StageStatus(
+            out, stage, "damaged", f"{len(odd)} files missing or cut short, the first {odd[0]}"
+        )
+    return StageStatus(
+        out, stage, "done", ", ".join(f"{name} {value}" for name, value in done["counts"].items())
+    )

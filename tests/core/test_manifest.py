@@ -1,0 +1,95 @@
+"""Readers of a finished stage notice what is wrong with it, and say what helps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from focusdd.core.errors import FocusError
+from focusdd.core.files import read_json, write_json, write_whole
+from focusdd.core.manifest import again, damaged, described, renew, require_finished, require_whole
+from focusdd.core.stage import Stage, Workspace, run_stage
+
+
+@pytest.fixture
+def finished(tmp_path: Path) -> Path:
+    def make(work: Workspace) -> dict[str, Any]:
+        work.declare(["a.bin", "README.md"])
+        write_whole(work.out / "a.bin", "made")
+        write_whole(work.out / "README.md", "card")
+        return {}
+
+    return run_stage(Stage("distill", 1, {}, {}), tmp_path / "out", make)
+
+
+def check(folder: Path) -> None:
+    require_finished(folder, ("distill",), "a distilled dataset", "focusdd distill SOURCE")
+
+
+def test_a_whole_output_passes(finished: Path) -> None:
+    (finished / "README.md").write_text("a better card")
+    (finished / "notes.txt").write_text("mine")
+    check(finished)
+    require_whole(finished, hashes=True)
+
+
+@pytest.mark.parametrize(("text", "state"), [(None, "missing"), ("ma", "changed or cut short")])
+def test_a_damaged_file_is_named(finished: Path, text: str | None, state: str) -> None:
+    (finished / "a.bin").unlink()
+    if text is not None:
+        (finished / "a.bin").write_text(text)
+    with pytest.raises(FocusError, match=rf"a\.bin is {state}: run the same `focusdd distill` again"):
+        check(finished)
+
+
+def test_hashes_tell_files_of_one_size_apart(finished: Path) -> None:
+    (finished / "a.bin").write_text("MADE")
+    check(finished)
+    with pytest.raises(FocusError, match=r"a\.bin is changed or cut short"):
+        require_whole(finished, hashes=True)
+
+
+def test_a_deleted_card_is_noticed(finished: Path) -> None:
+    (finished / "README.md").unlink()
+    with pytest.raises(FocusError, match=r"README\.md is missing"):
+        check(finished)
+
+
+def test_the_very_command_is_said_where_it_is_known(finished: Path) -> None:
+    write_json(finished / "run.json", {"command": "focusdd distill 'my photos' --out x"})
+    assert again(finished) == "run `focusdd distill 'my photos' --out x` again"
+
+
+def test_what_is_no_finished_output(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        FocusError, match="is not a distilled dataset: make one with `focusdd distill SOURCE`"
+    ):
+        check(tmp_path / "missing")
+    with pytest.raises(
+        FocusError, match="is made by `focusdd distill` and is not an index: make one with `x`"
+    ):
+        require_finished(finished, ("extract",), "an index", "x")
+    (finished / "done.json").unlink()
+    with pytest.raises(FocusError, match="is unfinished: run the same `focusdd distill` again"):
+        check(finished)
+
+
+def test_an_output_of_before_manifests_passes(finished: Path) -> None:
+    done = read_json(finished / "done.json")
+    del done["files"]
+    write_json(finished / "done.json", done)
+    (finished / "a.bin").write_text("whatever")
+    require_whole(finished, hashes=True)
+
+
+def test_a_file_that_was_changed_on_purpose_is_noted(finished: Path) -> None:
+    (finished / "a.bin").write_text("published")
+    renew(finished, "a.bin")
+    renew(finished, "of nobody")
+    require_whole(finished, hashes=True)
+    manifest = read_json(finished / "done.json")["files"]
+    assert manifest == described(finished, ["README.md", "a.bin"])
+    (finished / "a.bin").unlink()
+    assert damaged(finished, manifest) == ["a.bin"]
