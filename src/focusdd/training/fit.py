@@ -78,7 +78,7 @@ def _fit_together(
     device: torch.device,
     overwrite: bool,
 ) -> Path:
-    record = RunRecord()
+    run = RunRecord()
     teacher = load_model(settings.teacher, device, settings.size) if settings.teacher else None
     start = start_of(settings.model, settings.init, settings.pretrained, settings.model_args)
     own = settle(settings, pretrained=start.pretrained).key
@@ -103,11 +103,11 @@ def _fit_together(
         if start.pretrained:
             say(inherited(start.name, net))
         # a little larger than the crops, so that a crop is seldom enlarged
-        with record.measure("read"):
+        with run.measure("read"):
             pixels = load_source(source, round(settings.size * 1.25), "read", local_world_size())
         ranks.require_same(pixels.skipped, "readable images")
         average = copy.deepcopy(net) if settings.ema else None
-        record.seconds["train"] = run_epochs(
+        run.seconds["train"] = run_epochs(
             net,
             _loss(net, pixels, teacher, outputs, settings, device, ranks),
             len(pixels),
@@ -129,7 +129,7 @@ def _fit_together(
         kept = average if average is not None else net
         facts = {"made_by": "focusdd fit", "source": source.name, "images": len(pixels), "val_top1": None}
         if val is not None:
-            with record.measure("evaluate"):
+            with run.measure("evaluate"):
                 held_out = load_source(val, settings.size, "evaluate")
                 mean, std = normalisation(net)
                 score = evaluate(kept, held_out, mean, std, device, len(source.classes))
@@ -147,7 +147,7 @@ def _fit_together(
             arguments,
             facts,
         )
-        record.note(
+        run.note(
             device=device_name(device),
             epochs=settings.epochs,
             images=len(pixels),
@@ -155,7 +155,7 @@ def _fit_together(
         )
         return {"val_top1": facts["val_top1"]}
 
-    run_together(ranks, Stage("fit", VERSION, own, inputs, scratch=(RESUME,)), out, make, overwrite, record)
+    run_together(ranks, Stage("fit", VERSION, own, inputs, scratch=(RESUME,)), out, make, overwrite, run)
     return out
 
 

@@ -26,7 +26,7 @@ from focusdd.models.graphs import let_go
 from focusdd.models.load import Model, load_model, new_net, normalisation
 from focusdd.models.regions import has_regions
 from focusdd.settings import TrainSettings
-from focusdd.settings.resolve import resolve, settle
+from focusdd.settings.resolve import record, resolve, settle
 from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import Pixels, load_files, load_source
@@ -149,7 +149,7 @@ def _train_together(
     device: torch.device,
     overwrite: bool,
 ) -> dict[str, Any]:
-    record = RunRecord()
+    run = RunRecord()
     teacher = _teacher(asked, device)
     inputs = lesson.inputs | {"val": val.fingerprint}
     if teacher is not None:
@@ -159,7 +159,7 @@ def _train_together(
         if lesson.stored is None:
             raise FocusError(f"{lesson.name} is a whole source without stored labels: use --labels soft")
         _check_stored(asked)
-        with record.measure("read"):
+        with run.measure("read"):
             data = lesson.stored(asked, device)
         inputs["labels"] = data.store.key
     by_region = asked.labels == "soft" if data is None else data.store.places > 0
@@ -170,11 +170,11 @@ def _train_together(
     def make(work: Workspace) -> dict[str, Any]:
         outputs, accuracy = None, None
         if teacher is not None:
-            with record.measure("check"):
+            with run.measure("check"):
                 matched = matched_outputs(teacher, val, "teacher")
                 accuracy = sample_accuracy(teacher, matched, val, "teacher").top1
             outputs = torch.as_tensor(matched, device=device)
-        with record.measure("read"):
+        with run.measure("read"):
             pixels = lesson.read() if data is None else data.pixels
         ranks.require_same(pixels.skipped, "readable images")
         peak_device_memory_mb(device)  # from here on
@@ -186,7 +186,7 @@ def _train_together(
         else:
             loss = stored_loss(net, data, settled, device, ranks)
         average = copy.deepcopy(net) if settings.ema else None
-        record.seconds["train"] = run_epochs(
+        run.seconds["train"] = run_epochs(
             net,
             loss,
             len(pixels),
@@ -206,7 +206,7 @@ def _train_together(
         if ranks.rank > 0:
             return {}
         kept = net if average is None else average
-        with record.measure("evaluate"):
+        with run.measure("evaluate"):
             held_out = load_source(val, settings.size, "evaluate")
             mean, std = normalisation(net)
             score = evaluate(kept, held_out, mean, std, device, len(lesson.classes))
@@ -241,7 +241,7 @@ def _train_together(
             about,
         )
         write_json(work.out / "result.json", result)
-        record.note(
+        run.note(
             device=device_name(device),
             device_memory_mb=peak_device_memory_mb(device),
             epochs=settings.epochs,
@@ -251,7 +251,7 @@ def _train_together(
         return {"top1": result["top1"], "top5": result["top5"]}
 
     stage = Stage("train", VERSION, own, inputs, scratch=(RESUME,))
-    run_together(ranks, stage, out, make, overwrite, record)
+    run_together(ranks, stage, out, make, overwrite, run)
     return ranks.of_first(read_json(out / "result.json") if ranks.rank == 0 else None)
 
 

@@ -58,7 +58,7 @@ def extract(
     settings = settings or ExtractSettings()
     if not settings.extractor:
         raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
-    record = RunRecord()
+    run = RunRecord()
     model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
     vit = as_extractor(model)
     resolved = settle(settings, input_size=model.input_size)
@@ -68,18 +68,18 @@ def extract(
     def make(work: Workspace) -> dict[str, Any]:
         outputs = _head_outputs(model, source, settings)
         if outputs is not None:
-            with record.measure("check"):
+            with run.measure("check"):
                 sample_accuracy(model, outputs, source, "extractor")
         name = SourceName.of(source, open_source)
         worker = partial(_Worker, name, work.out.absolute(), work.key, settings, model.weights)
-        with record.measure("extract"):
+        with run.measure("extract"):
             images = fill_parts(work, _pass(source, model, vit, outputs, settings), worker, engine)
-        record.note(images=images, device=device_name(model.device))
-        with record.measure("finish"):
+        run.note(images=images, device=device_name(model.device))
+        with run.measure("finish"):
             return _finish(work, source, model, vit, outputs, settings)
 
     stage = Stage("extract", VERSION, resolved.key, inputs)
-    return open_index(run_stage(stage, out, make, overwrite, record))
+    return open_index(run_stage(stage, out, make, overwrite, run))
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def extract_objects(
     settings = settings or ExtractorSettings()
     if not settings.extractor:
         raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
-    record = RunRecord()
+    run = RunRecord()
     model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
     vit = as_extractor(model)
     resolved = settle(settings, task="object detection", input_size=model.input_size)
@@ -93,14 +93,14 @@ def extract_objects(
     def make(work: Workspace) -> dict[str, Any]:
         name = SourceName.of(source, open_detection_source)
         worker = partial(_Worker, name, work.out.absolute(), work.key, settings, model.weights)
-        with record.measure("extract"):
+        with run.measure("extract"):
             images = fill_parts(work, _pass(source, model, vit, settings), worker, engine)
-        record.note(images=images, device=device_name(model.device))
-        with record.measure("finish"):
+        run.note(images=images, device=device_name(model.device))
+        with run.measure("finish"):
             return _finish(work, source, model, vit, settings)
 
     stage = Stage("detect extract", VERSION, resolved.key, inputs)
-    return open_index(run_stage(stage, out, make, overwrite, record))
+    return open_index(run_stage(stage, out, make, overwrite, run))
 
 
 @dataclass(frozen=True)
