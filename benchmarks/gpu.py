@@ -266,10 +266,13 @@ def extraction(bench: Bench) -> None:
         bench.row(
             f"{name}whole", unit, partial(_extract_rate, bench, settings, batch), alone, f"{count} images"
         )
-    name = "extract, batch 64: threads decode"
-    with mock.patch.object(inference, "FEW", count + 1):
-        settings = ExtractSettings(extractor=str(folder))
-        bench.row(name, unit, partial(_extract_rate, bench, settings, 0), "extract, batch 64: whole")
+    others = {"threads decode": ("FEW", count + 1), "2 batches under way": ("_UNDER_WAY", 2),
+              "5 batches under way": ("_UNDER_WAY", 5)}  # fmt: skip
+    settings = ExtractSettings(extractor=str(folder))
+    for number, (what, change) in enumerate(others.items()):
+        with mock.patch.object(inference, *change):
+            rate = partial(_extract_rate, bench, settings, number)
+            bench.row(f"extract, batch 64: {what}", unit, rate, "extract, batch 64: whole")
 
 
 def _extractor(bench: Bench) -> Path:

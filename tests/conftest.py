@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,46 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never asks the network
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 
 Draw = Callable[..., Image.Image]
+_EXTRAS = {
+    "datasets",
+    "faster_coco_eval",
+    "huggingface_hub",
+    "ray",
+    "torchmetrics",
+    "ultralytics",
+    "webdataset",
+}
+
+
+def _missing(error: BaseException | None) -> str:
+    """The optional package whose absence an error comes from; "" for any other error."""
+    while error is not None:
+        name = (getattr(error, "name", None) or "") if isinstance(error, ModuleNotFoundError) else ""
+        if name.partition(".")[0] in _EXTRAS:
+            return name
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, Any, Any]:
+    """A test that needs an extra which is not installed is skipped; a GPU's machine has what it has."""
+    return (yield from _skipping())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, Any, Any]:
+    """As for the test, for its fixtures."""
+    return (yield from _skipping())
+
+
+def _skipping() -> Generator[None, Any, Any]:
+    try:
+        return (yield)
+    except Exception as error:
+        if name := _missing(error):
+            pytest.skip(f"{name} is not installed")
+        raise
 
 
 def _draw(width: int, height: int, seed: int = 0) -> Image.Image:

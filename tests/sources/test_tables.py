@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import datasets
 import fsspec
 import numpy as np
 import pyarrow as pa
@@ -30,6 +29,8 @@ from focusdd.sources import DemoSource, FolderSource, Source, files, open_source
 from focusdd.sources.classes import classes_of, folder_names
 from focusdd.sources.hub import HubSource
 from focusdd.sources.webdataset import TarSource
+
+datasets = pytest.importorskip("datasets")
 
 Members = Sequence[tuple[str, bytes]]
 

@@ -40,6 +40,7 @@ SHARD = 512  # images; fixed, so that parts do not depend on how they are run
 _LOOKAHEAD = 512  # decoded images waiting for a GPU, at most
 FEW = 2048  # images; for fewer, processes that decode are not worth their start
 _AT_ONCE = 8  # images that a thread decodes before it says so: the others have to wait while it does
+_UNDER_WAY = 3  # batches on a CUDA GPU: the patches of one are searched here while the model has another
 _MOST_WORKERS = 8  # threads; with more, Python's lock would hold them up
 
 _Item = TypeVar("_Item")
@@ -196,16 +197,13 @@ def cores() -> Iterator[ThreadPoolExecutor]:
 
 
 def _beside_the_model(one: Pass, batches: list[Sequence[Record]]) -> Generator[_Batch, None, None]:
-    """Decodes on the CPU while the model works elsewhere, in order, a bounded number of images ahead.
-
-    On a CUDA GPU two batches are under way: while the patches of one are searched here, the model has the
-    next.
-    """
+    """Decodes on the CPU while the model works elsewhere, in order, a bounded number of images ahead."""
 
     def finish(loaded: tuple[list[Seen], float]) -> _Batch:
         return _finished(one, *loaded)
 
-    under_way = 2 if one.device.type == "cuda" else 1  # Apple's GPUs are not safe to use from two threads
+    # Apple's GPUs are not safe to use from two threads
+    under_way = _UNDER_WAY if one.device.type == "cuda" else 1
     with (
         _decoding(one, sum(map(len, batches))) as (threads, views_of),
         ThreadPoolExecutor(threads) as readers,
