@@ -19,6 +19,7 @@ from focusdd import (
     status,
     train,
 )
+from focusdd.composition.dataset import open_distilled
 from focusdd.demo.run import WEIGHTS, run_demo
 from focusdd.extraction.coverage import object_coverage
 from focusdd.sources import DemoSource
@@ -143,3 +144,20 @@ def test_a_damaged_distilled_dataset_is_noticed(tmp_path):
     picture.unlink()
     with pytest.raises(FocusError, match="is missing from"):
         train(made, DemoSource(16, "val"), tmp_path / "t", settings)
+
+
+def test_the_size_of_the_teacher_is_that_of_the_student_unless_told(demo, tmp_path, capsys):
+    """The demo's teacher was fitted at 64 px."""
+    out, _ = demo
+    val = open_source("demo:16", "val")
+    settings = TrainSettings(student="test_resnet", teacher=TEACHER, epochs=1, batch_size=8)
+    result = train(out / "focus", val, tmp_path / "own", settings)
+    assert result["settings"]["size"] == 64
+    assert 0 <= result["balanced"] <= 1 and result["chance"] == pytest.approx(0.1)
+    capsys.readouterr()
+    told = settings.model_copy(update={"size": 48})
+    assert train(out / "focus", val, tmp_path / "told", told)["settings"]["size"] == 48
+    assert "fitted at 64 px, used at 48 px" in " ".join(capsys.readouterr().out.split())
+    hard = settings.model_copy(update={"teacher": "", "labels": "hard"})
+    side = open_distilled(out / "focus").info["size"]
+    assert train(out / "focus", val, tmp_path / "hard", hard)["settings"]["size"] == side

@@ -169,7 +169,7 @@ def label(
     for store in label(distilled, settings, overwrite=overwrite, engine=engine):
         each = store.bytes / store.info["images"]
         say(f"wrote {store.folder}: {each:,.0f} bytes per image")
-    say(f"Next: focusdd train {distilled} --labels stored --size {settings.size} --val ... --out ...")
+    say(f"Next: focusdd train {distilled} --labels stored --val ... --out ...")
 
 
 @app.command

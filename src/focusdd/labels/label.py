@@ -111,7 +111,8 @@ def label(
     teacher = _teacher(model, distilled)
     top, classes = min(settings.top, len(distilled.classes)), len(distilled.classes)
     stored = "some classes" if top < classes else f"{top} classes, all of which are stored"
-    settings = settle(settings.model_copy(update={"top": top}), stored=stored).settings
+    settings = settings.model_copy(update={"top": top, "size": model.input_size})
+    settings = settle(settings, stored=stored).settings
     if settings.kind != "tiles":
         teacher.require_places(settings.places, settings.size)
     files = distilled.files()
@@ -145,7 +146,7 @@ def _teacher_facts(
     logits = tile_logits(teacher, images[rows], grid, settings.size)[:, -(grid**2) :]
     predicted, own = logits.argmax(-1).ravel(), labels[rows].repeat(grid**2)
     who, where = f"teacher {teacher.model.name!r}", f"the tiles of {distilled.folder}"
-    refuse_near_chance(predicted, own, len(distilled.classes), who, where, teacher.model)
+    refuse_near_chance(predicted, own, len(distilled.classes), who, where, teacher.model, settings.anyway)
     return {
         "name": teacher.model.name,
         "weights": teacher.model.weights,

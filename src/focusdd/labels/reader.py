@@ -51,7 +51,7 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         settings = settings or TrainSettings(labels="stored")
         self.store = _stored(distilled, settings)
         taught = BY_REGION if self.store.places else WHOLE_VIEWS
-        self.settings = resolve(settings, taught=taught).settings
+        self.settings = resolve(settings, taught=taught, size=self.store.info["size"]).settings
         _check_recipe(self.store, self.settings)
         self.grid: int = distilled.info["grid"]
         self.pixels = load_files(distilled.files(), distilled.info["size"], local_world_size())

@@ -82,7 +82,9 @@ def sample_accuracy(
         model,
         anyway,
     )
-    say(f"{role} {model.name}: {found} on a sample of {found.images} images of {source.name}")
+    sizes = f" (fitted at {model.fitted_size} px, used at {model.input_size} px)"
+    words = sizes if model.fitted_size != model.input_size else ""
+    say(f"{role} {model.name}{words}: {found} on a sample of {found.images} images of {source.name}")
     return found
 
 

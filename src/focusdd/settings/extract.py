@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from focusdd.settings.base import Count, Device, NotInKey, Only, Settings, Share
+from focusdd.settings.base import Anyway, Count, Device, NotInKey, Only, Settings, Share
 
 # the fact "reader": who looks at the images; "extractor" where this stage runs the ViT itself
 _READS = Only(reader=("extractor",))
@@ -37,6 +37,10 @@ class ExtractorSettings(Settings):
     confidence: Annotated[Literal["auto", "head", "probe"], Only(task=("classification",)), _READS] = "auto"
     """Source of the confidence. head: the model's classifier. probe: a linear probe on its class-token
     features. auto: the head if its classes match the source's, else the probe."""
+    anyway: Annotated[Anyway, Only(task=("classification",)), Only(reader=("extractor", "method rded"))] = (
+        False
+    )
+    """Go on with a model whose accuracy on the source is near chance."""
     batch_size: Annotated[Count, NotInKey, _READS] = 64
     """Images per forward pass of the ViT. Lower it if memory runs out."""
     device: Annotated[Device, NotInKey, Only(reader=("extractor", "method rded"))] = "auto"

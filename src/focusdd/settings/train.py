@@ -9,6 +9,7 @@ from pydantic import Field
 
 from focusdd.settings.base import (
     UNSET,
+    Anyway,
     Count,
     Derived,
     Device,
@@ -57,8 +58,8 @@ class LabelSettings(AugmentSettings):
     kind: Literal["tiles", "views", "both"] = "tiles"
     """What is labelled. tiles: every tile and the whole image; the label of a crop is composed of them.
     views: --views crops of every image, reused over the epochs. both: tiles and views."""
-    size: Annotated[int, Field(ge=16, le=1024)] = 224
-    """Side of the teacher's and the student's input in pixels."""
+    size: Annotated[int, Field(ge=16, le=1024), Derived()] = UNSET
+    """Side of the teacher's and the student's input in pixels. Default: what the teacher was fitted at."""
     views: Annotated[Count, _VIEWS] = 100
     """Crops of every image that are labelled."""
     places: Annotated[int, Field(ge=0, le=64), _VIEWS] = 0
@@ -72,6 +73,8 @@ class LabelSettings(AugmentSettings):
     """Temperature of the later training. The classes beyond --top keep their joint probability at it."""
     device: Annotated[Device, NotInKey] = "auto"
     """Device of the teacher. auto: a GPU if there is one."""
+    anyway: Anyway = False
+    """Go on with a teacher whose accuracy on the tiles is near chance."""
     seed: Annotated[Seed, _VIEWS] = 0
     """Seed of the crops."""
 
@@ -90,8 +93,9 @@ class TrainSettings(AugmentSettings):
     tiles."""
     epochs: Count = 300
     """Passes over the distilled dataset."""
-    size: Annotated[int, Field(ge=16, le=1024)] = 224
-    """Side of the student's input in pixels, in training and validation."""
+    size: Annotated[int, Field(ge=16, le=1024), Derived()] = UNSET
+    """Side of the student's input in pixels, in training and validation. Default: what the teacher was fitted
+    at; that of stored labels; with --labels hard, that of the distilled images."""
     batch_size: Annotated[int, Field(ge=2)] = 20
     """Images per step."""
     lr: Annotated[float, Field(gt=0), Derived()] = UNSET
@@ -120,5 +124,7 @@ class TrainSettings(AugmentSettings):
     """Crop, mirror, shuffle and mix. Without it the student sees every distilled image as it is."""
     device: Annotated[Device, NotInKey] = "auto"
     """Device of student and teacher. auto: a GPU if there is one."""
+    anyway: Annotated[Anyway, Only(labels=("soft",))] = False
+    """Go on with a teacher whose accuracy on the validation images is near chance."""
     seed: Seed = 0
     """Seed of every random choice."""

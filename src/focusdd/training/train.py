@@ -163,7 +163,12 @@ def _train_together(
             data = lesson.stored(asked, device)
         inputs["labels"] = data.store.key
     by_region = asked.labels == "soft" if data is None else data.store.places > 0
-    facts = recipe(asked)._asdict() | {"taught": BY_REGION if by_region else WHOLE_VIEWS}
+    size = lesson.facts["size"]
+    if data is not None:
+        size = data.settings.size
+    elif teacher is not None:
+        size = teacher.input_size
+    facts = recipe(asked)._asdict() | {"taught": BY_REGION if by_region else WHOLE_VIEWS, "size": size}
     resolved = settle(asked, **facts)
     settings, own = resolved.settings, resolved.key
 
@@ -172,7 +177,7 @@ def _train_together(
         if teacher is not None:
             with run.measure("check"):
                 matched = matched_outputs(teacher, val, "teacher")
-                accuracy = sample_accuracy(teacher, matched, val, "teacher").top1
+                accuracy = sample_accuracy(teacher, matched, val, "teacher", settings.anyway).top1
             outputs = torch.as_tensor(matched, device=device)
         with run.measure("read"):
             pixels = lesson.read() if data is None else data.pixels
