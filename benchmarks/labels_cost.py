@@ -26,8 +26,9 @@ from focusdd.composition.dataset import open_distilled
 from focusdd.labels import label as stage
 from focusdd.labels.packed import pack, record_type
 from focusdd.labels.reader import LabelledViews
+from focusdd.labels.render import render
 from focusdd.labels.tiles import compose, shares, visible
-from focusdd.labels.views import Views, draw_views, show
+from focusdd.labels.views import draw_views
 from focusdd.models.device import pick_device
 from focusdd.models.load import load_model, new_net
 from focusdd.settings import AugmentSettings
@@ -110,17 +111,18 @@ def weight(options: argparse.Namespace) -> None:
     teacher = stage.Teacher(model, outputs)
     images = load_files(distilled.files(), distilled.info["size"]).images.to(device)
     grid, side = distilled.info["grid"], images.shape[-1]
-    logits = torch.from_numpy(stage.tile_logits(teacher, images, grid, options.size)).to(device)
-    rows = torch.arange(len(images), device=device)
+    logits = torch.from_numpy(stage.tile_logits(teacher, images, grid, options.size))
+    rows = torch.arange(len(images))
     table = []
     for mixup in (0.0, 1.0):
         for tile_crops in (0.0, 0.5, 1.0):
             recipe = AugmentSettings(mixup=mixup, tile_crops=tile_crops)
             far, near = 0.0, dict.fromkeys(("tiles alone", "half", "whole alone", "area"), 0.0)
-            for record in draw_views(12, len(images), side, grid, recipe, 0):
-                views = Views.of(record[None], device).take(torch.zeros_like(rows))
-                said = model.logits(show(images, rows, views, options.size))[:, outputs]
-                said = (said / temperature).softmax(1)
+            drawn = draw_views(12, len(images), side, grid, recipe, torch.Generator().manual_seed(0))
+            for number in range(12):
+                views = drawn.take(torch.full_like(rows, number))
+                said = model.logits(render(images, rows, views, options.size, device))[:, outputs]
+                said = (said / temperature).softmax(1).cpu()
                 far += divergence(said, torch.full_like(said, 1 / said.shape[1]))
                 own, other = visible(views, grid, side)
                 weights = {"area": shares(views, grid, side)}

@@ -20,7 +20,6 @@ from tables import commit, machine
 from focusdd import TrainSettings, open_source
 from focusdd.composition.dataset import open_distilled
 from focusdd.labels.reader import LabelledViews
-from focusdd.labels.tiles import shares
 from focusdd.models.device import pick_device
 from focusdd.models.load import new_net, normalisation, normalise
 from focusdd.models.precision import autocast
@@ -95,10 +94,9 @@ def in_turns(
         if phases[epoch * len(phases) // settings.epochs] == "soft":
             log = F.log_softmax(predicted / settings.temperature, 1)
             return F.kl_div(log, target, reduction="batchmean")
-        drawn = data.views.take(numbers.to(device))
-        own, _ = shares(drawn, data.grid, data.pixels.images.shape[-1])
-        share = own.sum(1, keepdim=True)
-        partners = (rows + data.views.shift.cpu()[numbers]) % len(labels)
+        drawn = data.views.take(numbers)
+        share = drawn.own[:, None].to(device)
+        partners = (rows + drawn.shift) % len(labels)
         mine, theirs = (F.one_hot(labels[which], classes).float().to(device) for which in (rows, partners))
         return F.cross_entropy(predicted, share * mine + (1 - share) * theirs)
 

@@ -22,9 +22,11 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomResizedCrop, ToTensor
 
 from focusdd.composition.dataset import Distilled
-from focusdd.labels.augment import augment, shuffle_tiles
+from focusdd.labels.render import render
+from focusdd.labels.views import draw_views
 from focusdd.models.load import normalise
 from focusdd.models.precision import autocast
+from focusdd.settings import AugmentSettings
 from focusdd.sources.pixels import load_files
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -130,6 +132,7 @@ class Training:
             self.pixels = load_files(distilled.files(), distilled.info["size"])
             self.images = self.pixels.resident(device)
             self.generator = torch.Generator().manual_seed(seed)
+            self.recipe = AugmentSettings(crop=1 / self.grid, tile_crops=0.0)
 
     def epoch(self) -> None:
         """One pass over the distilled dataset."""
@@ -161,9 +164,9 @@ class Training:
                 yield cutmix(images, self.rng).contiguous(memory_format=self.way.layout), labels
             return
         for rows in torch.randperm(len(self.pixels), generator=self.generator).split(self.batch_size):
-            images = shuffle_tiles(self.images[rows.to(self.images.device)], self.grid, self.generator)
-            images = images.to(self.device)
-            mixed = augment(images, self.size, 1 / self.grid, True, 1.0, self.generator).images
+            count, side = len(self.pixels), self.images.shape[-1]
+            views = draw_views(len(rows), count, side, self.grid, self.recipe, self.generator)
+            mixed = render(self.images, rows, views, self.size, self.device)
             labels = self.pixels.labels[rows].to(self.device)
             yield normalise(mixed, MEAN, STD).contiguous(memory_format=self.way.layout), labels
 

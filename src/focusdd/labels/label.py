@@ -22,8 +22,8 @@ from focusdd.core.manifest import CARD
 from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.execute import Work, Worker, run_shards
 from focusdd.execute.remote import load_same, require_shared, require_there
-from focusdd.labels.augment import resized_crops
 from focusdd.labels.packed import pack
+from focusdd.labels.render import render, resized_crops
 from focusdd.labels.store import (
     Kind,
     Store,
@@ -33,7 +33,7 @@ from focusdd.labels.store import (
     stored_kinds,
 )
 from focusdd.labels.tiles import tile_boxes
-from focusdd.labels.views import Views, draw_views, show
+from focusdd.labels.views import Views, draw_views
 from focusdd.models.checks import SAMPLE, refuse_near_chance, stratified
 from focusdd.models.classes import matched_outputs
 from focusdd.models.device import device_name, pick_device
@@ -166,15 +166,14 @@ def tile_logits(teacher: Teacher, images: torch.Tensor, grid: int, size: int) ->
 
 
 def view_logits(
-    teacher: Teacher, images: torch.Tensor, view: np.ndarray, size: int, places: int = 0
+    teacher: Teacher, images: torch.Tensor, views: Views, number: int, size: int, places: int = 0
 ) -> Iterator[np.ndarray]:
-    """Logits of all images in one view, given by its record, a batch of images at a time.
+    """Logits of all images in the view with this number, a batch of images at a time.
 
     Each (n, C), with places (n, 1 + places^2, C): those of all images at once would fill memory.
     """
-    one = Views.of(view[None], images.device)
-    for rows in torch.arange(len(images), device=images.device).split(_BATCH):
-        shown = show(images, rows, one.take(torch.zeros_like(rows)), size)
+    for rows in torch.arange(len(images)).split(_BATCH):
+        shown = render(images, rows, views.take(torch.full_like(rows, number)), size, images.device)
         yield teacher.by_region(shown, places) if places else teacher.logits(shown)
 
 
@@ -202,7 +201,7 @@ def _label(
         work.declare(["labels.json", *names])
         drawn = _drawn(settings, len(images), side, grid)
         if kind == "views":
-            write_array(folder / "views.npy", drawn)
+            write_array(folder / "views.npy", drawn.records())
         write_array(folder / "images.npy", image_digests(files))
         parts = settings.views if kind == "views" else -(-len(images) // _BATCH)
         make_part = partial(_make, kind, images, teacher, settings, grid, drawn)
@@ -231,9 +230,10 @@ def _label(
     run_stage(Stage("label", VERSION, used, inputs, scratch=("parts",)), folder, make, overwrite)
 
 
-def _drawn(settings: LabelSettings, images: int, side: int, grid: int) -> np.ndarray:
+def _drawn(settings: LabelSettings, images: int, side: int, grid: int) -> Views:
     """The views of kind "views"."""
-    return draw_views(settings.views, images, side, grid, settings, settings.seed)
+    generator = torch.Generator().manual_seed(settings.seed)
+    return draw_views(settings.views, images, side, grid, settings, generator)
 
 
 def _make(
@@ -242,13 +242,13 @@ def _make(
     teacher: Teacher,
     settings: LabelSettings,
     grid: int,
-    drawn: np.ndarray,
+    drawn: Views,
     number: int,
 ) -> np.ndarray:
     """The labels of one part: of the tiles of some images, or of all images in one view."""
     packed = partial(pack, top=settings.top, bits=settings.bits, temperature=settings.temperature)
     if kind == "views":
-        batches = view_logits(teacher, images, drawn[number], settings.size, settings.places)
+        batches = view_logits(teacher, images, drawn, number, settings.size, settings.places)
         return np.concatenate([packed(logits) for logits in batches])[None]
     rows = np.array_split(np.arange(len(images)), -(-len(images) // _BATCH))
     return packed(tile_logits(teacher, images[rows[number]], grid, settings.size))

@@ -14,9 +14,10 @@ from focusdd.composition.dataset import Distilled, open_distilled
 from focusdd.core.console import warn
 from focusdd.core.distributed import local_world_size
 from focusdd.core.errors import FocusError
+from focusdd.labels.render import render
 from focusdd.labels.store import Kind, Store, open_store, stored_kinds
 from focusdd.labels.tiles import compose, shares
-from focusdd.labels.views import Views, draw_views, plain_view, show
+from focusdd.labels.views import Views, draw_views, plain_views
 from focusdd.models.regions import Answer
 from focusdd.settings import TrainSettings
 from focusdd.settings.resolve import resolve
@@ -57,7 +58,7 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.pixels = load_files(distilled.files(), distilled.info["size"], local_world_size())
         self.device = torch.device(device)
         self._images = self.pixels.resident(self.device)
-        self.views = Views.of(self._records(), self.device)
+        self.views = self._views()
 
     def __len__(self) -> int:
         return len(self.pixels) * len(self.views.flip)
@@ -90,8 +91,8 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """
         if by_region and not self.store.places:
             raise FocusError(f"the labels in {self.store.folder} know no places: label with --places")
-        views = self.views.take(numbers.to(self.device))
-        pixels = show(self._images, rows.to(self.device), views, self.settings.size)
+        views = self.views.take(numbers)
+        pixels = render(self._images, rows, views, self.settings.size, self.device)
         temperature, side = self.settings.temperature, self.store.places
         if self.store.kind == "views":
             logits = self._logits(numbers.numpy(), rows.numpy())
@@ -99,19 +100,20 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             if by_region:
                 return pixels, (whole, logits[:, 1:].mT.unflatten(2, (side, side)))
             return pixels, F.softmax(whole / temperature, 1)
-        partners = (rows + self.views.shift.cpu()[numbers]) % len(self.pixels)
+        partners = (rows + views.shift) % len(self.pixels)
         own, other = self._logits(rows.numpy()), self._logits(partners.numpy())
-        weights = shares(views, self.grid, self._images.shape[-1])
-        return pixels, compose(own, other, weights, temperature)
+        mine, theirs = (part.to(self.device) for part in shares(views, self.grid, self._images.shape[-1]))
+        return pixels, compose(own, other, (mine, theirs), temperature)
 
-    def _records(self) -> np.ndarray:
+    def _views(self) -> Views:
         """The stored views, or as many as there are epochs."""
         if self.store.views is not None:
-            return self.store.views
+            return Views.of(self.store.views)
         count, side = len(self.pixels), self._images.shape[-1]
         if not self.settings.augment:
-            return plain_view(side, self.grid)
-        return draw_views(self.settings.epochs, count, side, self.grid, self.settings, self.settings.seed)
+            return plain_views(1, side, self.grid)
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        return draw_views(self.settings.epochs, count, side, self.grid, self.settings, generator)
 
     def _logits(self, *index: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(self.store.logits(*index)).to(self.device)

@@ -48,7 +48,7 @@ def visible(views: Views, grid: int, side: int) -> tuple[torch.Tensor, torch.Ten
         Two float32 tensors (B, grid^2), tiles row by row as they lie in the file; together every row adds up
         to 1.
     """
-    edges = torch.tensor(cell_edges(side, grid), device=views.crop.device)
+    edges = torch.tensor(cell_edges(side, grid))
     crop, mix = _overlap(views.crop, edges), _overlap(views.mix, edges)
     total = crop.sum(1, keepdim=True)
     own = torch.zeros_like(crop).scatter_(1, views.order, (crop - mix) / total)

@@ -1,25 +1,25 @@
-"""Views: what a student sees of the distilled images, as records from which anyone makes the same pixels.
+"""Views: what a student sees of the distilled images, drawn as records from which `render` makes the pixels.
 
-A view is made in whole pixels of the distilled image: its tiles are put in the view's order, a box of it is
-replaced by that box of a partner whose tiles are in the same order (CutMix), a crop is cut and resized to the
-student's input, and the result is mirrored or not. One record serves all images, so that it costs next to
-nothing: in view v the partner of image i is image (i + shift) mod n.
+A view is made in whole pixels of the distilled image: its tiles are put in the view's order, a partner whose
+tiles are in the same order is mixed in, a crop is cut and resized to the student's input, and the result is
+mirrored or not. Training draws a fresh record for every image of a batch; stored labels keep one record for
+all images, which costs next to nothing. The partner of image i is image (i + shift) mod n.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 
-from focusdd.labels.augment import crop_boxes, crop_regions, resized_crops
+from focusdd.extraction.geometry import cell_edges
 from focusdd.settings import AugmentSettings
 
 
 class Views(NamedTuple):
-    """Records of views on a device, one per row."""
+    """Records of views, one per row, on the CPU: `render` takes them to the device of the pixels at once."""
 
     order: torch.Tensor
     """int64 (V, grid^2): the tile that each cell shows, row by row."""
@@ -30,90 +30,111 @@ class Views(NamedTuple):
     shift: torch.Tensor
     """int64 (V,): from an image to its partner."""
     mix: torch.Tensor
-    """int64 (V, 4): the partner's box, within the crop; four zeros for none."""
+    """int64 (V, 4): the partner's box (CutMix), within the crop; four zeros for none."""
+    own: torch.Tensor
+    """float32 (V,): weight of the image itself in the view: the share of the crop that the box leaves or, of
+    views without a box, the weight against the partner in a blend of the two (Mixup)."""
 
     @classmethod
-    def of(cls, records: np.ndarray, device: torch.device) -> Views:
-        """The records of `draw_views` or of views.npy."""
+    def of(cls, records: np.ndarray) -> Views:
+        """The records of views.npy, which knows no Mixup."""
         order, crop, shift, mix = (
-            torch.from_numpy(records[name].astype(np.int64)).to(device)
-            for name in ("order", "crop", "shift", "mix")
+            torch.from_numpy(records[name].astype(np.int64)) for name in ("order", "crop", "shift", "mix")
         )
-        return cls(order, crop, torch.from_numpy(records["flip"].astype(bool)).to(device), shift, mix)
+        return cls(order, crop, torch.from_numpy(records["flip"].astype(bool)), shift, mix, _left(crop, mix))
 
-    def take(self, numbers: torch.Tensor) -> Views:
+    def records(self) -> np.ndarray:
+        """The rows as views.npy holds them."""
+        cells = self.order.shape[1]
+        fields = [("order", "u1", (cells,)), ("crop", "<u2", (4,)), ("flip", "u1"), ("shift", "<u4")]
+        records = np.zeros(len(self.flip), [*fields, ("mix", "<u2", (4,))])
+        for name in records.dtype.names or ():
+            records[name] = getattr(self, name)
+        return records
+
+    def take(self, numbers: torch.Tensor | slice) -> Views:
         """The records with these numbers (B,)."""
         return Views(*(column[numbers] for column in self))
 
 
 def draw_views(
-    count: int, images: int, side: int, grid: int, recipe: AugmentSettings, seed: int
-) -> np.ndarray:
-    """Draws `count` records for `images` images of side x side pixels, by the recipe of online training."""
-    generator = torch.Generator().manual_seed(seed)
-    records = np.repeat(plain_view(side, grid), count)
-    regions = crop_regions(count, side, side, grid, recipe.tile_crops, generator)
+    count: int,
+    images: int,
+    side: int,
+    grid: int,
+    recipe: AugmentSettings,
+    generator: torch.Generator,
+    mix: Literal["cutmix", "mixup"] = "cutmix",
+) -> Views:
+    """Draws `count` records for `images` images of side x side pixels with grid x grid tiles.
+
+    CutMix (Yun et al., 2019) and Mixup (Zhang et al., 2018) have a uniform share, drawn for every view.
+    """
+    regions = crop_regions(count, side, grid, recipe.tile_crops, generator)
     crop = crop_boxes(regions, recipe.crop, generator).round()
     crop[:, :2].clamp_(max=side - 1)
     crop[:, 2:] = crop[:, 2:].maximum(crop[:, :2] + 1)  # a box of less than half a pixel is one
     order = torch.rand((count, grid**2), generator=generator).argsort(1)
     draws = torch.rand((count, 5), generator=generator)
-    if recipe.shuffle_tiles and side % grid == 0:
-        records["order"] = order
-    records["crop"] = crop
-    records["flip"] = (draws[:, 0] < 0.5) & recipe.flip
-    if images > 1:
-        records["shift"] = torch.randint(1, images, (count,), generator=generator)
+    plain = plain_views(count, side, grid)
+    if not recipe.shuffle_tiles or side % grid:
+        order = plain.order
+    flip = (draws[:, 0] < 0.5) & recipe.flip
+    shift = torch.randint(1, images, (count,), generator=generator) if images > 1 else plain.shift
+    chosen, share = draws[:, 4:] < recipe.mixup, draws[:, 3:4]
+    if mix == "mixup":
+        own = torch.where(chosen, share, 1.0)[:, 0]
+        return Views(order, crop.long(), flip, shift, plain.mix, own)
     start, size = crop[:, :2], crop[:, 2:] - crop[:, :2]
-    middle, half = start + draws[:, 1:3] * size, size * draws[:, 3:4].sqrt() / 2
-    mix = torch.cat([(middle - half).maximum(start), (middle + half).minimum(crop[:, 2:])], dim=1).round()
-    records["mix"] = torch.where(draws[:, 4:] < recipe.mixup, mix, 0)
-    return records
+    middle, half = start + draws[:, 1:3] * size, size * share.sqrt() / 2
+    box = torch.cat([(middle - half).maximum(start), (middle + half).minimum(crop[:, 2:])], dim=1).round()
+    box = torch.where(chosen, box, 0)
+    return Views(order, crop.long(), flip, shift, box.long(), _left(crop, box))
 
 
-def plain_view(side: int, grid: int) -> np.ndarray:
-    """The record (1,) of the whole image as it is."""
-    record = np.zeros(
-        1,
-        [
-            ("order", "u1", (grid**2,)),
-            ("crop", "<u2", (4,)),
-            ("flip", "u1"),
-            ("shift", "<u4"),
-            ("mix", "<u2", (4,)),
-        ],
+def plain_views(count: int, side: int, grid: int) -> Views:
+    """The records of the whole image as it is."""
+    return Views(
+        torch.arange(grid**2).repeat(count, 1),
+        torch.tensor([0, 0, side, side]).repeat(count, 1),
+        torch.zeros(count, dtype=torch.bool),
+        torch.zeros(count, dtype=torch.int64),
+        torch.zeros((count, 4), dtype=torch.int64),
+        torch.ones(count),
     )
-    record["order"], record["crop"] = np.arange(grid**2), (0, 0, side, side)
-    return record
 
 
-def show(images: torch.Tensor, rows: torch.Tensor, views: Views, size: int) -> torch.Tensor:
-    """The pixels of one view of each of the rows (B,): float32 [0, 255] (B, 3, size, size).
+def crop_regions(
+    count: int, side: int, grid: int, tile_crops: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Boxes (count, 4) that crops are taken in: a random tile with probability `tile_crops`, else all."""
+    draws = torch.rand((count, 3), generator=generator)
+    whole = torch.tensor([0.0, 0.0, side, side]).expand(count, 4)
+    if grid == 1:
+        return whole
+    edges = torch.tensor(cell_edges(side, grid))
+    cell = (draws[:, :2] * grid).long().clamp(max=grid - 1)
+    tile = torch.cat([edges[cell], edges[cell + 1]], dim=1)
+    return torch.where(draws[:, 2:] < tile_crops, tile.float(), whole)
 
-    Args:
-        images: all distilled images, uint8 (n, 3, side, side).
-        views: B records, on the device that the pixels are wanted on; the images may lie elsewhere.
+
+def crop_boxes(regions: torch.Tensor, smallest: float, generator: torch.Generator) -> torch.Tensor:
+    """Boxes (B, 4) of random resized crops: area from `smallest` to 1 of the region, aspect 3/4 to 4/3.
+
+    As torchvision's RandomResizedCrop, except that a crop that does not fit is shrunk, not drawn again.
     """
-    batch = _ordered(images, rows, views.order)
-    if views.mix.any():
-        partner = _ordered(images, (rows + views.shift) % len(images), views.order)
-        pixel = torch.arange(images.shape[-1], device=views.mix.device)
-        across, down = (
-            (pixel >= views.mix[:, axis, None]) & (pixel < views.mix[:, axis + 2, None]) for axis in (0, 1)
-        )
-        batch = torch.where((down[:, :, None] & across[:, None, :])[:, None], partner, batch)
-    batch = resized_crops(batch, views.crop.float(), size)
-    return torch.where(views.flip[:, None, None, None], batch.flip(-1), batch)
+    draws = torch.rand((len(regions), 4), generator=generator)
+    width, height = (regions[:, 2:] - regions[:, :2]).unbind(1)
+    area = (smallest + (1 - smallest) * draws[:, 0]) * height * width
+    aspect = torch.exp((2 * draws[:, 1] - 1) * math.log(4 / 3))
+    w = torch.minimum((area * aspect).sqrt(), width)
+    h = torch.minimum((area / aspect).sqrt(), height)
+    x = regions[:, 0] + draws[:, 2] * (width - w)
+    y = regions[:, 1] + draws[:, 3] * (height - h)
+    return torch.stack([x, y, x + w, y + h], dim=1)
 
 
-def _ordered(images: torch.Tensor, rows: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
-    """The images of the rows (B,) with their tiles in order (B, grid^2), on the device of the order."""
-    grid, side = math.isqrt(order.shape[1]), images.shape[-1]
-    device, order, rows = order.device, order.to(images.device), rows.to(images.device)
-    if grid == 1 or side % grid:
-        return images[rows].to(device)
-    tiles = images.view(-1, 3, grid, side // grid, grid, side // grid)
-    # one gather: (B, cell, channel, y, x)
-    tiles = tiles[rows[:, None], :, order // grid, :, order % grid, :].to(device)
-    tiles = tiles.view(len(rows), grid, grid, 3, side // grid, side // grid)
-    return tiles.permute(0, 3, 1, 4, 2, 5).reshape(len(rows), 3, side, side)
+def _left(crop: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
+    """Shares (V,) of crops that their boxes leave free."""
+    crop_area, box_area = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (crop, box))
+    return 1 - box_area / crop_area

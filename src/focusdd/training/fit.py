@@ -14,7 +14,8 @@ from focusdd.core.distributed import local_world_size
 from focusdd.core.errors import FocusError
 from focusdd.core.run_record import RunRecord
 from focusdd.core.stage import Stage, Workspace
-from focusdd.labels.augment import augment, mixed_cross_entropy
+from focusdd.labels.render import render
+from focusdd.labels.views import draw_views
 from focusdd.models.checkpoint import CHECKPOINT, save_checkpoint
 from focusdd.models.checks import sample_accuracy
 from focusdd.models.classes import matched_outputs
@@ -24,15 +25,16 @@ from focusdd.models.load import Model, load_model, new_net, normalisation, norma
 from focusdd.models.precision import autocast
 from focusdd.models.regions import Whole
 from focusdd.models.start import inherited, start_of
-from focusdd.settings import FitSettings
+from focusdd.settings import AugmentSettings, FitSettings
 from focusdd.settings.resolve import settle
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import Pixels, load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, StepLoss, run_epochs, warm_cosine
+from focusdd.training.losses import mixed_cross_entropy
 from focusdd.training.ranks import ALONE, Ranks, joined, run_together
 
-VERSION = 2
+VERSION = 3
 _TEMPERATURE = 2.0
 
 
@@ -172,17 +174,17 @@ def _loss(
     mean, std = normalisation(net)
     student = replayed(ranks.spread(Whole(net), device), device)
     taught = None if teacher is None else asked(teacher, Whole, ranks.count == 1)
-    images, all_labels = pixels.resident(device), pixels.labels.to(device)
+    images, labels = pixels.resident(device), pixels.labels.to(device)
+    recipe = AugmentSettings(crop=settings.crop, tile_crops=0, flip=settings.flip, mixup=settings.mixup)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        batch = images[rows.to(images.device)].to(device)
-        labels = all_labels[rows.to(device)]
-        mixed = augment(batch, settings.size, settings.crop, settings.flip, settings.mixup, generator)
         mine = ranks.rows(len(rows))
-        seen = mixed.images[mine]
+        views = draw_views(len(rows), len(images), images.shape[-1], 1, recipe, generator).take(mine)
+        rows = rows[mine]
+        seen = render(images, rows, views, settings.size, device)
         with autocast(device):
             predicted, _ = student(normalise(seen, mean, std))
-        own = mixed_cross_entropy(predicted, labels, mixed, 0.1, mine)
+        own = mixed_cross_entropy(predicted, labels, rows, views, 0.1)
         if taught is None or outputs is None:
             return own
         target = F.log_softmax(taught(seen)[0][:, outputs].clone() / _TEMPERATURE, 1)

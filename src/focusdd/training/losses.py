@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from focusdd.labels.augment import (
-    MIXING,
-    Mixed,
-    augment,
-    mixed_cross_entropy,
-    resized_crops,
-    shuffle_tiles,
-)
 from focusdd.labels.reader import LabelledViews
+from focusdd.labels.render import render
+from focusdd.labels.views import Views, draw_views, plain_views
 from focusdd.models.graphs import asked, replayed
 from focusdd.models.load import Model, normalisation, normalise
 from focusdd.models.precision import autocast
@@ -35,10 +30,9 @@ def online_loss(
     device: torch.device,
     ranks: Ranks = ALONE,
 ) -> StepLoss:
-    """The loss of one batch: augment, ask the teacher about the very crops the student sees, compare.
+    """The loss of one batch: draw a view of every image, ask the teacher about the very pixels, compare.
 
-    Every process augments the whole batch: an image may get a part of any other, and next to a pass through
-    the networks that costs little.
+    Every process draws the views of the whole batch and renders its own rows.
 
     Args:
         grid: tiles per side of the images.
@@ -53,28 +47,16 @@ def online_loss(
     # beside other processes, recording would meet their messages
     ask = None if teacher is None else asked(teacher, kind, ranks.count == 1)
 
-    def view(batch: torch.Tensor, generator: torch.Generator) -> Mixed:
-        if not settings.augment:
-            whole = torch.tensor([0.0, 0.0, batch.shape[-1], batch.shape[-2]]).expand(len(batch), 4)
-            return Mixed(resized_crops(batch, whole, settings.size), torch.arange(len(batch)), 1.0)
-        if settings.shuffle_tiles:
-            batch = shuffle_tiles(batch, grid, generator)
-        return augment(
-            batch,
-            settings.size,
-            settings.crop,
-            settings.flip,
-            settings.mixup,
-            generator,
-            grid,
-            settings.tile_crops,
-            MIXING[settings.mix],
-        )
+    side = images.shape[-1]
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        mixed = view(images[rows.to(images.device)].to(device), generator)
+        if settings.augment:
+            views = draw_views(len(rows), len(images), side, grid, settings, generator, settings.mix)
+        else:
+            views = plain_views(len(rows), side, grid)
         mine = ranks.rows(len(rows))
-        seen = mixed.images[mine]
+        rows, views = rows[mine], views.take(mine)
+        seen = render(images, rows, views, settings.size, device)
         with autocast(device):
             predicted = student(normalise(seen, mean, std))
         soft = None
@@ -84,10 +66,27 @@ def online_loss(
             soft = distance(predicted, target, settings)
             if not settings.hard_weight:
                 return soft
-        hard = mixed_cross_entropy(predicted[0], labels[rows.to(device)], mixed, part=mine)
+        hard = mixed_cross_entropy(predicted[0], labels, rows, views)
         return hard if soft is None else (1 - settings.hard_weight) * soft + settings.hard_weight * hard
 
     return loss
+
+
+def mixed_cross_entropy(
+    predicted: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, views: Views, smoothing: float = 0.0
+) -> torch.Tensor:
+    """Mean cross-entropy of views with the labels of their images and partners, weighted by their shares.
+
+    Args:
+        predicted: (B, C) logits.
+        labels: (n,) of all images, on the same device.
+        rows: (B,) the images that the views are of.
+    """
+    losses = [
+        F.cross_entropy(predicted, labels[of.to(labels.device)], reduction="none", label_smoothing=smoothing)
+        for of in (rows, (rows + views.shift) % len(labels))
+    ]
+    return torch.lerp(losses[1], losses[0], views.own.to(predicted.device)).mean()
 
 
 def distance(predicted: Answer, target: Answer, settings: TrainSettings) -> torch.Tensor:

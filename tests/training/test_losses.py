@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -11,13 +13,14 @@ from torch import nn
 
 from focusdd import DistillSettings, TrainSettings, distill, train
 from focusdd.demo.run import WEIGHTS
-from focusdd.labels.augment import augment
+from focusdd.labels.render import render
+from focusdd.labels.views import Views, draw_views
 from focusdd.models.load import load_model, new_net, normalisation, normalise
 from focusdd.models.regions import Regions, has_regions, paired
 from focusdd.sources import DemoSource
-from focusdd.sources.pixels import load_source
+from focusdd.sources.pixels import Pixels, load_source
 from focusdd.training.distances import divergence_of_logits, squared_error
-from focusdd.training.losses import online_loss
+from focusdd.training.losses import mixed_cross_entropy, online_loss
 
 CPU = torch.device("cpu")
 TEACHER = str(WEIGHTS / "teacher")
@@ -114,10 +117,8 @@ def test_the_loss_is_that_of_the_whole_and_of_every_place(loss, distance, region
         rows, torch.Generator().manual_seed(1)
     )
 
-    generator = torch.Generator().manual_seed(1)
-    view = augment(
-        pixels.images[rows], 64, settings.crop, True, 1.0, generator, 1, settings.tile_crops
-    ).images
+    views = draw_views(4, len(pixels), 80, 1, settings, torch.Generator().manual_seed(1))
+    view = render(pixels.images, rows, views, 64, CPU)
     mine = Regions(net)(normalise(view, *normalisation(net)))
     with torch.no_grad():
         theirs = Regions(teacher.net)(teacher.prepare(view))
@@ -132,6 +133,39 @@ def test_the_loss_is_that_of_the_whole_and_of_every_place(loss, distance, region
         for column in range(2)
     ]
     torch.testing.assert_close(found, (1 - regions) * whole + regions * sum(places) / 4)
+
+
+@pytest.mark.parametrize("grid", [1, 2])
+def test_training_sees_what_its_records_replay(grid: int, tmp_path: Path) -> None:
+    """Views drawn for a batch of training, and those of the same records read from views.npy."""
+    images = torch.randint(0, 256, (9, 3, 48, 48), dtype=torch.uint8)
+    pixels = Pixels(images, torch.arange(9) % 3, ())
+    net = new_net("test_resnet", 3, 32, CPU, 0)[0]
+    seen: list[torch.Tensor] = []
+    net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    recipe = TrainSettings(labels="hard", size=32, tile_crops=0.5)
+    rows = torch.tensor([8, 0, 3, 5])
+    online_loss(net, pixels, grid, None, None, recipe, CPU)(rows, torch.Generator().manual_seed(4))
+
+    np.save(
+        tmp_path / "views.npy",
+        draw_views(4, 9, 48, grid, recipe, torch.Generator().manual_seed(4)).records(),
+    )
+    replayed = render(images, rows, Views.of(np.load(tmp_path / "views.npy")), 32, CPU)
+    assert torch.equal(seen[0], normalise(replayed, *normalisation(net)))
+
+
+@pytest.mark.parametrize("mix", ["cutmix", "mixup"])
+def test_mixed_cross_entropy_weighs_both_labels(mix: Any) -> None:
+    logits, labels = torch.randn(4, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    rows = torch.tensor([5, 0, 2, 3])
+    views = draw_views(4, 6, 40, 1, TrainSettings(), torch.Generator().manual_seed(3), mix)
+    expected = 0.0
+    for number, row in enumerate(rows.tolist()):
+        log = logits[number].log_softmax(0)
+        own, other = labels[row], labels[(row + views.shift[number]) % 6]
+        expected -= (views.own[number] * log[own] + (1 - views.own[number]) * log[other]) / 4
+    torch.testing.assert_close(mixed_cross_entropy(logits, labels, rows, views), expected)
 
 
 def test_regions_are_part_of_the_recipe_of_soft_labels_alone(tmp_path: Path) -> None:

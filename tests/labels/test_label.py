@@ -1,0 +1,126 @@
+"""The stage that asks the teacher."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from labelling import BY_REGION, CPU, RECIPE, SETTINGS, TEACHER, label_files
+
+from focusdd import FocusError, TrainSettings, label, publish
+from focusdd.composition.dataset import open_distilled
+from focusdd.demo.run import WEIGHTS
+from focusdd.labels import label as stage
+from focusdd.labels.reader import LabelledViews
+from focusdd.labels.render import resized_crops
+from focusdd.labels.store import open_store
+from focusdd.models.checkpoint import save_checkpoint
+from focusdd.models.load import load_model, new_net
+from focusdd.sources import DemoSource
+
+
+def test_stored_labels_are_what_the_teacher_says(labelled: Path) -> None:
+    distilled = open_distilled(labelled)
+    teacher = load_model(TEACHER, CPU, 64)
+    data = LabelledViews(labelled, TrainSettings(labels="views", **RECIPE))
+    views, tiles = open_store(distilled, "views"), open_store(distilled, "tiles")
+    assert views.records.shape == (3, 20)
+    assert tiles.records.shape == (20, 5)
+
+    def agree(stored: np.ndarray, said: torch.Tensor) -> None:
+        said = said - said.min(1, keepdim=True).values
+        assert np.abs(stored - said.numpy()).max() < 0.51 * said.max() / 255 + 1e-3
+
+    rows = torch.arange(20)
+    for number in range(3):
+        pixels, _ = data.batch(rows, torch.full_like(rows, number))
+        agree(views.logits(number), teacher.logits(pixels))
+    for part, box in enumerate([(0, 0, 128, 128), (0, 0, 64, 64), (64, 0, 128, 64)]):
+        crops = resized_crops(data.pixels.images, torch.tensor([box] * 20).float(), 64)
+        agree(tiles.logits(slice(None), part), teacher.logits(crops))
+    assert tiles.info["teacher"]["weights"] == teacher.weights
+    assert tiles.info["teacher"]["accuracy"] > 0.3
+    assert views.bytes < 20 * 3 * 12 + 20 * 8 + 1500
+
+
+def test_the_same_arguments_give_the_same_bytes(labelled: Path, plain: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(plain, tmp_path / "other"))
+    label(other, SETTINGS.model_copy(update={"kind": "views"}))
+    label(other, SETTINGS.model_copy(update={"kind": "tiles"}))  # one after the other
+    assert label_files(other) == label_files(labelled)
+    before = {path: path.stat().st_mtime_ns for path in (other / "labels").rglob("*.npy")}
+    label(other, SETTINGS)
+    assert {path: path.stat().st_mtime_ns for path in (other / "labels").rglob("*.npy")} == before
+
+
+def test_an_interrupted_stage_goes_on(
+    labelled: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = Path(shutil.copytree(plain, tmp_path / "out"))
+    real, calls = stage.view_logits, []
+
+    def interrupted(*arguments: object) -> Iterator[np.ndarray]:
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(stage, "view_logits", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        label(out, SETTINGS)
+    with pytest.raises(FocusError, match="views is unfinished: run the same `focusdd label` again"):
+        LabelledViews(out, TrainSettings(labels="views", **RECIPE))
+    label(out, SETTINGS)
+    assert len(calls) == 4  # the two views that were there were not asked for again
+    assert label_files(out) == label_files(labelled)
+
+
+def test_a_teacher_near_chance_writes_nothing(plain: Path, tmp_path: Path) -> None:
+    net, arguments = new_net("test_resnet", 10, 64, CPU, seed=1)
+    source = DemoSource(1)
+    save_checkpoint(tmp_path, net, source.classes, source.class_names, 64, arguments, {})
+    with pytest.raises(FocusError, match=r"right, chance is 10\.0%"):
+        label(plain, SETTINGS.model_copy(update={"teacher": str(tmp_path)}))
+    assert not (plain / "labels").exists()
+
+
+def test_labels_of_other_settings_are_not_overwritten(copy: Path) -> None:
+    other = SETTINGS.model_copy(update={"kind": "tiles", "bits": 4})
+    with pytest.raises(FocusError, match="bits was 8, now 4"):
+        label(copy, other)
+    (store,) = label(copy, other, overwrite=True)
+    assert store.info["bits"] == 4
+
+
+def test_labels_of_many_images_are_in_their_order(
+    by_region: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for in batches, which the last digits depend on."""
+    out = Path(shutil.copytree(plain, tmp_path / "out"))
+    monkeypatch.setattr(stage, "_BATCH", 8)
+    label(out, BY_REGION)
+    many, once = (open_store(open_distilled(folder), "views") for folder in (out, by_region))
+    assert many.records.shape == once.records.shape == (3, 20, 5)
+    rows = np.arange(20)
+    for number in range(3):
+        one, other = (store.logits(np.full(20, number), rows) for store in (many, once))
+        assert np.abs(one - other).max() < 0.05 * np.abs(other).max()
+
+
+def test_places_that_the_teacher_does_not_have_are_refused(plain: Path, tmp_path: Path) -> None:
+    with pytest.raises(FocusError, match="has 2 x 2 places at 64 px: use --places 2 or fewer"):
+        label(plain, BY_REGION.model_copy(update={"places": 3}))
+    blind = BY_REGION.model_copy(update={"teacher": str(WEIGHTS / "vit")})
+    with pytest.raises(FocusError, match=r"no feature map of several places at 64 px: use --places 0$"):
+        label(plain, blind)
+    assert not (plain / "labels").exists()
+    label(Path(shutil.copytree(plain, tmp_path / "tiles")), blind.model_copy(update={"kind": "tiles"}))
+
+
+def test_the_card_and_publishing_know_places(by_region: Path) -> None:
+    assert "in 2 x 2 places" in (by_region / "README.md").read_text()
+    publish(by_region)

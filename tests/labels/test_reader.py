@@ -1,0 +1,157 @@
+"""Stored labels as a torch dataset, and what students learn from them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from labelling import BY_REGION, CPU, RECIPE, TEACHER
+from torch.utils.data import DataLoader
+
+from focusdd import FocusError, TrainSettings, label, train
+from focusdd.labels.reader import LabelledViews
+from focusdd.models.load import load_model, new_net, normalisation, normalise
+from focusdd.models.precision import autocast
+from focusdd.models.regions import Regions, Whole, has_regions
+from focusdd.sources import DemoSource
+from focusdd.training.distances import divergence_of_logits
+from focusdd.training.loop import turn
+from focusdd.training.losses import stored_loss
+
+
+def test_views_are_for_one_recipe(labelled: Path) -> None:
+    with pytest.raises(FocusError, match=r"crop was 0\.5, now 0\.2"):
+        LabelledViews(labelled, TrainSettings(labels="views", **RECIPE | {"crop": 0.2}))
+    with pytest.raises(FocusError, match="size was 64, now 32"):
+        LabelledViews(labelled, TrainSettings(labels="stored", **RECIPE | {"size": 32}))
+    LabelledViews(labelled, TrainSettings(labels="tiles", **RECIPE | {"size": 32, "crop": 0.2}))
+
+
+@pytest.mark.parametrize("other", [{"mix": "mixup"}, {"loss": "mse"}, {"hard_weight": 0.1}])
+def test_stored_labels_are_learnt_in_one_way(labelled: Path, tmp_path: Path, other: dict) -> None:
+    name = next(iter(other)).replace("_", "-")
+    settings = TrainSettings(labels="stored", **RECIPE, **other)
+    with pytest.raises(FocusError, match=f"only be learnt with --{name}"):
+        train(labelled, DemoSource(20, "val"), tmp_path / "student", settings)
+    assert not (tmp_path / "student").exists()
+
+
+@pytest.mark.parametrize("kind", ["stored", "tiles"])
+def test_training_needs_no_teacher(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def no_teacher(*_: object) -> None:
+        raise AssertionError("a teacher was loaded")
+
+    monkeypatch.setattr("focusdd.training.train.load_model", no_teacher)
+    val = DemoSource(16, "val")
+    settings = TrainSettings(labels=kind, **RECIPE)
+    results = [train(labelled, val, tmp_path / name, settings) for name in ("one", "two")]
+    assert results[0] == results[1]
+    assert results[0]["teacher"]["name"] == TEACHER
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("kind", ["views", "tiles"])
+def test_items_are_those_of_a_batch_in_any_order(labelled: Path, kind: str) -> None:
+    data = LabelledViews(labelled, TrainSettings(labels=kind, **RECIPE | {"epochs": 4}))
+    assert len(data) == 20 * (3 if kind == "views" else 4)
+    items = [41, 0, 59, 7, 20]
+    pixels, target = data.batch(torch.tensor(items) % 20, torch.tensor(items) // 20)
+    for number, item in enumerate(items):
+        image, distribution = data[item]
+        torch.testing.assert_close(image * 255, pixels[number], atol=1e-3, rtol=0)
+        torch.testing.assert_close(distribution, target[number])
+        assert distribution.sum().item() == pytest.approx(1, abs=1e-5)
+    with pytest.raises(IndexError):
+        data[len(data)]
+    torch.testing.assert_close(data[-1][0], data[len(data) - 1][0])
+    seen = 0
+    for images, targets in DataLoader(data, batch_size=7, shuffle=True):
+        assert images.shape[1:] == (3, 64, 64)
+        assert 0 <= images.min() <= images.max() <= 1
+        assert len(images) == len(targets)
+        seen += len(images)
+    assert seen == len(data)
+
+
+def test_labels_of_places_are_what_the_teacher_says_of_them(by_region: Path) -> None:
+    teacher = load_model(TEACHER, CPU, 64)
+    data = LabelledViews(by_region, TrainSettings(labels="stored", **RECIPE))
+    assert data.store.records.shape == (3, 20, 5) and data.store.places == 2
+    assert data.settings.tile_crops == 0.5  # as with a teacher at hand
+    rows = torch.arange(20)
+    for number in range(3):
+        numbers = torch.full_like(rows, number)
+        pixels, (whole, places) = data.batch(rows, numbers, by_region=True)
+        with torch.inference_mode(), autocast(CPU):
+            said, said_there = Regions(teacher.net)(teacher.prepare(pixels))
+        assert places.shape == said_there.shape == (20, 10, 2, 2)
+        for stored, heard in ((whole, said), *zip(places.unbind(3), said_there.unbind(3), strict=True)):
+            heard = heard - heard.amin(1, keepdim=True)
+            assert (stored - heard).abs().max() < 0.51 * heard.max() / 255 + 1e-3
+        same, distribution = data.batch(rows, numbers)
+        torch.testing.assert_close(distribution, (whole / 20).softmax(1))
+        torch.testing.assert_close(same, pixels)
+    assert data[7][1].shape == (10,)  # for anyone's training: a distribution of the whole view
+
+
+@pytest.mark.parametrize(("size", "student"), [(64, "test_resnet"), (64, "test_vit")])
+def test_the_loss_of_stored_labels_is_that_of_every_place(by_region: Path, size: int, student: str) -> None:
+    """Against one place after another; a student without places learns the whole."""
+    net, _ = new_net(student, 10, size, CPU, 0)
+    recipe = TrainSettings(labels="stored", **RECIPE | {"student": student}, regions=0.3)
+    data = LabelledViews(by_region, recipe)
+    knows = has_regions(net, size, CPU)
+    settled = recipe.model_copy(update={"regions": 0.3 if knows else 0.0})
+    net.eval()  # the same batch statistics for both ways
+    rows = torch.tensor([3, 19, 0, 7])
+    found = stored_loss(net, data, settled, CPU)(rows, torch.Generator().manual_seed(1))
+    numbers = (rows + turn(torch.Generator().manual_seed(1))) % 3
+    pixels, (whole, places) = data.batch(rows, numbers, by_region=True)
+    with autocast(CPU):
+        mine = (Regions if knows else Whole)(net)(normalise(pixels, *normalisation(net)))
+    expected = divergence_of_logits(mine[0], whole, 20.0)
+    if knows:
+        assert mine[1].shape == places.shape
+        each = [
+            divergence_of_logits(mine[1][..., row, column], places[..., row, column], 20.0)
+            for row in range(2)
+            for column in range(2)
+        ]
+        expected = 0.7 * expected + 0.3 * sum(each) / 4
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_student_is_taught_by_region_where_labels_and_student_know_them(
+    by_region: Path, labelled: Path, tmp_path: Path
+) -> None:
+    val = DemoSource(16, "val")
+
+    def taught(folder: Path, name: str, **changes: object) -> bool:
+        settings = TrainSettings(labels="stored", **RECIPE | changes)
+        return train(folder, val, tmp_path / name, settings)["taught"]["by_region"]
+
+    assert taught(by_region, "one")
+    assert not taught(by_region, "two", regions=0.0)
+    assert not taught(by_region, "three", student="test_vit")
+    assert not taught(labelled, "four")
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
+    assert weights[0] != weights[1]
+    with pytest.raises(FocusError, match=r"regions was 1\.0, now 0\.0"):
+        taught(by_region, "one", regions=0.0)
+    assert not taught(labelled, "four", regions=0.0)  # the same run: complete
+
+
+def test_places_are_for_labels_that_know_them(
+    labelled: Path, plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = LabelledViews(labelled, TrainSettings(labels="views", **RECIPE))
+    with pytest.raises(FocusError, match="know no places: label with --places"):
+        data.batch(torch.arange(4), torch.zeros(4, dtype=torch.long), by_region=True)
+    out = Path(shutil.copytree(plain, tmp_path / "tiles"))
+    label(out, BY_REGION.model_copy(update={"kind": "tiles"}))
+    assert "--places has no effect with kind tiles" in capsys.readouterr().out

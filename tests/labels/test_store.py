@@ -1,0 +1,126 @@
+"""Labels that do not belong, and labels read by others."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from labelling import RECIPE, SETTINGS, TEACHER, label_files
+from PIL import Image
+
+from focusdd import FocusError, TrainSettings, label, publish, train
+from focusdd.composition.dataset import open_distilled
+from focusdd.core.manifest import renew
+from focusdd.labels.reader import LabelledViews
+from focusdd.labels.store import open_store
+from focusdd.sources import DemoSource
+
+ROOT = Path(__file__).parents[2]
+
+
+def replaced(name: str, change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        path = folder / "labels" / "tiles" / name
+        info = json.loads(path.read_text())
+        change(info)
+        path.write_text(json.dumps(info))
+        renew(path.parent, name)
+
+    return damage
+
+
+def cut_short(folder: Path) -> None:
+    path = folder / "labels" / "tiles" / "labels.npy"
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def repainted(folder: Path) -> None:
+    Image.new("RGB", (128, 128)).save(sorted(folder.glob("train/*/*.jpg"))[3])
+
+
+DAMAGE = {
+    "another distilled dataset": replaced("labels.json", lambda info: info.update(distilled="0" * 16)),
+    "in another order": replaced("labels.json", lambda info: info["classes"].reverse()),
+    r"labels\.npy is changed or cut short: run the same `focusdd label` again": cut_short,
+    r"\.jpg is changed or cut short: run the same `focusdd distill` again": repainted,
+    "not a folder of stored labels: make one with `focusdd label": lambda folder: shutil.rmtree(
+        folder / "labels"
+    ),
+}
+
+
+@pytest.mark.parametrize("said", DAMAGE)
+def test_labels_that_do_not_belong_are_refused(copy: Path, tmp_path: Path, said: str) -> None:
+    DAMAGE[said](copy)
+    with pytest.raises(FocusError, match=said) as error:
+        train(copy, DemoSource(16, "val"), tmp_path / "out", TrainSettings(labels="tiles", **RECIPE))
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out" / "result.json").exists()
+
+
+def test_the_reader_in_the_documents_reads_what_we_read(labelled: Path, by_region: Path, copy: Path) -> None:
+
+    code = re.search(r"```python\n(import json.*?)```", (ROOT / "docs" / "labels.md").read_text(), re.S)[1]
+    found: dict = {}
+    exec(code, found)
+    views, tiles = (open_store(open_distilled(labelled), kind) for kind in ("views", "tiles"))
+    np.testing.assert_array_equal(found["read"](views.folder, 2, 7), views.logits(2, 7))
+    np.testing.assert_array_equal(found["read"](tiles.folder, 4), tiles.logits(4))
+    placed = open_store(open_distilled(by_region), "views")
+    np.testing.assert_array_equal(found["read"](placed.folder, 2, 7), placed.logits(2, 7))
+    np.testing.assert_array_equal(found["read"](tiles.folder, slice(None), 0), tiles.logits(slice(None), 0))
+    for bits, top in ((4, 32), (4, 3), (8, 5), (16, 5)):
+        changed = SETTINGS.model_copy(update={"kind": "tiles", "bits": bits, "top": top})
+        (store,) = label(copy, changed, overwrite=True)
+        np.testing.assert_allclose(found["read"](store.folder, 4), store.logits(4), rtol=1e-6)
+
+
+def test_publishing_looks_before_it_sends(copy: Path) -> None:
+    before = label_files(copy), (copy / "train" / "metadata.jsonl").read_bytes()
+    made = publish(copy)
+    assert made.url is None
+    assert {"image", "label", "tiles", "soft_labels"} <= set(made.columns)
+    assert made.files > 30
+    card = (copy / "README.md").read_text()
+    assert "license: other" in card
+    assert card.count(f"Teacher: `{TEACHER}`") == card.count("at 8 bits, for any temperature") == 2
+    assert before == (label_files(copy), (copy / "train" / "metadata.jsonl").read_bytes())
+    assert not list(copy.parent.glob(".publish-*"))
+    with pytest.raises(FocusError, match="without --to nothing is sent"):
+        publish(copy, "nobody/nothing")
+    shutil.copy(sorted(copy.glob("train/*/*.jpg"))[0], sorted(copy.glob("train/*/*.jpg"))[1])
+    with pytest.raises(FocusError, match="is changed or cut short"):
+        publish(copy)
+
+
+def test_what_is_uploaded_loads_with_its_labels(
+    labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+    import huggingface_hub
+
+    sent = tmp_path / "sent"
+
+    class Hub:
+        def create_repo(self, *_: object, **__: object) -> None: ...
+
+        def upload_folder(self, folder_path: Path, **_: object) -> None:
+            shutil.copytree(folder_path, sent)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
+    assert publish(labelled, "me/tiny").url == "https://huggingface.co/datasets/me/tiny"
+    loaded = datasets.load_dataset(
+        "imagefolder", data_dir=str(sent), cache_dir=str(tmp_path / "cache"), split="train"
+    )
+    tiles = open_store(open_distilled(labelled), "tiles")
+    names = [path.name for path, _ in open_distilled(labelled).files()]
+    for row in loaded.cast_column("image", datasets.Image(decode=False)):
+        stored = tiles.logits(names.index(Path(row["image"]["path"]).name))
+        assert [one["classes"] for one in row["soft_labels"]] == [list(range(10))] * 5
+        np.testing.assert_allclose([one["logits"] for one in row["soft_labels"]], stored, atol=6e-4)
+    LabelledViews(sent, TrainSettings(labels="stored", **RECIPE))  # a download is a distilled dataset

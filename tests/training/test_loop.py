@@ -1,0 +1,91 @@
+"""The loop: steps, schedules, and runs that are resumed."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from focusdd.core.errors import FocusError
+from focusdd.training.loop import cosine, half_cosine, run_epochs, warm_cosine
+
+
+def test_schedules():
+    assert cosine(0) == 1
+    assert cosine(1) == pytest.approx(0)
+    assert half_cosine(1) == pytest.approx(0.5)
+    assert warm_cosine(0.025) == pytest.approx(0.5)
+    assert max(warm_cosine(t / 100) for t in range(100)) == pytest.approx(1, abs=1e-3)
+    assert warm_cosine(1) == pytest.approx(0)
+
+
+def toy(seed: int = 0) -> tuple[nn.Module, torch.Tensor, torch.Tensor]:
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 2))
+    inputs = torch.randn(33, 4)
+    return net, inputs, (inputs.sum(1) > 0).long()
+
+
+def learn(net: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, checkpoint, epochs: int = 12, **more):
+    def loss(rows: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        return nn.functional.cross_entropy(net(inputs[rows]), labels[rows])
+
+    run_epochs(
+        net, more.pop("loss", loss), len(inputs), epochs=epochs, batch_size=8, lr=0.05, weight_decay=0.01,
+        rate=cosine, seed=3, device=torch.device("cpu"), checkpoint=checkpoint, what="learn", **more,
+    )  # fmt: skip
+
+
+def test_one_image_is_too_little_to_learn_from(tmp_path):
+    net, inputs, labels = toy()
+    with pytest.raises(FocusError, match="one image is too little"):
+        learn(net, inputs[:1], labels[:1], tmp_path / "one.pt")
+
+
+def test_a_run_that_was_stopped_takes_the_same_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr("focusdd.training.loop._SAVE_SECONDS", 0.0)
+    whole, inputs, labels = toy()
+    learn(whole, inputs, labels, tmp_path / "whole.pt")
+    stopped, _, _ = toy()
+    calls = 0
+
+    def failing(rows: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        if calls > 5 * 7 + 2:  # in the middle of an epoch
+            raise KeyboardInterrupt
+        return nn.functional.cross_entropy(stopped(inputs[rows]), labels[rows])
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(stopped, inputs, labels, tmp_path / "stopped.pt", loss=failing)
+    resumed, _, _ = toy(seed=9)  # its weights come from the checkpoint
+    learn(resumed, inputs, labels, tmp_path / "stopped.pt")
+    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_last_batch_of_one_is_left_out(tmp_path):
+    seen: list[int] = []
+    net, inputs, labels = toy()
+
+    def loss(rows: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        seen.append(len(rows))
+        return nn.functional.cross_entropy(net(inputs[rows]), labels[rows])
+
+    learn(net, inputs, labels, tmp_path / "x.pt", epochs=2, loss=loss)
+    assert seen == [8, 8, 8, 8] * 2  # 33 images
+
+
+def test_average_follows_the_weights(tmp_path):
+    net, inputs, labels = toy()
+    average, _, _ = toy()
+    learn(net, inputs, labels, tmp_path / "x.pt", average=average, decay=0.5)
+    weight, mean = net[0].weight, average[0].weight
+    assert not torch.equal(weight, mean)
+    assert (weight - mean).abs().max() < 0.05  # the rate has gone to zero: the average has caught up
+
+
+def test_a_loss_that_is_no_number_is_named(tmp_path):
+    net, inputs, labels = toy()
+    with pytest.raises(FocusError, match="smaller --lr"):
+        learn(net, inputs, labels, tmp_path / "x.pt", loss=lambda rows, _: net(inputs[rows]).sum() * math.inf)
