@@ -15,8 +15,9 @@ from drawn import DrawnSource
 
 from focusdd.demo.run import WEIGHTS
 from focusdd.settings import DetectDistillSettings, ExtractorSettings
-from focusdd.tasks.detect.extract import extract_objects
-from focusdd.tasks.detect.pipeline import distill
+from focusdd.tasks.detect.task import DETECT
+from focusdd.tasks.distill import distill
+from focusdd.tasks.extract import extract
 
 
 def measure(work: Path, images: int, device: str) -> Cost:
@@ -25,8 +26,10 @@ def measure(work: Path, images: int, device: str) -> Cost:
     views = ExtractorSettings(extractor=str(WEIGHTS / "vit"), device=device)
     return cost(
         device,
-        lambda: extract_objects(source, work / "index", views),
-        lambda index: distill(source, work / "tiny", DetectDistillSettings(ipc=10, size=128), index=index),
+        lambda: extract(source, work / "index", views, task=DETECT),
+        lambda index: distill(
+            source, work / "tiny", DetectDistillSettings(ipc=10, size=128), task=DETECT, index=index
+        ),
     )
 
 

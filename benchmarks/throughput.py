@@ -27,7 +27,7 @@ from tables import publish
 from focusdd import ExtractSettings, extract, open_source
 from focusdd.core.images import decode, square
 from focusdd.extraction.index import Index, from_bytes, write_part
-from focusdd.extraction.inference import Seen, as_extractor, attention_of, cores
+from focusdd.extraction.inference import DecodedImage, as_extractor, attention_of, cores
 from focusdd.extraction.patches import attention_area, key_patches, patch_options
 from focusdd.models.device import pick_device
 from focusdd.models.load import load_model
@@ -85,20 +85,20 @@ def steps(source: Source, settings: ExtractSettings, device: torch.device) -> di
         seconds[step] += time.perf_counter() - start
         return result
 
-    def see(record: Record, data: bytes) -> Seen:
+    def see(record: Record, data: bytes) -> DecodedImage:
         image, width, height = decode(data, least_side=side)
-        return Seen(record, square(image, side), width, height, "")
+        return DecodedImage(record, square(image, side), width, height, "")
 
     @torch.inference_mode()
-    def look(seen: list[Seen]) -> np.ndarray:
+    def look(seen: list[DecodedImage]) -> np.ndarray:
         return attention_of(seen, model, vit, settings)[0]
 
-    def search(stored: np.ndarray, seen: list[Seen]) -> None:
+    def search(stored: np.ndarray, seen: list[DecodedImage]) -> None:
         sizes = np.array([(view.width, view.height) for view in seen])
         key_patches(from_bytes(stored), sizes, patch_options(settings, settings.tile))
         attention_area(from_bytes(stored), settings.share)
 
-    def forward(batches: list[list[Seen]]) -> list[np.ndarray]:
+    def forward(batches: list[list[DecodedImage]]) -> list[np.ndarray]:
         if device.type != "cpu":
             return [look(batch) for batch in batches]
         with cores() as pool:

@@ -22,7 +22,7 @@ from focusdd.core.images import decode
 from focusdd.selection.plan import Plan, Tile
 from focusdd.settings import ComposeSettings, DistillSettings
 from focusdd.sources import FolderSource, Record
-from focusdd.tasks.classify.distill import distill
+from focusdd.tasks.distill import distill
 
 CLASSES = ("ant", "bee", "cat")
 

@@ -8,7 +8,7 @@ import focusdd.comparison.compare
 import focusdd.demo.run
 import focusdd.labels.label
 import focusdd.tasks.classify.publish
-import focusdd.tasks.detect.comparison
+import focusdd.tasks.detect.task
 from focusdd.tasks.detect.yolo import ultralytics
 
 ultralytics()

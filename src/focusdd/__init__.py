@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from focusdd.settings import LabelSettings as LabelSettings
     from focusdd.settings import TrainSettings as TrainSettings
     from focusdd.sources import open_source as open_source
-    from focusdd.tasks.classify.distill import distill as distill
-    from focusdd.tasks.classify.extract import extract as extract
     from focusdd.tasks.classify.publish import publish as publish
+    from focusdd.tasks.distill import distill as distill
+    from focusdd.tasks.extract import extract as extract
     from focusdd.training.fit import fit as fit
     from focusdd.training.train import train as train
 
@@ -40,8 +40,8 @@ _PUBLIC = {
     "LabelledViews": "focusdd.labels.reader",
     "TrainSettings": "focusdd.settings",
     "compare": "focusdd.comparison.compare",
-    "distill": "focusdd.tasks.classify.distill",
-    "extract": "focusdd.tasks.classify.extract",
+    "distill": "focusdd.tasks.distill",
+    "extract": "focusdd.tasks.extract",
     "fit": "focusdd.training.fit",
     "label": "focusdd.labels.label",
     "open_source": "focusdd.sources",

@@ -14,9 +14,10 @@ import pytest
 from focusdd.core.images import decode
 from focusdd.settings import DetectDistillSettings, ExtractorSettings
 from focusdd.sources.detection import open_detection_source
-from focusdd.tasks.detect.extract import extract_objects
-from focusdd.tasks.detect.pipeline import distill
 from focusdd.tasks.detect.scenes import Scenes
+from focusdd.tasks.detect.task import DETECT
+from focusdd.tasks.distill import distill
+from focusdd.tasks.extract import extract
 
 ROOT = Path(os.environ.get("FOCUSDD_REAL_DATA", Path(__file__).parents[3] / "shared"))
 VIT = ROOT / "weights" / "vit_tiny_imagenette"
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.skipif(not VIT.exists(), reason="no real data on this m
 def cards(tmp_path_factory):
     source = open_detection_source(ROOT / "data" / "cards")
     views = ExtractorSettings(extractor=str(VIT), input_size=128)
-    return source, extract_objects(source, tmp_path_factory.mktemp("cards") / "index", views)
+    return source, extract(source, tmp_path_factory.mktemp("cards") / "index", views, task=DETECT)
 
 
 def test_a_probe_tells_cards_apart_better_than_chance(cards):
@@ -40,7 +41,7 @@ def test_a_probe_tells_cards_apart_better_than_chance(cards):
 def test_every_label_is_its_original_moved_and_every_window_shows_its_target(cards, layout, tmp_path):
     source, index = cards
     settings = DetectDistillSettings(ratio=0.034, size=320, layout=layout, format="png")
-    made = distill(source, tmp_path / "tiny", settings, index=index)
+    made = distill(source, tmp_path / "tiny", settings, task=DETECT, index=index)
     assert made.info["images"] == 10
     scenes = Scenes.from_table(pq.read_table(made.folder / "plan.parquet"))
     labelled = 0

@@ -236,6 +236,7 @@ def compare(
     out: Path,
     val: str | None = None,
     other: str | None = None,
+    index: Path | None = None,
     settings: Annotated[
         CompareSettings | None, Parameter(name="*", consume_multiple=True, negative_iterable=())
     ] = None,
@@ -255,6 +256,8 @@ def compare(
         Source whose validation images the students are scored on; default: SOURCE.
     other
         A second source with the same classes, whose validation images the students are scored on too.
+    index
+        What `focusdd extract` made of SOURCE; default: made in OUT/index where a method needs it.
     overwrite
         Replace outputs of focusdd that were made with other settings.
     """
@@ -263,7 +266,14 @@ def compare(
     second = open_source(other, "val") if other is not None else None
     held_out = open_source(val if val is not None else source, "val")
     table = compare(
-        open_source(source), held_out, out, settings, other=second, overwrite=overwrite, engine=engine
+        open_source(source),
+        held_out,
+        out,
+        settings,
+        other=second,
+        index=index,
+        overwrite=overwrite,
+        engine=engine,
     )
     page = report(out)
     say(f"wrote {out / 'results.csv'}: {len(table)} runs. Next: open {page} in a browser")

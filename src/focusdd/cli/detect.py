@@ -58,10 +58,20 @@ def detect_distill(
         Replace an output of focusdd that was made with other settings.
     """
     from focusdd.sources.detection import open_detection_source
-    from focusdd.tasks.detect.pipeline import distill
+    from focusdd.tasks.detect.task import DETECT
+    from focusdd.tasks.distill import distill
 
     opened = open_detection_source(source)
-    made = distill(opened, out, settings, index=index, extract=extract, overwrite=overwrite, engine=engine)
+    made = distill(
+        opened,
+        out,
+        settings,
+        task=DETECT,
+        index=index,
+        extract=extract,
+        overwrite=overwrite,
+        engine=engine,
+    )
     images = made.info["images"]
     following = f"focusdd detect train {out} --val {quote(source)} --size ... --out ..."
     say(f"wrote {out}: {images} images. Next: {following}")
@@ -108,9 +118,11 @@ def detect_compare(
     *,
     out: Path,
     val: str | None = None,
+    index: Path | None = None,
     settings: Annotated[
         DetectCompareSettings | None, Parameter(name="*", consume_multiple=True, negative_iterable=())
     ] = None,
+    engine: Annotated[EngineSettings | None, Flat] = None,
     overwrite: bool = False,
 ) -> None:
     """Run methods x budgets x detectors x seeds, and write one table and one page of it all.
@@ -124,15 +136,27 @@ def detect_compare(
         Folder for everything the comparison makes; an interrupted or extended one goes on in it.
     val
         Source whose validation images the detectors are scored on; default: SOURCE.
+    index
+        What an earlier `detect distill` or `compare` of this source left in its index folder; default: made
+        in OUT/index.
     overwrite
         Replace outputs of focusdd that were made with other settings.
     """
-    from focusdd import report
+    from focusdd import compare, report
     from focusdd.sources.detection import open_detection_source
-    from focusdd.tasks.detect.comparison import compare
+    from focusdd.tasks.detect.task import DETECT
 
     held_out = open_detection_source(val if val is not None else source, "val")
-    table = compare(open_detection_source(source), held_out, out, settings, overwrite=overwrite)
+    table = compare(
+        open_detection_source(source),
+        held_out,
+        out,
+        settings,
+        task=DETECT,
+        index=index,
+        overwrite=overwrite,
+        engine=engine,
+    )
     page = report(out)
     say(f"wrote {out / 'results.csv'}: {len(table)} runs. Next: open {page} in a browser")
 

@@ -1,4 +1,4 @@
-"""`compare`: methods x ipc x students x labels x seeds on one source, a row of `results.csv` for each.
+"""`compare`: methods x budgets x students x seeds on one source, a row of `results.csv` for each.
 
 Every index, distilled dataset and student is a stage of its own, so an interrupted comparison goes on where
 it was, and one that was extended does only what is new.
@@ -13,205 +13,211 @@ from typing import Any
 
 import pyarrow as pa
 
-from focusdd.comparison.scores import Scores, Trial, score
-from focusdd.comparison.trials import Bench, Cell, row_of, run_cell
+from focusdd.comparison.scores import Outcome, Scores, score
+from focusdd.comparison.verdict import verdicts
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
-from focusdd.core.files import csv_text, write_whole
+from focusdd.core.files import csv_text, read_json, write_whole
 from focusdd.core.lock import locked
 from focusdd.execute import session
-from focusdd.settings import CompareSettings, EngineSettings
-from focusdd.settings.resolve import idle_in_all, resolve
-from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
-from focusdd.sources.base import Source
-from focusdd.sources.pixels import DecodedOnce
-from focusdd.tasks.classify.distill import WITH_INDEX, extract_settings
-from focusdd.tasks.classify.extract import extract
-from focusdd.training.corruptions import CORRUPTIONS
+from focusdd.extraction.index import Index, open_index
+from focusdd.settings import EngineSettings
+from focusdd.settings.resolve import idle_in_all, not_given, resolve
+from focusdd.tasks.base import ComparisonContext, Task, Trial
+from focusdd.tasks.classify.task import CLASSIFY
+from focusdd.tasks.distill import distill, require_index_of
+from focusdd.tasks.extract import extract
 
 RESULTS, SCORES = "results.csv", "scores.csv"
-_TEXT, _COUNT, _SHARE = pa.string(), pa.int32(), pa.float64()
-SCHEMA = pa.schema(
-    [
-        ("method", _TEXT),
-        ("ipc", _COUNT),  # for full: mean images per class
-        ("seed", _COUNT),
-        ("student", _TEXT),
-        ("labels", _TEXT),
-        ("augmented", pa.bool_()),
-        ("size", _COUNT),  # side of the student's input, pixels
-        ("epochs", _COUNT),
-        ("lr", _SHARE),
-        ("weight_decay", _SHARE),
-        ("by_region", pa.bool_()),  # what was learnt: labels of places, not of whole views
-        ("top1", _SHARE),  # fractions, 0 to 1
-        ("top5", _SHARE),
-        ("corrupted_top1", _SHARE),  # mean over corruptions and strengths
-        *((f"{name}_top1", _SHARE) for name in CORRUPTIONS),  # mean over strengths
-        ("other_top1", _SHARE),  # on the second source
-        ("teacher_top1", _SHARE),  # on a sample of the validation images
-        ("seconds_extract", _SHARE),  # once for all datasets of the index
-        ("seconds_distil", _SHARE),
-        ("seconds_train", _SHARE),
-        ("memory_distil_mb", _COUNT),  # peak of the stage
-        ("memory_train_mb", _COUNT),
-        ("device_memory_train_mb", _COUNT),  # peak on the GPU
-        *((name, _TEXT) for name in ("device", "commit", "focusdd", "torch", "timm", "machine", "date")),
-    ]
-)
 _SCORE_COLUMNS = ["method", "ipc", "student", "seeds"]
 _SCORE_COLUMNS += [column for name in Scores._fields[3:] for column in (name, f"{name}_std")]
-# what compare sets itself: the name of its own setting for each
-_OWN = {
-    "extract": {"extractor": "extractor", "device": "device"},
-    "distill": {"ipc": "ipc", "method": "methods", "seed": "seeds", "teacher": "teacher"},
-    "train": {"student": "students", "teacher": "teacher", "labels": "labels", "seed": "seeds",
-              "augment": "plain", "device": "device"},
-}  # fmt: skip
 
 
 def compare(
-    source: Source,
-    val: Source,
+    source: Any,
+    val: Any,
     out: Path | str,
-    settings: CompareSettings | None = None,
+    settings: Any = None,
     *,
-    other: Source | None = None,
+    task: Task = CLASSIFY,
+    other: Any = None,
+    index: Index | Path | str | None = None,
     overwrite: bool = False,
     engine: EngineSettings | None = None,
 ) -> pa.Table:
-    """Distils, trains and scores every combination, and writes `results.csv` and `scores.csv` into `out`.
+    """Distils, trains and scores every combination, and writes `results.csv` into `out` after every run.
 
-    Both are written anew after every run. All methods share composition, labels and recipe.
+    All methods share composition, labels and recipe. A verdict is said at the end (`verdict.verdicts`).
 
     Args:
+        settings: of the task's kind; default: its own.
         other: a second source with the same classes, which every student is scored on too.
+        index: what `extract` made of this source; made in `out`/index when it is not given and a method
+            needs one.
         engine: where the runs are made; default: here, one after another.
 
     Returns:
-        The rows of `results.csv`; its columns are SCHEMA. Accuracies are fractions, times seconds.
+        The rows of `results.csv`. Accuracies are fractions, times seconds.
 
     Raises:
         FocusError: a setting is missing or does not fit, or `out` is in use; what is finished stays.
     """
-    settings, out = settings or CompareSettings(), Path(out)
-    _check(settings)
+    settings, out, engine = settings or task.comparison.settings(), Path(out), engine or EngineSettings()
+    trials = task.comparison.trials(settings)
+    found = open_index(index) if index is not None and not isinstance(index, Index) else index
+    _check(task, settings, trials, found, source)
     for held_out in filter(None, (val, other)):
         if held_out.classes != source.classes:
             raise FocusError(
                 f"{held_out.name} has other classes than {source.name}: give a source of the same"
             )
     with locked(out), session(engine):
-        return _compare(source, val, out, settings, other, overwrite, engine or EngineSettings())
+        if found is None and any(trial.method in task.distillation.with_index for trial in trials):
+            own = {"extractor": settings.extractor, "device": settings.device}
+            reading = settings.extract.model_copy(update=own)
+            wanted = not_given(task.distillation.extract_settings(settings.distill, reading))
+            found = extract(source, out / "index", wanted, task=task, overwrite=overwrite, engine=engine)
+        held_out = task.comparison.validation(val)
+        context = ComparisonContext(task, settings, source, held_out, other, found, out, overwrite)
+        for remark in _remarks(trials, context):
+            warn(remark)
+        return _run(trials, context, engine)
 
 
-def _compare(
-    source: Source,
-    val: Source,
-    out: Path,
-    settings: CompareSettings,
-    other: Source | None,
-    overwrite: bool,
-    engine: EngineSettings,
-) -> pa.Table:
-    cells = _cells(settings)
-    index = None
-    reading = settings.extract.model_copy(update={"extractor": settings.extractor, "device": settings.device})
-    if any(cell.method in WITH_INDEX for cell in cells):
-        wanted = extract_settings(settings.distill, reading)
-        index = extract(source, out / "index", wanted, overwrite=overwrite, engine=engine)
-    bench = Bench(settings, source, DecodedOnce(val), other, index, out, overwrite, {})
-    for remark in _remarks(cells, bench):
-        warn(remark)
-    rows: dict[Cell, dict[str, Any]] = {}
-
-    def finished(cell: Cell) -> None:
-        rows[cell] = row_of(cell, bench)
-        write_whole(out / RESULTS, csv_text(SCHEMA.names, [rows[one] for one in cells if one in rows]))
-
-    if engine.engine == "local":
-        for number, cell in enumerate(cells):
-            left = _left(cells[number:], rows, bench)
-            say(f"{number + 1} of {len(cells)}: {_words(cell)}{left}")
-            run_cell(cell, bench)
-            finished(cell)
-    else:
-        from focusdd.comparison.remote import run_cells
-
-        run_cells(cells, bench, engine, finished)
-    table = [rows[cell] for cell in cells]
-    scores = [_score_row(scores) for scores in score(_trial(row) for row in table)]
-    write_whole(out / SCORES, csv_text(_SCORE_COLUMNS, scores))
-    return pa.Table.from_pylist(table, schema=SCHEMA)
-
-
-def _check(settings: CompareSettings) -> None:
-    for group, names in _OWN.items():
+def _check(task: Task, settings: Any, trials: Sequence[Trial], index: Index | None, source: Any) -> None:
+    for group, names in task.comparison.own.items():
         for name in sorted(getattr(settings, group).model_fields_set & names.keys()):
             raise FocusError(f"{group}.{name} is what is compared: use --{names[name]}")
-    if not settings.teacher and ("soft" in settings.labels or "rded" in settings.methods):
-        raise FocusError(
-            "soft labels and method rded need a teacher: give --teacher, or compare other methods with "
-            "--labels hard"
-        )
-    if not settings.extractor and (wanting := [name for name in settings.methods if name in WITH_INDEX]):
+    task.comparison.check(settings)
+    wanting = [trial.method for trial in trials if trial.method in task.distillation.with_index]
+    if index is not None:
+        require_index_of(task, index, source)
+    elif wanting and not settings.extractor:
         raise FocusError(
             f"method {wanting[0]} needs a ViT: give --extractor, a checkpoint folder or timm name"
         )
+    for trial in trials:
+        wanted = task.comparison.distilling(trial, settings)
+        if wanted is not None:
+            task.distillation.check(resolve(wanted).settings)
 
 
-def _remarks(cells: Sequence[Cell], bench: Bench) -> list[str]:
+def _remarks(trials: Sequence[Trial], context: ComparisonContext) -> list[str]:
     """What of the user's settings has no effect in any run."""
-    settings = bench.settings
-    methods = [cell.method for cell in cells]
-    reader = "extractor" if bench.index is not None else f"methods {' '.join(dict.fromkeys(methods))}"
-    asked = "teacher" if "soft" in settings.labels or "rded" in methods else "hard labels"
-    taught = BY_REGION if "soft" in settings.labels else WHOLE_VIEWS
-    return [
-        *resolve(settings, reader=reader, asked=asked).remarks,
-        *idle_in_all(settings.extract, [resolve(settings.extract, reader=reader)], "extract."),
-        *idle_in_all(
-            settings.distill, [resolve(bench.distilling(cell)) for cell in cells if cell.ipc], "distill."
-        ),
-        *idle_in_all(
-            settings.train, [resolve(bench.training(cell), taught=taught) for cell in cells], "train."
-        ),
-    ]
+    task, settings = context.task, context.settings
+    methods = " ".join(dict.fromkeys(trial.method for trial in trials))
+    reader = "extractor" if context.index is not None else f"methods {methods}"
+    facts = {"reader": reader, "task": task.words} | task.comparison.facts(settings)
+    distilling = [wanted for trial in trials if (wanted := context.distilling(trial)) is not None]
+    training = [task.comparison.training(trial, context) for trial in trials]
+    runs = {"extract": [settings.extract], "distill": distilling, "train": training}
+    remarks = resolve(settings, **facts).remarks
+    for group, used in runs.items():
+        resolved = [resolve(one, **facts) for one in used]
+        remarks += idle_in_all(getattr(settings, group), resolved, f"{group}.")
+    return remarks
 
 
-def _cells(settings: CompareSettings) -> list[Cell]:
-    """All runs, seed by seed, so that an unfinished comparison has something of everything."""
-    methods = dict.fromkeys([*settings.methods, "random"])
-    return [
-        Cell(method, ipc, student, labels, augmented, seed)
-        for seed in range(settings.seeds)
-        for method in methods
-        for ipc in (sorted(set(settings.ipc)) if method != "full" else [0])
-        for student in dict.fromkeys(settings.students)
-        for labels in dict.fromkeys(settings.labels)
-        for augmented in ([True, False] if settings.plain and method != "full" else [True])
-    ]
+def _run(trials: Sequence[Trial], context: ComparisonContext, engine: EngineSettings) -> pa.Table:
+    comparison, out = context.task.comparison, context.out
+    rows: dict[Trial, dict[str, Any]] = {}
+
+    def finished(trial: Trial) -> None:
+        rows[trial] = row_of(trial, context)
+        ordered = [rows[one] for one in trials if one in rows]
+        write_whole(out / RESULTS, csv_text(comparison.schema.names, ordered))
+
+    if engine.engine == "local":
+        for number, trial in enumerate(trials):
+            left = _left(trials[number:], rows, context)
+            say(f"{number + 1} of {len(trials)}: {trial}{left}")
+            run_trial(trial, context)
+            finished(trial)
+    else:
+        from focusdd.comparison.remote import run_trials
+
+        run_trials(trials, context, engine, finished)
+    table = [rows[trial] for trial in trials]
+    if {"labels", "top1"} <= set(comparison.schema.names):
+        outcomes = (Outcome(*(row[name] for name in Outcome._fields)) for row in table)
+        write_whole(out / SCORES, csv_text(_SCORE_COLUMNS, map(_score_row, score(outcomes))))
+    _say_counts(table)
+    for verdict in verdicts(table, comparison.score):
+        say(str(verdict))
+    return pa.Table.from_pylist(table, schema=comparison.schema)
 
 
-def _words(cell: Cell) -> str:
-    augmented = "" if cell.augmented else " without augmentation"
-    return f"{cell.dataset}, {cell.student}, {cell.labels} labels{augmented}, seed {cell.seed}"
+def make_dataset(trial: Trial, context: ComparisonContext) -> Any:
+    """Distils what a trial learns from, or finds it finished; None where it learns from the source."""
+    folder = context.dataset(trial)
+    if folder is None:
+        return None
+    if folder not in context.made:
+        with_index = trial.method in context.task.distillation.with_index
+        context.made[folder] = distill(
+            context.source,
+            folder,
+            context.distilling(trial),
+            task=context.task,
+            index=context.index if with_index else None,
+            extract=not_given(
+                context.settings.extract.model_copy(update={"device": context.settings.device})
+            ),
+            overwrite=context.overwrite,
+        )
+    return context.made[folder]
 
 
-def _left(cells: Sequence[Cell], done: Mapping[Cell, dict[str, Any]], bench: Bench) -> str:
-    """How long the cells will take, by the pace of the finished ones: those of the same student if any."""
+def run_trial(trial: Trial, context: ComparisonContext) -> None:
+    """Runs one trial, or finds it finished."""
+    context.task.comparison.train(trial, make_dataset(trial, context), context)
+
+
+def row_of(trial: Trial, context: ComparisonContext) -> dict[str, Any]:
+    """The row of a finished trial; what a stage left no record of is None."""
+    task, dataset, folder = context.task, context.dataset(trial), context.student(trial)
+    trained = read_json(folder / "run.json")
+    distilled = read_json(dataset / "run.json") if dataset is not None else {}
+    with_index = context.index is not None and trial.method in task.distillation.with_index
+    extracted = read_json(context.index.folder / "run.json") if with_index and context.index else {}
+    row = {
+        **trained["versions"],
+        **trained,
+        **trial._asdict(),
+        "redrawn": context.redrawn(trial),
+        "seconds_extract": extracted.get("seconds_total"),
+        "seconds_distil": distilled.get("seconds_total"),
+        "seconds_train": trained["seconds"]["train"],
+        "memory_distil_mb": distilled.get("peak_memory_mb"),
+        "memory_train_mb": trained["peak_memory_mb"],
+        "device_memory_train_mb": trained.get("device_memory_mb"),
+        **task.comparison.row(trial, read_json(folder / "result.json"), context),
+    }
+    return {name: row.get(name) for name in task.comparison.schema.names}
+
+
+def _left(trials: Sequence[Trial], done: Mapping[Trial, dict[str, Any]], context: ComparisonContext) -> str:
+    """How long the trials will take, by the pace of the finished ones: those of the same student if any."""
     if not done:
         return ""
-    total = 0.0
-    for cell in cells:
-        alike = [one for one in done if one.student == cell.student] or list(done)
+    total, work = 0.0, context.task.comparison.work
+    for trial in trials:
+        alike = [one for one in done if one.student == trial.student] or list(done)
         spent = sum((done[one]["seconds_train"] or 0) + (done[one]["seconds_distil"] or 0) for one in alike)
-        total += bench.work(cell) * spent / sum(bench.work(one) for one in alike)
+        total += work(trial, context) * spent / sum(work(one, context) for one in alike)
     return f" (about {total / 60:.0f} min left)" if total >= 90 else f" (about {total:.0f} s left)"
 
 
-def _trial(row: dict[str, Any]) -> Trial:
-    return Trial(*(row[name] for name in Trial._fields))
+def _say_counts(table: Sequence[dict[str, Any]]) -> None:
+    """Warns where methods of one budget have unequal numbers of images: their scores say little then."""
+    counts: dict[str, dict[str, int]] = {}
+    for row in table:
+        if row["method"] != "full" and row.get("images") is not None:
+            counts.setdefault(row["budget"], {})[row["method"]] = row["images"]
+    for budget, methods in counts.items():
+        if len(set(methods.values())) > 1:
+            words = ", ".join(f"{method} {count}" for method, count in methods.items())
+            warn(f"at {budget} the methods have unequal numbers of images ({words}): lower the budget")
 
 
 def _score_row(scores: Scores) -> dict[str, Any]:

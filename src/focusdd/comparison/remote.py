@@ -1,4 +1,4 @@
-"""The runs of a comparison on the workers of a cluster: names and settings travel, files come back."""
+"""The trials of a comparison on the workers of a cluster: names and settings travel, files come back."""
 
 from __future__ import annotations
 
@@ -8,89 +8,92 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from focusdd.comparison.trials import Bench, Cell, make_dataset, run_cell
-from focusdd.composition.dataset import open_distilled
+from focusdd.comparison.compare import make_dataset, run_trial
 from focusdd.core.console import Advance, progress
 from focusdd.core.version import __version__
 from focusdd.execute import Work
 from focusdd.execute.ray import run_on_ray
 from focusdd.execute.remote import SourceName, once_free, require_there, require_version
 from focusdd.extraction.index import open_index
-from focusdd.settings import CompareSettings, EngineSettings
-from focusdd.sources import open_source
-from focusdd.sources.pixels import DecodedOnce
+from focusdd.settings import EngineSettings
+from focusdd.tasks.base import ComparisonContext, Task, Trial
 
 
-def run_cells(
-    cells: Sequence[Cell], bench: Bench, engine: EngineSettings, finished: Callable[[Cell], None]
+def run_trials(
+    trials: Sequence[Trial],
+    context: ComparisonContext,
+    engine: EngineSettings,
+    finished: Callable[[Trial], None],
 ) -> None:
-    """Makes all datasets, each of them once, and then runs all cells.
+    """Makes all datasets, each of them once, and then runs all trials.
 
     Args:
-        finished: is called with every cell when its files are there, in whatever order that is.
+        finished: is called with every trial when its files are there, in whatever order that is.
 
     Raises:
         FocusError: as the stages, wherever they ran.
     """
-    firsts: dict[Path, Cell] = {}
-    for cell in cells:
-        if cell.ipc:
-            firsts.setdefault(bench.dataset(cell), cell)
-    for folder, cell in firsts.items():
-        if (folder / "done.json").exists() and not bench.overwrite:
-            make_dataset(cell, bench)  # sees whether it is the one that is asked for
-    datasets = [cell for folder, cell in firsts.items() if folder not in bench.made]
-    _hand_out("distil", datasets, bench, engine, lambda cell: [bench.dataset(cell)], lambda _: None)
-
-    def folders(cell: Cell) -> list[Path]:
-        return [bench.student(cell), *filter(None, [bench.outside(cell)])]
-
-    _hand_out("train", cells, bench, engine, folders, finished)
+    firsts: dict[Path, Trial] = {}
+    for trial in trials:
+        if (folder := context.dataset(trial)) is not None:
+            firsts.setdefault(folder, trial)
+    for folder, trial in firsts.items():
+        if (folder / "done.json").exists() and not context.overwrite:
+            make_dataset(trial, context)  # sees whether it is the one that is asked for
+    missing = {trial: [folder] for folder, trial in firsts.items() if folder not in context.made}
+    _hand_out("distil", missing, context, engine, lambda _: None)
+    folders = context.task.comparison.folders
+    _hand_out("train", {trial: folders(trial, context) for trial in trials}, context, engine, finished)
 
 
 def _hand_out(
     what: str,
-    cells: Sequence[Cell],
-    bench: Bench,
+    folders: dict[Trial, list[Path]],
+    context: ComparisonContext,
     engine: EngineSettings,
-    folders: Callable[[Cell], list[Path]],
-    finished: Callable[[Cell], None],
+    finished: Callable[[Trial], None],
 ) -> None:
-    """Distils or trains for every cell, which fills these folders."""
-    if not cells:
+    """Distils or trains for every trial, which fills its folders."""
+    trials = list(folders)
+    if not trials:
         return
+
+    def name(source: Any) -> SourceName:
+        return SourceName.of(source, context.task.open_source)
 
     worker = _Worker(
         what == "train",
-        tuple(cells),
-        bench.settings,
-        SourceName.of(bench.source, open_source),
-        SourceName.of(bench.val, open_source),
-        SourceName.of(bench.other, open_source) if bench.other is not None else None,
-        bench.index.folder.absolute() if bench.index is not None else None,
-        bench.out.absolute(),
-        bench.overwrite,
+        tuple(trials),
+        context.task,
+        context.settings,
+        name(context.source),
+        name(context.val),
+        name(context.other) if context.other is not None else None,
+        context.index.folder.absolute() if context.index is not None else None,
+        context.out.absolute(),
+        context.overwrite,
         __version__,
     )
-    with progress(what, len(cells), "runs") as advance:
+    with progress(what, len(trials), "runs") as advance:
 
         def done(items: int, note: str) -> None:
-            cell = cells[int(note) - 1]
-            require_there(folder / file for folder in folders(cell) for file in ("done.json", "run.json"))
-            finished(cell)
-            advance(items, folders(cell)[0].name)
+            trial = trials[int(note) - 1]
+            require_there(folder / file for folder in folders[trial] for file in ("done.json", "run.json"))
+            finished(trial)
+            advance(items, folders[trial][0].name)
 
-        run_on_ray(range(1, len(cells) + 1), worker, done, engine, bench.settings.device, "run")
+        run_on_ray(range(1, len(trials) + 1), worker, done, engine, context.settings.device, "run")
 
 
 @dataclass(frozen=True)
 class _Worker:
-    """Works on cells in another process, from the files that all nodes share."""
+    """Works on trials in another process, from the files that all nodes share."""
 
     train: bool
     """Or only make their datasets."""
-    cells: tuple[Cell, ...]
-    settings: CompareSettings
+    trials: tuple[Trial, ...]
+    task: Task
+    settings: Any
     source: SourceName
     val: SourceName
     other: SourceName | None
@@ -101,30 +104,30 @@ class _Worker:
 
     def __call__(self) -> Work:
         require_version(self.version, self.out)
-        bench = Bench(
+        context = ComparisonContext(
+            self.task,
             self.settings,
             self.source.reopen(),
-            DecodedOnce(self.val.reopen()),
+            self.task.comparison.validation(self.val.reopen()),
             self.other.reopen() if self.other is not None else None,
             open_index(self.index) if self.index is not None else None,
             self.out,
             self.overwrite,
-            {},
         )
         if self.train:  # all datasets are there, and two workers must not open one as a stage at once
-            folders = {bench.dataset(cell) for cell in self.cells if cell.ipc}
+            folders = {folder for trial in self.trials if (folder := context.dataset(trial)) is not None}
             require_there(folder / "done.json" for folder in folders)
-            bench.made.update({folder: open_distilled(folder) for folder in folders})
-        return partial(_work, self.cells, bench, run_cell if self.train else make_dataset)
+            context.made.update({folder: self.task.distillation.open(folder) for folder in folders})
+        return partial(_work, self.trials, context, run_trial if self.train else make_dataset)
 
 
 def _work(
-    cells: Sequence[Cell],
-    bench: Bench,
-    do: Callable[[Cell, Bench], Any],
+    trials: Sequence[Trial],
+    context: ComparisonContext,
+    do: Callable[[Trial, ComparisonContext], Any],
     numbers: Sequence[int],
     advance: Advance,
 ) -> None:
     for number in numbers:
-        once_free(partial(do, cells[number - 1], bench))
+        once_free(partial(do, trials[number - 1], context))
         advance(1, str(number))

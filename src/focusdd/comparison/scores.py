@@ -56,7 +56,7 @@ Tops = dict[int, float]
 """Top-1 by seed."""
 
 
-class Trial(NamedTuple):
+class Outcome(NamedTuple):
     """The top-1 of one student."""
 
     method: str
@@ -83,14 +83,14 @@ class Scores(NamedTuple):
     """Accuracy minus that of rded, with soft labels where there are any."""
 
 
-def score(trials: Iterable[Trial]) -> list[Scores]:
-    """The scores of every method but random and full, in the order of the trials.
+def score(outcomes: Iterable[Outcome]) -> list[Scores]:
+    """The scores of every method but random and full, in the order of the outcomes.
 
     LRS and ARS take the IOR with soft labels where there are any, else with hard ones.
     """
     tops: dict[tuple[str, int, str, str, bool], Tops] = {}
-    for trial in trials:
-        tops.setdefault(trial[:5], {})[trial.seed] = trial.top1
+    for one in outcomes:
+        tops.setdefault(one[:5], {})[one.seed] = one.top1
     full = {(key[2], key[3]): values for key, values in tops.items() if key[0] == "full" and key[4]}
     found = []
     for method, ipc, student in dict.fromkeys(key[:3] for key in tops):

@@ -26,8 +26,8 @@ from focusdd.settings import (
     TrainSettings,
 )
 from focusdd.sources import DemoSource
-from focusdd.tasks.classify.distill import distill
-from focusdd.tasks.classify.extract import extract
+from focusdd.tasks.distill import distill
+from focusdd.tasks.extract import extract
 from focusdd.training.train import train
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -87,7 +87,8 @@ def run_detect_demo(out: Path, quick: bool = False) -> Path:
     Returns:
         The report page.
     """
-    from focusdd.tasks.detect.comparison import compare
+    from focusdd.comparison.compare import compare
+    from focusdd.tasks.detect.task import DETECT
 
     per_class, ipc, steps = (8, 1, 2) if quick else (100, 3, 400)
     settings = DetectCompareSettings(
@@ -98,7 +99,9 @@ def run_detect_demo(out: Path, quick: bool = False) -> Path:
         distill=DetectDistillSettings(size=256),
         train=DetectTrainSettings(size=160, steps=steps, flip=False),
     )
-    rows = compare(DemoSource(per_class), DemoSource(per_class, "val"), out, settings).to_pylist()
+    rows = compare(
+        DemoSource(per_class), DemoSource(per_class, "val"), out, settings, task=DETECT
+    ).to_pylist()
     table = Table("method", "images", "objects", "mAP50-95", "mAP50", "seconds to train", title="detect demo")
     for row in rows:
         shown = f"{row['map']:.1%}", f"{row['map50']:.1%}", f"{row['seconds_train']:.0f}"

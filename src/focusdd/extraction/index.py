@@ -76,6 +76,10 @@ class Index:
         rows = self.table(["key", "hash"])
         return dict(zip(rows["key"].to_pylist(), rows["hash"].to_pylist(), strict=True))
 
+    def parts(self) -> list[Path]:
+        """The files of rows, in the order of the source."""
+        return sorted((self.folder / "parts").glob("part-*.parquet"))
+
     def table(self, columns: list[str]) -> pa.Table:
         """Some columns of all rows, in the order of the source."""
         return pq.read_table(self.folder / "parts", columns=columns)

@@ -1,4 +1,4 @@
-"""One pass of a ViT over downsampled views of all images of a source, shard by shard into index parts."""
+"""Inference of a ViT on downsampled views of all images of a source, shard by shard into index parts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 
-class Seen(NamedTuple):
+class DecodedImage(NamedTuple):
     """A decoded image as the ViT sees it, or the reason why there is none."""
 
     record: Record
@@ -66,15 +66,15 @@ class Seen(NamedTuple):
     """Seconds from the file to the pixels."""
 
 
-class Pass(NamedTuple):
+class Inference(NamedTuple):
     """How the images of a source become rows."""
 
     source: Source
     side: int
     """Of the view in pixels."""
     settings: ExtractorSettings
-    fields: pa.Schema
-    rows: Callable[[list[Seen]], dict[str, Any]]
+    schema: pa.Schema
+    rows: Callable[[list[DecodedImage]], dict[str, Any]]
     """The columns of one batch, all of it readable."""
     device: torch.device
     """Where `rows` computes."""
@@ -98,7 +98,10 @@ def as_extractor(model: Model) -> ViT:
 
 
 def fill_parts(
-    work: Workspace, one: Pass, worker: Callable[[int], Worker], engine: EngineSettings | None = None
+    work: Workspace,
+    inference: Inference,
+    worker: Callable[[int], Worker],
+    engine: EngineSettings | None = None,
 ) -> int:
     """Writes the parts of an index that are not there yet.
 
@@ -109,7 +112,7 @@ def fill_parts(
         How many images were processed.
     """
     make_folder(work.out / "parts")
-    records = one.source.records
+    records = inference.source.records
     shards = math.ceil(len(records) / SHARD)
     parts = [_part(work.out, shard) for shard in range(shards)]
     work.declare(["index.json", *(part.relative_to(work.out).as_posix() for part in parts)])
@@ -118,7 +121,14 @@ def fill_parts(
         say(f"resuming: {shards - len(pending)} of {shards} parts are there")
     total = sum(len(records[shard * SHARD : (shard + 1) * SHARD]) for shard in pending)
     with progress("extract", total, "images") as advance:
-        run_shards(pending, one.work(work.out, SHARD), worker(SHARD), advance, engine, one.settings.device)
+        run_shards(
+            pending,
+            inference.work(work.out, SHARD),
+            worker(SHARD),
+            advance,
+            engine,
+            inference.settings.device,
+        )
     require_there(parts)
     return total
 
@@ -133,16 +143,23 @@ class _Batch(NamedTuple):
     """For reading, for decoding, waited for both, and for the model."""
 
 
-def _make_parts(one: Pass, out: Path, shard: int, numbers: Sequence[int], advance: Advance) -> None:
+def _make_parts(
+    inference: Inference, out: Path, shard: int, numbers: Sequence[int], advance: Advance
+) -> None:
     """Works from one part on into the next."""
     todo = [
-        (part, _batches(one.source.records[number * shard : (number + 1) * shard], one.settings.batch_size))
+        (
+            part,
+            _batches(
+                inference.source.records[number * shard : (number + 1) * shard], inference.settings.batch_size
+            ),
+        )
         for number in numbers
         if not (part := _part(out, number)).exists()
     ]
     wanted = [records for _, batches in todo for records in batches]
-    work = _on_every_core if one.device.type == "cpu" else _beside_the_model
-    with closing(work(one, wanted)) as made:
+    work = _on_every_core if inference.device.type == "cpu" else _beside_the_model
+    with closing(work(inference, wanted)) as made:
         for part, batches in todo:
             columns: list[dict[str, Any]] = []
             skipped: list[tuple[str, str]] = []
@@ -155,7 +172,7 @@ def _make_parts(one: Pass, out: Path, shard: int, numbers: Sequence[int], advanc
                 advance(len(records), f"({_slowest(*seconds)} is the bottleneck)")
             # one that was made meanwhile may have been filled in already
             if not part.exists():
-                write_part(part, _table(columns, one.fields), skipped)
+                write_part(part, _table(columns, inference.schema), skipped)
 
 
 def _batches(records: Sequence[Record], size: int) -> list[Sequence[Record]]:
@@ -168,7 +185,7 @@ def _slowest(reading: float, decoding: float, waited: float, computed: float) ->
     return "reading" if reading > decoding else "decoding"
 
 
-def _on_every_core(one: Pass, batches: list[Sequence[Record]]) -> Generator[_Batch, None, None]:
+def _on_every_core(inference: Inference, batches: list[Sequence[Record]]) -> Generator[_Batch, None, None]:
     """Takes whole batches from file to row on every core by itself, in order.
 
     Threads that share one batch wait for the slowest of them at every layer, all the longer when another
@@ -176,8 +193,8 @@ def _on_every_core(one: Pass, batches: list[Sequence[Record]]) -> Generator[_Bat
     """
 
     def work(records: Sequence[Record]) -> _Batch:
-        seen = _load(one, partial(_here, one), records)
-        return _finished(one, seen, sum(view.reading + view.decoding for view in seen))
+        images = _load(inference, partial(_here, inference), records)
+        return _finished(inference, images, sum(image.reading + image.decoding for image in images))
 
     with cores() as pool:
         yield from _ahead(pool, work, batches, 2 * _MOST_WORKERS)
@@ -196,88 +213,89 @@ def cores() -> Iterator[ThreadPoolExecutor]:
         torch.set_num_threads(threads)
 
 
-def _beside_the_model(one: Pass, batches: list[Sequence[Record]]) -> Generator[_Batch, None, None]:
+def _beside_the_model(inference: Inference, batches: list[Sequence[Record]]) -> Generator[_Batch, None, None]:
     """Decodes on the CPU while the model works elsewhere, in order, a bounded number of images ahead."""
 
-    def finish(loaded: tuple[list[Seen], float]) -> _Batch:
-        return _finished(one, *loaded)
+    def finish(loaded: tuple[list[DecodedImage], float]) -> _Batch:
+        return _finished(inference, *loaded)
 
     # Apple's GPUs are not safe to use from two threads
-    under_way = _UNDER_WAY if one.device.type == "cuda" else 1
+    under_way = _UNDER_WAY if inference.device.type == "cuda" else 1
     with (
-        _decoding(one, sum(map(len, batches))) as (threads, views_of),
+        _decoding(inference, sum(map(len, batches))) as (threads, views_of),
         ThreadPoolExecutor(threads) as readers,
         ThreadPoolExecutor(under_way, "focusdd") as pool,
     ):
         some = chain.from_iterable(_batches(records, _AT_ONCE) for records in batches)
         # closed on the way out: what is still to be decoded is not waited for
-        with closing(_ahead(readers, partial(_load, one, views_of), some, _LOOKAHEAD // _AT_ONCE)) as read:
+        load = partial(_load, inference, views_of)
+        with closing(_ahead(readers, load, some, _LOOKAHEAD // _AT_ONCE)) as read:
             views = chain.from_iterable(read)
             yield from _ahead(pool, finish, _loaded(views, batches), under_way + 1)
 
 
 def _loaded(
-    views: Iterator[Seen], batches: list[Sequence[Record]]
-) -> Generator[tuple[list[Seen], float], None, None]:
+    views: Iterator[DecodedImage], batches: list[Sequence[Record]]
+) -> Generator[tuple[list[DecodedImage], float], None, None]:
     """Batches of decoded images, each with the seconds it was waited for."""
     for records in batches:
         begin = time.perf_counter()
-        seen = list(islice(views, len(records)))
-        yield seen, time.perf_counter() - begin
+        images = list(islice(views, len(records)))
+        yield images, time.perf_counter() - begin
 
 
-def _finished(one: Pass, seen: list[Seen], waited: float) -> _Batch:
+def _finished(inference: Inference, images: list[DecodedImage], waited: float) -> _Batch:
     """Takes one batch through the model."""
     begin = time.perf_counter()
-    good = [view for view in seen if view.pixels is not None]
-    columns = one.rows(good) if good else None
+    good = [image for image in images if image.pixels is not None]
+    columns = inference.rows(good) if good else None
     computed = time.perf_counter() - begin
-    skipped = [(view.record.key, view.problem) for view in seen if view.pixels is None]
-    reading, decoding = sum(view.reading for view in seen), sum(view.decoding for view in seen)
+    skipped = [(image.record.key, image.problem) for image in images if image.pixels is None]
+    reading, decoding = sum(image.reading for image in images), sum(image.decoding for image in images)
     return _Batch(columns, skipped, np.array([reading, decoding, waited, computed]))
 
 
 @contextmanager
-def _decoding(one: Pass, images: int) -> Iterator[tuple[int, Decode]]:
+def _decoding(inference: Inference, images: int) -> Iterator[tuple[int, Decode]]:
     """How many threads decode, and how: each in a process of its own, where that is worth it."""
     count = most() if images >= FEW else 0
     if not count:
-        yield min(os.cpu_count() or 1, _MOST_WORKERS), partial(_here, one)
+        yield min(os.cpu_count() or 1, _MOST_WORKERS), partial(_here, inference)
         return
-    with decoders(count, _AT_ONCE, one.side, one.settings.resize) as views:
+    with decoders(count, _AT_ONCE, inference.side, inference.settings.resize) as views:
         yield count, views
 
 
-def _here(one: Pass, files: Sequence[bytes]) -> list[View]:
-    return [view_of(data, one.side, one.settings.resize) for data in files]
+def _here(inference: Inference, files: Sequence[bytes]) -> list[View]:
+    return [view_of(data, inference.side, inference.settings.resize) for data in files]
 
 
-def _load(one: Pass, views_of: Decode, records: Sequence[Record]) -> list[Seen]:
+def _load(inference: Inference, views_of: Decode, records: Sequence[Record]) -> list[DecodedImage]:
     """Reads and decodes some images."""
     begin = time.perf_counter()
     read: list[bytes | UnreadableImage] = []
     for record in records:
         try:
-            read.append(one.source.read(record.key))
+            read.append(inference.source.read(record.key))
         except UnreadableImage as error:
             read.append(error)
     middle = time.perf_counter()
     views = iter(views_of([data for data in read if isinstance(data, bytes)]))
     each = (middle - begin) / len(records), (time.perf_counter() - middle) / len(records)
-    seen = []
+    images = []
     for record, data in zip(records, read, strict=True):
         if isinstance(data, UnreadableImage):
-            seen.append(Seen(record, None, 0, 0, str(data)))
+            images.append(DecodedImage(record, None, 0, 0, str(data)))
             continue
         pixels, width, height, problem = next(views)
         notes = None
-        if one.notes is not None and pixels is not None:
+        if inference.notes is not None and pixels is not None:
             try:
-                notes = one.notes(record.key, width, height)
+                notes = inference.notes(record.key, width, height)
             except UnreadableImage as error:
                 pixels, problem = None, str(error)
-        seen.append(Seen(record, pixels, width, height, problem, content_hash(data), notes, *each))
-    return seen
+        images.append(DecodedImage(record, pixels, width, height, problem, content_hash(data), notes, *each))
+    return images
 
 
 def _ahead(
@@ -298,7 +316,7 @@ def _ahead(
 
 
 def attention_of(
-    seen: list[Seen], model: Model, vit: ViT, settings: ExtractorSettings
+    images: list[DecodedImage], model: Model, vit: ViT, settings: ExtractorSettings
 ) -> tuple[np.ndarray, torch.Tensor]:
     """One batch through the ViT: attention grids over the images as bytes (B, h, w), and the final tokens.
 
@@ -306,16 +324,16 @@ def attention_of(
         FocusError: the attention is not a number.
     """
     options = AttentionOptions(settings.attention, settings.layers, settings.heads)
-    pixels = torch.from_numpy(np.stack([one.pixels for one in seen if one.pixels is not None]))
+    pixels = torch.from_numpy(np.stack([one.pixels for one in images if one.pixels is not None]))
     with autocast(model.device):
         attention, tokens = class_attention(vit, model.prepare(pixels.permute(0, 3, 1, 2)), options)
-    grids = attention.double().cpu().numpy()
+    grids = attention.cpu().double().numpy()  # Apple's GPUs know no float64
     if not np.isfinite(grids).all():
         raise FocusError(
-            f"the attention of {model.name!r} is not a number for {seen[0].record.key} or near it"
+            f"the attention of {model.name!r} is not a number for {images[0].record.key} or near it"
         )
     if settings.resize == "letterbox":
-        shown = (Shown.of(one.width, one.height, "letterbox") for one in seen)
+        shown = (Shown.of(one.width, one.height, "letterbox") for one in images)
         grids = np.stack([without_padding(grid, view) for grid, view in zip(grids, shown, strict=True)])
     return to_bytes(grids), tokens
 
@@ -324,6 +342,6 @@ def _part(out: Path, shard: int) -> Path:
     return out / "parts" / f"part-{shard:05d}.parquet"
 
 
-def _table(columns: list[dict[str, Any]], fields: pa.Schema) -> pa.Table:
-    batches = [pa.table(batch, schema=fields) for batch in columns]
-    return pa.concat_tables(batches).combine_chunks() if batches else fields.empty_table()
+def _table(columns: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
+    batches = [pa.table(batch, schema=schema) for batch in columns]
+    return pa.concat_tables(batches).combine_chunks() if batches else schema.empty_table()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import mean
 from typing import Any, NamedTuple
 
-from focusdd.comparison.scores import Scores, Trial, score
+from focusdd.comparison.scores import Outcome, Scores, score
 from focusdd.reports.collect import Found, FoundDistilled, Student, method_rank
 
 _APART = {"ipc", "seed", "distil seed", "method"}  # settings that make no variant of a method
@@ -153,11 +153,11 @@ def scores(table: list[Row]) -> list[tuple[tuple[str, int], list[Scores]]]:
     return found
 
 
-def _trials(group: list[Row]) -> Iterator[Trial]:
+def _trials(group: list[Row]) -> Iterator[Outcome]:
     for row in group:
         method = f"{row.method} ({row.variant})" if row.variant else row.method
         for seed, top1 in zip(row.seeds, row.top1, strict=True):
-            yield Trial(method, row.ipc, row.student, row.labels, row.augmented, seed, top1)
+            yield Outcome(method, row.ipc, row.student, row.labels, row.augmented, seed, top1)
 
 
 def _times(students: list[Student], datasets: list[FoundDistilled]) -> Times:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from focusdd.settings import DetectDistillSettings, ExtractorSettings
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Objects
 from focusdd.sources.detection import open_detection_source
-from focusdd.tasks.detect.extract import extract_objects
 from focusdd.tasks.detect.objects import object_table
-from focusdd.tasks.detect.pipeline import distill
 from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import focus_scenes, selected_scenes
+from focusdd.tasks.detect.task import DETECT
+from focusdd.tasks.distill import distill as distill_task
+from focusdd.tasks.extract import extract
+
+extract_objects, distill = partial(extract, task=DETECT), partial(distill_task, task=DETECT)
 
 VIEWS = ExtractorSettings(extractor=str(WEIGHTS / "vit"))
 

@@ -21,10 +21,11 @@ from focusdd.sources.base import Objects, Record
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
 from focusdd.tasks.detect.compose import GREY, compose_scenes, draw, kept, yolo_label
 from focusdd.tasks.detect.packing import Shelves
-from focusdd.tasks.detect.pipeline import distill
 from focusdd.tasks.detect.scenes import Scenes, fitted, mask_boxes, onto, place_objects
 from focusdd.tasks.detect.select import quotas
+from focusdd.tasks.detect.task import DETECT
 from focusdd.tasks.detect.windows import object_window, relative_size, whole
+from focusdd.tasks.distill import distill
 
 SIDES = st.integers(20, 400)
 
@@ -294,7 +295,7 @@ def test_the_plan_is_what_it_was_after_a_file(tmp_path: Any) -> None:
 def test_written_labels_agree_with_the_plan_and_with_each_other(tmp_path: Any) -> None:
     source = random_source(1, images=8)
     own = DetectDistillSettings(method="paste", ipc=2, size=160, format="png", seed=1)
-    out = distill(source, tmp_path / "tiny", own).folder
+    out = distill(source, tmp_path / "tiny", own, task=DETECT).folder
     info = json.loads((out / "distilled.json").read_text())
     annotations = json.loads((out / "annotations.json").read_text())
     data = yaml.safe_load((out / "data.yaml").read_text())

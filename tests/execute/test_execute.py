@@ -46,7 +46,7 @@ from focusdd.extraction import inference
 from focusdd.settings import DetectDistillSettings, ExtractorSettings
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Record
-from focusdd.tasks.detect.pipeline import distill as distill_objects
+from focusdd.tasks.detect.task import DETECT
 
 TEACHER, VIT = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")
 RAY = EngineSettings(engine="ray")
@@ -207,10 +207,10 @@ def test_what_is_not_wanted_any_more_is_not_decoded(monkeypatch: pytest.MonkeyPa
     """Beside a GPU hundreds of images are decoded ahead: whoever stops need not wait for them."""
     read: list[str] = []
 
-    def load(one: inference.Pass, _: object, records: Sequence[Record]) -> list[inference.Seen]:
+    def load(one: inference.Inference, _: object, records: Sequence[Record]) -> list[inference.DecodedImage]:
         read.extend(record.key for record in records)
         time.sleep(0.01 * len(records))
-        return [inference.Seen(record, None, 0, 0, "") for record in records]
+        return [inference.DecodedImage(record, None, 0, 0, "") for record in records]
 
     monkeypatch.setattr(inference, "_load", load)
     records = [Record(str(number), 0) for number in range(2000)]
@@ -344,7 +344,9 @@ def test_detection_is_the_same_on_a_cluster(
     monkeypatch.setattr("focusdd.tasks.detect.compose.SHARD", 2)
     views, settings = ExtractorSettings(extractor=VIT, device="cpu"), DetectDistillSettings(ipc=1, size=64)
     for name, engine in (("home", None), ("ray", RAY)):
-        made = distill_objects(DemoSource(3), tmp_path / name / "x", settings, extract=views, engine=engine)
+        made = distill(
+            DemoSource(3), tmp_path / name / "x", settings, task=DETECT, extract=views, engine=engine
+        )
         assert made.info["images"] == 10
     assert digests(tmp_path / "home") == digests(tmp_path / "ray")
 

@@ -12,9 +12,8 @@ import pytest
 import timm
 import torch
 
-import focusdd.comparison.trials as cells
+import focusdd.tasks.classify.trials as trials
 from focusdd import CompareSettings, DistillSettings, FocusError, TrainSettings, compare, distill
-from focusdd.comparison.compare import SCHEMA
 from focusdd.demo.run import WEIGHTS
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.load import load_model, new_net
@@ -22,6 +21,7 @@ from focusdd.reports.page import report
 from focusdd.selection.coresets import herd, spread
 from focusdd.sources import DemoSource
 from focusdd.sources.pixels import DecodedOnce, load_source
+from focusdd.tasks.classify.trials import SCHEMA
 from focusdd.training.recipes import DEFAULT, FAMILIES, Recipe, recipe
 from focusdd.training.train import train, train_on_source
 
@@ -63,19 +63,19 @@ def compared(tmp_path_factory):
     settings = CompareSettings(
         **TINY, methods=("focus", "full"), labels=("soft", "hard"), plain=True, corruptions=True
     )
-    real, calls = cells.train, itertools.count()
+    real, calls = trials.train, itertools.count()
 
     def fails(*args, **kwargs):
         if next(calls) == 3:
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    cells.train = fails
+    trials.train = fails
     try:
         with pytest.raises(KeyboardInterrupt):
             compare(SOURCE, VAL, out, settings, other=DemoSource(8, "val"))
     finally:
-        cells.train = real
+        trials.train = real
     before = digests(out)
     part = rows_of(out)
     table = compare(SOURCE, VAL, out, settings, other=DemoSource(8, "val"))

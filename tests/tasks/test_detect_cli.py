@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from focusdd.cli import app as cli
+from focusdd.comparison.compare import compare
 from focusdd.core.errors import FocusError
 from focusdd.demo.run import WEIGHTS, run_detect_demo
 from focusdd.settings import DetectCompareSettings, DetectDistillSettings, DetectTrainSettings
 from focusdd.sources.detection import open_detection_source
-from focusdd.tasks.detect.comparison import compare
+from focusdd.tasks.detect.task import DETECT
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -72,7 +73,7 @@ def test_budgets_side_by_side(demo: Path, tmp_path: Path) -> None:
         train=DetectTrainSettings(size=64, steps=1, batch_size=2),
     )
     source, val = open_detection_source("demo:8"), open_detection_source("demo:4", "val")
-    rows = compare(source, val, tmp_path, settings).to_pylist()
+    rows = compare(source, val, tmp_path, settings, task=DETECT).to_pylist()
     assert [(row["method"], row["budget"], row["images"]) for row in rows] == [
         ("random", "0.2 of all", 16),
         ("random", "ipc 1", 10),
@@ -91,7 +92,7 @@ def test_budgets_side_by_side(demo: Path, tmp_path: Path) -> None:
 def test_comparisons_that_make_no_sense(settings: dict, words: str, tmp_path: Path) -> None:
     demo = open_detection_source("demo:2")
     with pytest.raises(FocusError, match=words):
-        compare(demo, demo, tmp_path, DetectCompareSettings(**settings))
+        compare(demo, demo, tmp_path, DetectCompareSettings(**settings), task=DETECT)
 
 
 def test_distill_and_what_is_wrong_with_it(focusdd: Run) -> None:

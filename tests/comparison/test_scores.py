@@ -6,7 +6,7 @@ import math
 import pytest
 
 from focusdd.comparison import scores
-from focusdd.comparison.scores import Trial, augmentation_robust_score, label_robust_score, score
+from focusdd.comparison.scores import Outcome, augmentation_robust_score, label_robust_score, score
 
 
 def test_examples_in_the_texts():
@@ -45,16 +45,16 @@ TOPS = {  # method, labels, augmented: top-1 with the seeds 0 and 1
 }
 
 
-def trials(tops):
+def outcomes(tops):
     return [
-        Trial(method, 100 if method == "full" else 10, "resnet18", labels, augmented, seed, top1)
+        Outcome(method, 100 if method == "full" else 10, "resnet18", labels, augmented, seed, top1)
         for (method, labels, augmented), values in tops.items()
         for seed, top1 in enumerate(values)
     ]
 
 
 def test_scores_of_a_comparison_are_paired_by_seed():
-    rded, focus = score(trials(TOPS))
+    rded, focus = score(outcomes(TOPS))
     assert (rded.method, focus.method, focus.ipc) == ("rded", "focus", 10)
     assert focus.hlr == pytest.approx([0.4, 0.44])
     assert focus.ior_soft == pytest.approx([0.1, 0.08])
@@ -68,13 +68,13 @@ def test_scores_of_a_comparison_are_paired_by_seed():
 
 
 def test_only_seeds_that_both_have_count():
-    [focus] = score(trials({key: TOPS[key] for key in TOPS if key[0] in ("random", "focus")})[:-3])
+    [focus] = score(outcomes({key: TOPS[key] for key in TOPS if key[0] in ("random", "focus")})[:-3])
     assert focus.hlr == focus.lrs == []
     assert focus.ior_hard == pytest.approx([0.1])
     assert focus.ars == []
 
 
 def test_hard_labels_alone_have_scores_too():
-    [focus] = score(trials({key: TOPS[key] for key in TOPS if key[1] == "hard"}))
+    [focus] = score(outcomes({key: TOPS[key] for key in TOPS if key[1] == "hard"}))
     assert focus.ior_soft == []
     assert focus.lrs == pytest.approx([label_robust_score(0.4, 0.1), label_robust_score(0.44, 0.08)])

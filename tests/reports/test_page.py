@@ -27,7 +27,7 @@ from focusdd.reports.results import rows, scores
 from focusdd.settings import DistillSettings, ExtractSettings
 from focusdd.sources import Source, open_source
 from focusdd.sources.identity import content_hash
-from focusdd.tasks.classify.distill import distill
+from focusdd.tasks.distill import distill
 
 EVIL = ("<script>alert(1)<b>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}&amp;$x_{$")
 SIZE, GRID = 64, 8

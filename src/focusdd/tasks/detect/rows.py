@@ -1,4 +1,4 @@
-"""One pass of a ViT over a source with boxes: attention of every image, and what it says of every object.
+"""What a row of the index of a source with boxes holds: attention, and what it says of every object.
 
 The confidence in an object comes from a probe on the tokens inside its box, so one pass over the images is
 all there is, and any backbone will do.
@@ -6,7 +6,6 @@ all there is, and any backbone will do.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,26 +15,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from focusdd.core.console import say, warn
+from focusdd.core.console import say
 from focusdd.core.errors import FocusError
-from focusdd.core.files import hash_of, write_json
-from focusdd.core.run_record import RunRecord
-from focusdd.core.stage import Stage, Workspace, run_stage
-from focusdd.execute import Work
-from focusdd.execute.remote import SourceName, load_same, require_shared
 from focusdd.extraction.attention import ViT
 from focusdd.extraction.geometry import View, token_cover
-from focusdd.extraction.index import Index, from_bytes, open_index, read_skipped, write_part
-from focusdd.extraction.inference import Pass, Seen, as_extractor, attention_of, fill_parts
+from focusdd.extraction.index import Index, from_bytes, read_skipped, write_part
+from focusdd.extraction.inference import DecodedImage, Inference, attention_of
 from focusdd.extraction.probe import Judged, judge_parts
-from focusdd.models.device import device_name, pick_device
-from focusdd.models.load import Model, load_model
-from focusdd.settings import EngineSettings, ExtractorSettings
-from focusdd.settings.resolve import record, settle
+from focusdd.models.load import Model
+from focusdd.settings import ExtractorSettings
 from focusdd.sources.base import DetectionSource, Objects
-from focusdd.sources.detection import open_detection_source
-
-VERSION = 3
+from focusdd.tasks.base import Extracted, Extraction
 
 OBJECT = pa.struct(
     [
@@ -61,79 +51,18 @@ SCHEMA = pa.schema(
 )
 
 
-def extract_objects(
-    source: DetectionSource,
-    out: Path | str,
-    settings: ExtractorSettings | None = None,
-    *,
-    overwrite: bool = False,
-    engine: EngineSettings | None = None,
-) -> Index:
-    """Runs the extractor over every image of a source with boxes and writes the index.
-
-    Interrupted work resumes; an index that is already complete is returned as it is.
-
-    Args:
-        engine: where the images are read; default: here.
-
-    Raises:
-        FocusError: the extractor's attention cannot be read, the source holds no object, or `out` holds
-            something else.
-    """
-    settings = settings or ExtractorSettings()
-    if not settings.extractor:
-        raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
-    run = RunRecord()
-    model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
-    vit = as_extractor(model)
-    resolved = settle(settings, task="object detection", input_size=model.input_size)
-    settings = resolved.settings
-    inputs = {"source": source.fingerprint, "extractor": model.weights}
-
-    def make(work: Workspace) -> dict[str, Any]:
-        name = SourceName.of(source, open_detection_source)
-        worker = partial(_Worker, name, work.out.absolute(), work.key, settings, model.weights)
-        with run.measure("extract"):
-            images = fill_parts(work, _pass(source, model, vit, settings), worker, engine)
-        run.note(images=images, device=device_name(model.device))
-        with run.measure("finish"):
-            return _finish(work, source, model, vit, settings)
-
-    stage = Stage("detect extract", VERSION, resolved.key, inputs)
-    return open_index(run_stage(stage, out, make, overwrite, run))
-
-
-@dataclass(frozen=True)
-class _Worker:
-    """Reads images in another process as `extract_objects` does in its own."""
-
-    source: SourceName
-    out: Path
-    key: str
-    settings: ExtractorSettings
-    weights: str
-    shard: int
-
-    def __call__(self) -> Work:
-        require_shared(self.out, self.key)
-        settings = self.settings
-        model = load_same(settings.extractor, self.weights, settings.device, settings.input_size)
-        one = _pass(self.source.reopen(), model, as_extractor(model), settings)
-        return one.work(self.out, self.shard)
-
-
-def _pass(source: DetectionSource, model: Model, vit: ViT, settings: ExtractorSettings) -> Pass:
+def _inference(source: DetectionSource, model: Model, vit: ViT, settings: ExtractorSettings) -> Inference:
     rows = partial(_rows, model=model, vit=vit, settings=settings)
-    return Pass(source, model.input_size, settings, SCHEMA, rows, model.device, source.objects)
+    return Inference(source, model.input_size, settings, SCHEMA, rows, model.device, source.objects)
 
 
 @torch.inference_mode()
-def _rows(seen: list[Seen], model: Model, vit: ViT, settings: ExtractorSettings) -> dict[str, Any]:
+def _rows(images: list[DecodedImage], model: Model, vit: ViT, settings: ExtractorSettings) -> dict[str, Any]:
     """One batch through the ViT: the columns of its rows."""
-    stored, tokens = attention_of(seen, model, vit, settings)
+    stored, tokens = attention_of(images, model, vit, settings)
     maps = tokens[:, -stored[0].size :].float().cpu().numpy()  # class and register tokens come first
     objects, features = [], []
-    for one, attention, tokens_of in zip(seen, from_bytes(stored), maps, strict=True):
+    for one, attention, tokens_of in zip(images, from_bytes(stored), maps, strict=True):
         notes: Objects = one.notes
         shares = notes.boxes / np.array([one.width, one.height] * 2)
         mass = (token_cover(shares, attention.shape) * attention).sum((1, 2))
@@ -147,10 +76,10 @@ def _rows(seen: list[Seen], model: Model, vit: ViT, settings: ExtractorSettings)
         cover /= np.maximum(cover.sum(1, keepdims=True), 1e-12)
         features.append((cover.astype(np.float32) @ tokens_of).astype(np.float16).tobytes())
     return {
-        "key": [one.record.key for one in seen],
-        "hash": [one.hash for one in seen],
-        "width": np.array([one.width for one in seen], np.int32),
-        "height": np.array([one.height for one in seen], np.int32),
+        "key": [one.record.key for one in images],
+        "hash": [one.hash for one in images],
+        "width": np.array([one.width for one in images], np.int32),
+        "height": np.array([one.height for one in images], np.int32),
         "attention": [grid.tobytes() for grid in stored],
         "objects": objects,
         "features": features,
@@ -173,51 +102,28 @@ def _objects(notes: Objects, mass: np.ndarray) -> list[dict[str, Any]]:
 
 
 def _finish(
-    work: Workspace, source: DetectionSource, model: Model, vit: ViT, settings: ExtractorSettings
-) -> dict[str, Any]:
-    """Fills in the probe's confidence, collects what was skipped, writes index.json; returns the counts."""
-    parts = sorted((work.out / "parts").glob("part-*.parquet"))
-    skipped = [*source.skipped, *(item for part in parts for item in read_skipped(part))]
-    flat = Index(work.out, {}).table(["objects"]).column("objects").combine_chunks().flatten()
+    out: Path, source: DetectionSource, model: Model, settings: ExtractorSettings, skipped: list[list[str]]
+) -> Extracted:
+    """Fills in the probe's confidence."""
+    index = Index(out, {})
+    flat = index.table(["objects"]).column("objects").combine_chunks().flatten()
     labels, ignored = (flat.field(name).to_numpy(zero_copy_only=False) for name in ("label", "ignored"))
     if ignored.all():
         reason = f"; the first of {len(skipped)} skipped images: {skipped[0][1]}" if skipped else ""
         raise FocusError(f"no image of {source.name} holds an object to learn{reason}")
-    right, judged = _fill_confidence(parts, labels, ignored, len(source.classes))
-    images = sum(pq.read_metadata(part).num_rows for part in parts)
+    right, judged = _fill_confidence(index.parts(), labels, ignored, len(source.classes))
+    images = sum(pq.read_metadata(part).num_rows for part in index.parts())
     accuracy = round(right / judged, 4) if judged else 1.0
+    if judged:
+        say(f"probe on the extractor's tokens: {accuracy:.1%} top-1 on {judged} objects of {source.name}")
+    else:
+        say(f"{source.name} has a single class with several objects: no probe, every object counts alike")
     counts = {"images": images, "objects": int((~ignored).sum()), "skipped": len(skipped)}
-    info = {
-        "key": work.key,
-        "task": "detect",
-        "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
-        "extractor": {
-            "name": model.name,
-            "weights": model.weights,
-            "input_size": model.input_size,
-            "confidence": "probe",
-            "accuracy": accuracy,
-        },
-        "settings": record(settings),
-        "grid": list(vit.grid(model.input_size, model.input_size)),
-        "classes": list(source.classes),
-        "class_names": list(source.class_names),
-        "counts": counts,
+    facts = {
         "class_counts": np.bincount(labels[~ignored], minlength=len(source.classes)).tolist(),
-        "skipped": [list(item) for item in skipped],
-        "content": hash_of(Index(work.out, {}).hashes),
         "problems": [list(item) for item in source.problems],
     }
-    write_json(work.out / "index.json", info)
-    say(f"probe on the extractor's tokens: {accuracy:.1%} top-1 on {judged} objects of {source.name}")
-    for what, items in (
-        ("files were skipped", skipped),
-        ("annotations were left out or mended", source.problems),
-    ):
-        if items:
-            name, reason = items[0]
-            warn(f"{len(items)} {what} and listed in index.json, the first: {name} ({reason})")
-    return {**counts, "probe accuracy": accuracy}
+    return Extracted("probe", accuracy, counts, facts)
 
 
 def _fill_confidence(
@@ -268,3 +174,11 @@ def _rewrite(part: Path, judged: Judged) -> None:
     write_part(
         part, table.set_column(SCHEMA.get_field_index("objects"), "objects", filled), read_skipped(part)
     )
+
+
+EXTRACTION = Extraction(
+    version=3,
+    settings=ExtractorSettings,
+    inference=_inference,
+    finish=_finish,
+)

@@ -1,0 +1,230 @@
+"""What a task is: an adapter between one kind of annotation and the stages that all tasks share.
+
+`extract`, `distill` and `compare` exist once. A task says how its source is opened, what a row of its index
+holds, how it selects, draws and describes, how it trains and scores, and which columns its results have.
+It is made of module-level functions, so it can be pickled: a Ray worker gets the task itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from focusdd.settings.resolve import resolve
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from focusdd.composition.dataset import Finished
+    from focusdd.extraction.attention import ViT
+    from focusdd.extraction.index import Index
+    from focusdd.extraction.inference import Inference
+    from focusdd.models.load import Model
+    from focusdd.settings import EngineSettings, ExtractorSettings
+
+
+def _nothing(*_: Any) -> None:
+    return None
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _no_words(_: Any) -> str:
+    return ""
+
+
+def _no_facts(_: Any) -> dict[str, str]:
+    return {}
+
+
+def _one(*_: Any) -> float:
+    return 1.0
+
+
+class Extracted(NamedTuple):
+    """What is known of an index once all of its rows are there."""
+
+    confidence: str
+    """What gave it: head or probe."""
+    accuracy: float
+    """Top-1 of that, a fraction."""
+    counts: dict[str, int]
+    facts: dict[str, Any]
+    """Further fields of index.json."""
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """How images become rows of an index."""
+
+    version: int
+    settings: Callable[[], Any]
+    inference: Callable[[Any, Model, ViT, Any], Inference]
+    """(source, model, vit, settings) -> the columns of a batch of images."""
+    finish: Callable[[Path, Any, Model, Any, list[list[str]]], Extracted]
+    """(folder, source, model, settings, skipped): fills in what only all rows together tell."""
+    check: Callable[[Any, Model, Any], None] = _nothing
+    """(source, model, settings): raises FocusError before anything is spent."""
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """How rows of an index, or a source alone, become a distilled dataset."""
+
+    version: int
+    settings: Callable[[], Any]
+    with_index: tuple[str, ...]
+    """Methods that choose among what `extract` found."""
+    extract_settings: Callable[[Any, ExtractorSettings], Any]
+    """How to extract for these settings."""
+    plan: Callable[[Any, Any, Index | None, Model | None, Path], Any]
+    """(source, settings, index, judge, folder) -> a plan: tiles, images(), table(), short."""
+    files: Callable[[Any, Any], list[str]]
+    """(plan, settings) -> names below the folder of what `compose` writes."""
+    compose: Callable[[Any, Any, Path, Any, str, EngineSettings | None], int]
+    """(source, plan, folder, settings, key, engine): writes the images, returns their number."""
+    describe: Callable[[Any, Any, Any, Index | None], dict[str, Any]]
+    """(source, settings, plan, index) -> fields of distilled.json beside those of all tasks."""
+    fields: tuple[str, ...]
+    """All fields of distilled.json in their order."""
+    card: Callable[[dict[str, Any]], str]
+    """The dataset card of a distilled.json."""
+    counts: Callable[[dict[str, Any]], dict[str, Any]]
+    """What done.json counts of a distilled.json."""
+    open: Callable[[Path | str], Finished]
+    check: Callable[[Any], None] = _nothing
+    """(settings): raises FocusError for what cannot be done."""
+    unit: str = "images"
+    """What a tile shows."""
+    judge: Callable[[Any, ExtractorSettings], Model | None] = _nothing
+    """(settings, how images are read): a model that the method asks, part of the key."""
+    scratch: tuple[str, ...] = ()
+    """Files and folders that only an unfinished stage needs."""
+    summary: Callable[[dict[str, Any]], str] = _no_words
+    """What is said of a distilled.json that has just been made."""
+
+
+class Budget(NamedTuple):
+    """How many distilled images there are: a setting of `distill` and its value."""
+
+    name: str
+    value: float
+
+
+class Trial(NamedTuple):
+    """One run of a comparison: one student, trained once."""
+
+    method: str
+    budget: Budget | None
+    """None for all images of the source."""
+    student: str
+    seed: int
+    labels: str = ""
+    """Kind of labels, for a task that has several."""
+    augmented: bool = True
+
+    @property
+    def data(self) -> str:
+        """What the folder of its dataset is called, but for the seed."""
+        return f"{self.method}-{self.budget.name}{self.budget.value:g}" if self.budget else self.method
+
+    def __str__(self) -> str:
+        labels = f", {self.labels} labels" if self.labels else ""
+        plain = "" if self.augmented else " without augmentation"
+        return f"{self.data}, {self.student}{labels}{plain}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class ComparisonContext:
+    """What all trials of a comparison share."""
+
+    task: Task
+    settings: Any
+    source: Any
+    val: Any
+    other: Any
+    """A second source that every student is scored on too, or None."""
+    index: Index | None
+    out: Path
+    overwrite: bool
+    made: dict[Path, Finished] = field(default_factory=dict)
+    """Datasets opened so far."""
+
+    def distilling(self, trial: Trial) -> Any:
+        """How a trial's dataset is made; None where it learns from the source as it is."""
+        return self.task.comparison.distilling(trial, self.settings)
+
+    def dataset(self, trial: Trial) -> Path | None:
+        """The folder of its dataset; trials of several students, labels or seeds may share it."""
+        settings = self.distilling(trial)
+        if settings is None:
+            return None
+        seed = f"-seed{trial.seed}" if self.redrawn(trial) else ""
+        return self.out / "distilled" / (trial.data + seed)
+
+    def redrawn(self, trial: Trial) -> bool:
+        """Whether another seed makes another dataset: else it changes the training alone."""
+        settings = self.distilling(trial)
+        return settings is not None and "seed" in resolve(settings).key
+
+    def student(self, trial: Trial) -> Path:
+        """The folder of its student."""
+        return self.task.comparison.folders(trial, self)[0]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How methods of a task are compared."""
+
+    settings: Callable[[], Any]
+    schema: pa.Schema
+    """Columns of results.csv."""
+    score: str
+    """The column that verdicts are about: a fraction, more is better."""
+    own: Mapping[str, Mapping[str, str]]
+    """Settings by group that the comparison sets itself, with the name of its own setting for each."""
+    trials: Callable[[Any], list[Trial]]
+    """All trials, seed by seed, so that an unfinished comparison has something of everything."""
+    distilling: Callable[[Trial, Any], Any]
+    """(trial, settings) -> settings of `distill`; None where the trial learns from the source as it is."""
+    training: Callable[[Trial, ComparisonContext], Any]
+    """How a trial's student is trained."""
+    folders: Callable[[Trial, ComparisonContext], list[Path]]
+    """The folders that `train` fills, the student's first."""
+    train: Callable[[Trial, Any, ComparisonContext], None]
+    """(trial, its dataset or None, context): trains and scores a student, or finds it finished."""
+    row: Callable[[Trial, dict[str, Any], ComparisonContext], dict[str, Any]]
+    """(trial, result.json, context) -> columns beside those of all tasks."""
+    check: Callable[[Any], None] = _nothing
+    """(settings): raises FocusError for a combination that makes no sense."""
+    facts: Callable[[Any], dict[str, str]] = _no_facts
+    """(settings): what decides which settings have an effect, beside the task and the reader."""
+    work: Callable[[Trial, ComparisonContext], float] = _one
+    """How much there is to train, in any unit."""
+    validation: Callable[[Any], Any] = _same
+    """The validation source as all trials share it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of annotation and what is learnt from it."""
+
+    name: str
+    words: str
+    """The task in words."""
+    prefix: str
+    """Of the names of its stages."""
+    open_source: Callable[[str, str], Any]
+    """(name, split) -> its source; a Ray worker opens it so."""
+    extraction: Extraction
+    distillation: Distillation
+    comparison: Comparison
+
+    @property
+    def mark(self) -> dict[str, str]:
+        """How index.json and distilled.json say that they are of this task; classification has none."""
+        return {"task": self.name} if self.prefix else {}

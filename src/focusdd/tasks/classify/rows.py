@@ -1,0 +1,141 @@
+"""What a row of the index of labelled images holds: confidence, key patches, attention, a feature."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+
+from focusdd.core.console import say
+from focusdd.core.errors import FocusError
+from focusdd.extraction.attention import ViT
+from focusdd.extraction.index import Index, from_bytes, read_skipped, schema, write_part
+from focusdd.extraction.inference import DecodedImage, Inference, attention_of
+from focusdd.extraction.patches import attention_area, key_patches, patch_options
+from focusdd.extraction.probe import judge_parts
+from focusdd.models.checks import refuse_near_chance, sample_accuracy
+from focusdd.models.classes import map_classes
+from focusdd.models.load import Model
+from focusdd.models.precision import autocast
+from focusdd.settings import ExtractSettings
+from focusdd.sources.base import Source
+from focusdd.tasks.base import Extracted, Extraction
+
+
+def _inference(source: Source, model: Model, vit: ViT, settings: ExtractSettings) -> Inference:
+    outputs = _head_outputs(model, source, settings)
+    rows = partial(_rows, model=model, vit=vit, outputs=outputs, settings=settings)
+    fields = schema(int(model.net.num_features))  # type: ignore[arg-type]
+    return Inference(source, model.input_size, settings, fields, rows, model.device)
+
+
+def _head_outputs(model: Model, source: Source, settings: ExtractSettings) -> np.ndarray | None:
+    """The head's outputs in the order of the source's classes; None when a probe shall be used."""
+    if settings.confidence == "probe":
+        return None
+    outputs = map_classes(model, source)
+    if outputs is None and settings.confidence == "head":
+        raise FocusError(
+            f"the head of {model.name!r} does not know the classes of {source.name}: use --confidence probe"
+        )
+    return outputs
+
+
+def _check(source: Source, model: Model, settings: ExtractSettings) -> None:
+    """Refuses a head that knows other classes, or these in another order."""
+    if (outputs := _head_outputs(model, source, settings)) is not None:
+        sample_accuracy(model, outputs, source, "extractor")
+
+
+@torch.inference_mode()
+def _rows(
+    images: list[DecodedImage], model: Model, vit: ViT, outputs: np.ndarray | None, settings: ExtractSettings
+) -> dict[str, Any]:
+    """One batch through the ViT: the columns of its rows."""
+    stored, tokens = attention_of(images, model, vit, settings)
+    with autocast(model.device):
+        feature = model.net.forward_head(tokens, pre_logits=True).float()  # type: ignore[operator]
+        logits = model.net.forward_head(tokens).float() if outputs is not None else None  # type: ignore[operator]
+    labels = np.array([image.record.label for image in images], np.int32)
+    confidence = np.full(len(images), np.nan, np.float32)
+    predicted = np.full(len(images), -1, np.int32)
+    if logits is not None:
+        probabilities = logits[:, torch.as_tensor(outputs, device=logits.device)].softmax(1).cpu().numpy()
+        confidence = probabilities[np.arange(len(images)), labels]
+        predicted = probabilities.argmax(1).astype(np.int32)
+    sizes = np.array([(image.width, image.height) for image in images])
+    # patches come from what is stored, so that they can be found again
+    boxes, mass = key_patches(from_bytes(stored), sizes, patch_options(settings, settings.tile))
+    return {
+        "key": [image.record.key for image in images],
+        "label": labels,
+        "hash": [image.hash for image in images],
+        "width": sizes[:, 0].astype(np.int32),
+        "height": sizes[:, 1].astype(np.int32),
+        "confidence": confidence,
+        "predicted": predicted,
+        "mass": np.minimum(mass.sum(1), 1.0).astype(np.float32),
+        "area": attention_area(from_bytes(stored), settings.share).astype(np.float32),
+        "patches": [
+            [
+                dict(zip(("x0", "y0", "x1", "y1", "mass"), (*box, share), strict=True))
+                for box, share in zip(*pair, strict=True)
+            ]
+            for pair in zip(boxes.tolist(), mass.tolist(), strict=True)
+        ],
+        "attention": [grid.tobytes() for grid in stored],
+        "feature": list(feature.cpu().numpy().astype(np.float16)),
+    }
+
+
+def _finish(
+    out: Path, source: Source, model: Model, settings: ExtractSettings, skipped: list[list[str]]
+) -> Extracted:
+    """Fills in the probe's confidence where there is one."""
+    index = Index(out, {})
+    labels = index.table(["label"]).column("label").to_numpy()
+    if not len(labels):
+        raise FocusError(f"no image of {source.name} can be read; the first reason: {skipped[0][1]}")
+    probe = _head_outputs(model, source, settings) is None
+    if probe:
+        _fill_confidence(index.parts(), labels, source)
+    predicted = index.table(["predicted"]).column("predicted").to_numpy()
+    kind, accuracy = "probe" if probe else "head", 1.0
+    counts = {"images": len(labels), "skipped": len(skipped)}
+    if len(judged := np.flatnonzero(predicted >= 0)):
+        who = f"{kind} of {model.name!r}"
+        predicted, labels = predicted[judged], labels[judged]
+        found = refuse_near_chance(predicted, labels, len(source.classes), who, source.name, model)
+        say(f"{kind} of the extractor: {found} on {found.images} images of {source.name}")
+        accuracy = round(found.top1, 4)
+    return Extracted(kind, accuracy, counts, {})
+
+
+def _fill_confidence(parts: list[Path], labels: np.ndarray, source: Source) -> None:
+    """Rewrites the parts with the confidence of a probe on their features."""
+    counts = [pq.read_metadata(part).num_rows for part in parts]
+    judged = judge_parts(labels, len(source.classes), counts, lambda number: _features(parts[number]))
+    for part, found in zip(parts, judged, strict=True):
+        table = pq.read_table(part)
+        for name, values in found._asdict().items():
+            table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), [values])
+        write_part(part, table, read_skipped(part))
+
+
+def _features(part: Path) -> np.ndarray:
+    """Features float16 (images, d) of a part."""
+    column = pq.read_table(part, columns=["feature"]).column("feature").combine_chunks()
+    return column.flatten().to_numpy().reshape(len(column), -1)
+
+
+EXTRACTION = Extraction(
+    version=4,
+    settings=ExtractSettings,
+    inference=_inference,
+    check=_check,
+    finish=_finish,
+)

@@ -1,0 +1,193 @@
+"""How methods of classification are compared: students by method, ipc, labels and seed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import pyarrow as pa
+
+from focusdd.composition.dataset import Distilled
+from focusdd.core.errors import FocusError
+from focusdd.core.files import read_json
+from focusdd.settings import CompareSettings, DistillSettings, TrainSettings
+from focusdd.settings.resolve import not_given
+from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
+from focusdd.sources.pixels import DecodedOnce
+from focusdd.tasks.base import Budget, Comparison, ComparisonContext, Trial
+from focusdd.training.corruptions import CORRUPTIONS
+from focusdd.training.robustness import robustness
+from focusdd.training.train import train, train_on_source
+
+_TEXT, _COUNT, _SHARE = pa.string(), pa.int32(), pa.float64()
+SCHEMA = pa.schema(
+    [
+        ("method", _TEXT),
+        ("ipc", _COUNT),  # for full: mean images per class
+        ("seed", _COUNT),
+        ("student", _TEXT),
+        ("labels", _TEXT),
+        ("augmented", pa.bool_()),
+        ("size", _COUNT),  # side of the student's input, pixels
+        ("epochs", _COUNT),
+        ("lr", _SHARE),
+        ("weight_decay", _SHARE),
+        ("by_region", pa.bool_()),  # what was learnt: labels of places, not of whole views
+        ("top1", _SHARE),  # fractions, 0 to 1
+        ("top5", _SHARE),
+        ("corrupted_top1", _SHARE),  # mean over corruptions and strengths
+        *((f"{name}_top1", _SHARE) for name in CORRUPTIONS),  # mean over strengths
+        ("other_top1", _SHARE),  # on the second source
+        ("teacher_top1", _SHARE),  # on a sample of the validation images
+        ("redrawn", pa.bool_()),  # whether the seed chose the images too, or the training alone
+        ("seconds_extract", _SHARE),  # once for all datasets of the index
+        ("seconds_distil", _SHARE),
+        ("seconds_train", _SHARE),
+        ("memory_distil_mb", _COUNT),  # peak of the stage
+        ("memory_train_mb", _COUNT),
+        ("device_memory_train_mb", _COUNT),  # peak on the GPU
+        *((name, _TEXT) for name in ("device", "commit", "focusdd", "torch", "timm", "machine", "date")),
+    ]
+)
+_OWN = {
+    "extract": {"extractor": "extractor", "device": "device"},
+    "distill": {"ipc": "ipc", "method": "methods", "seed": "seeds", "teacher": "teacher"},
+    "train": {"student": "students", "teacher": "teacher", "labels": "labels", "seed": "seeds",
+              "augment": "plain", "device": "device"},
+}  # fmt: skip
+
+
+def _check(settings: CompareSettings) -> None:
+    if not settings.teacher and ("soft" in settings.labels or "rded" in settings.methods):
+        raise FocusError(
+            "soft labels and method rded need a teacher: give --teacher, or compare other methods with "
+            "--labels hard"
+        )
+
+
+def _trials(settings: CompareSettings) -> list[Trial]:
+    budgets = [Budget("ipc", ipc) for ipc in sorted(set(settings.ipc))]
+    return [
+        Trial(method, budget, student, seed, labels, augmented)
+        for seed in range(settings.seeds)
+        for method in dict.fromkeys([*settings.methods, "random"])
+        for budget in (budgets if method != "full" else [None])
+        for student in dict.fromkeys(settings.students)
+        for labels in dict.fromkeys(settings.labels)
+        for augmented in ([True, False] if settings.plain and method != "full" else [True])
+    ]
+
+
+def _distilling(trial: Trial, settings: CompareSettings) -> DistillSettings | None:
+    if trial.budget is None:
+        return None
+    own = {"ipc": trial.budget.value, "method": trial.method, "seed": trial.seed, "teacher": settings.teacher}
+    return not_given(settings.distill.model_copy(update=own))
+
+
+def _folders(trial: Trial, context: ComparisonContext) -> list[Path]:
+    """The student's and, where it is scored outside its distribution, that of these scores."""
+    data = trial.data if trial.budget else f"{trial.method}-{_epochs(trial, context)}passes"
+    plain = [] if trial.augmented else ["plain"]
+    words = [data, trial.student.replace("/", "_"), trial.labels, *plain, f"seed{trial.seed}"]
+    kinds = ["students"]
+    if context.settings.corruptions or context.other is not None:
+        kinds.append("robustness")
+    return [context.out / kind / "-".join(words) for kind in kinds]
+
+
+def _training(trial: Trial, context: ComparisonContext) -> TrainSettings:
+    settings: CompareSettings = context.settings
+    own = {
+        "student": trial.student,
+        "teacher": settings.teacher,
+        "labels": trial.labels,
+        "augment": trial.augmented,
+        "epochs": _epochs(trial, context),
+        "seed": trial.seed,
+        "device": settings.device,
+    }
+    return not_given(settings.train.model_copy(update=own))
+
+
+def _facts(settings: CompareSettings) -> dict[str, str]:
+    asked = "soft" in settings.labels or "rded" in settings.methods
+    return {
+        "asked": "teacher" if asked else "hard labels",
+        "taught": BY_REGION if "soft" in settings.labels else WHOLE_VIEWS,
+    }
+
+
+def _epochs(trial: Trial, context: ComparisonContext) -> int:
+    """Passes over what a student learns from; full takes the steps of the largest ipc, in whole ones."""
+    settings, batch = context.settings, context.settings.train.batch_size
+    if trial.budget is not None:
+        return settings.train.epochs
+    if settings.full_epochs is not None:
+        return settings.full_epochs
+    steps = settings.train.epochs * math.ceil(max(settings.ipc) * len(context.source.classes) / batch)
+    return math.ceil(steps / math.ceil(len(context.source.records) / batch))
+
+
+def _work(trial: Trial, context: ComparisonContext) -> float:
+    """Images that a student will have seen."""
+    whole = len(context.source.records)
+    images = trial.budget.value * len(context.source.classes) if trial.budget else whole
+    return float(images * _epochs(trial, context))
+
+
+def _train(trial: Trial, data: Distilled | None, context: ComparisonContext) -> None:
+    recipe, settings = _training(trial, context), context.settings
+    folder, *outside = _folders(trial, context)
+    if data is None:
+        side = settings.distill.size
+        train_on_source(context.source, context.val, folder, recipe, side=side, overwrite=context.overwrite)
+    else:
+        train(data, context.val, folder, recipe, overwrite=context.overwrite)
+    for scores in outside:
+        robustness(
+            folder,
+            context.val,
+            scores,
+            other=context.other,
+            corruptions=settings.corruptions,
+            device=settings.device,
+            overwrite=context.overwrite,
+        )
+
+
+def _row(trial: Trial, result: dict[str, Any], context: ComparisonContext) -> dict[str, Any]:
+    _, *outside = _folders(trial, context)
+    scores = read_json(outside[0] / "robustness.json") if outside else {}
+    corrupted = scores.get("corruptions") or {}
+    return {
+        "ipc": result["distilled"]["ipc"],
+        **{name: result["settings"][name] for name in ("size", "epochs", "lr", "weight_decay")},
+        "by_region": result["taught"]["by_region"],
+        "top1": result["top1"],
+        "top5": result["top5"],
+        "corrupted_top1": scores.get("corrupted_top1"),
+        **{f"{name}_top1": round(mean(corrupted[name]), 5) if corrupted else None for name in CORRUPTIONS},
+        "other_top1": (scores.get("other") or {}).get("top1"),
+        "teacher_top1": round(result["teacher"]["sample_accuracy"], 5) if result["teacher"] else None,
+    }
+
+
+COMPARISON = Comparison(
+    settings=CompareSettings,
+    schema=SCHEMA,
+    score="top1",
+    own=_OWN,
+    check=_check,
+    facts=_facts,
+    trials=_trials,
+    distilling=_distilling,
+    training=_training,
+    folders=_folders,
+    train=_train,
+    row=_row,
+    work=_work,
+    validation=DecodedOnce,
+)

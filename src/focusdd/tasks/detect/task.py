@@ -1,0 +1,158 @@
+"""Detection: boxes and labels of objects, and detectors that find them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from focusdd.core.errors import FocusError
+from focusdd.extraction.index import Index
+from focusdd.models.load import Model
+from focusdd.settings import ComposeSettings, DetectDistillSettings, EngineSettings, ExtractorSettings
+from focusdd.sources.base import DetectionSource
+from focusdd.sources.detection import open_detection_source
+from focusdd.tasks.base import Distillation, Task
+from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
+from focusdd.tasks.detect.compose import compose_scenes, files_of
+from focusdd.tasks.detect.distilled import open_detection
+from focusdd.tasks.detect.objects import object_table
+from focusdd.tasks.detect.rows import EXTRACTION
+from focusdd.tasks.detect.scenes import Scenes
+from focusdd.tasks.detect.select import WITH_INDEX, focus_scenes, selected_scenes
+from focusdd.tasks.detect.trials import COMPARISON
+
+
+def _check(settings: DetectDistillSettings) -> None:
+    if settings.size // settings.grid < 32:
+        raise FocusError(
+            f"a {settings.grid} x {settings.grid} grid on {settings.size} px makes tiles under 32 px: "
+            "use a smaller --grid or a larger --size"
+        )
+
+
+def _extract_settings(_: DetectDistillSettings, reading: ExtractorSettings) -> ExtractorSettings:
+    return reading
+
+
+def _plan(
+    source: DetectionSource, settings: DetectDistillSettings, index: Index | None, _: Model | None, __: Path
+) -> Scenes:
+    if index is not None:
+        choose = focus_scenes if settings.method == "focus" else selected_scenes
+        scenes = choose(object_table(index), settings)
+    else:
+        scenes = (pasted_scenes if settings.method == "paste" else random_scenes)(source, settings)
+    if not scenes.tiles:
+        raise FocusError(f"nothing of {source.name} can be shown with its labels: use a lower --visible")
+    return scenes
+
+
+def _compose(
+    source: DetectionSource,
+    scenes: Scenes,
+    out: Path,
+    settings: ComposeSettings,
+    key: str,
+    engine: EngineSettings | None,
+) -> int:
+    return compose_scenes(source, scenes, out, settings, source.class_names, key, engine)
+
+
+def _describe(
+    source: DetectionSource, settings: DetectDistillSettings, scenes: Scenes, index: Index | None
+) -> dict[str, Any]:
+    kept = Counter(one.label for tile in scenes.tiles for one in tile.objects if one.kept)
+    before = dict(enumerate(index.info["class_counts"])) if index is not None else {}
+    images = len(list(scenes.images()))
+    return {
+        "ipc": round(images / len(source.classes), 2),
+        "images": images,
+        "objects": {name: kept.get(label, 0) for label, name in enumerate(source.classes)},
+        "source_objects": {name: before.get(label) for label, name in enumerate(source.classes)},
+        "masked": sum(not one.kept for tile in scenes.tiles for one in tile.objects),
+        "refused": scenes.refused,
+    }
+
+
+def _counts(info: dict[str, Any]) -> dict[str, Any]:
+    return {"images": info["images"], "objects": sum(info["objects"].values())}
+
+
+def _summary(info: dict[str, Any]) -> str:
+    return (
+        f"{sum(info['objects'].values())} labelled objects in {info['images']} images; {info['masked']} that "
+        f"would have lost their label are masked, {info['refused']} windows and images were refused"
+    )
+
+
+def _card(info: dict[str, Any]) -> str:
+    """The dataset card (README.md) in the Hugging Face form."""
+    objects = sum(info["objects"].values())
+    extractor = info["extractor"]
+    by = f" Class attention by `{extractor['name']}`." if extractor else ""
+    return f"""---
+license: other
+license_name: that-of-the-source-images
+task_categories:
+- object-detection
+tags:
+- dataset-distillation
+- focusdd
+---
+# A distilled dataset for object detection
+
+{info["images"]} images of {info["size"]} x {info["size"]} pixels with {objects} labelled objects of
+{len(info["classes"])} classes, made by focusdd from {info["source_images"]:,} images with the method
+`{info["method"]}`.{by}
+
+- `data.yaml`, `images/train/`, `labels/train/`: as Ultralytics reads them. Put the path of your validation
+  images behind `val`.
+- `annotations.json`: the same boxes in COCO's format, each with the source image and object it comes from.
+- `plan.parquet`: every window of a source image with its place on the canvas, and every object in it: its
+  whole box in the source image, what is visible of it here, and whether it is labelled or masked.
+- `distilled.json`: what made it, with which settings and seed.
+
+An object that would be visible without a label is masked in grey: {info["masked"]} are. Boxes are half-open,
+in pixels, x before y.
+
+The images are parts of the source's images: the source's licence and terms apply to them.
+
+```json
+{json.dumps(info["settings"], indent=1)}
+```
+"""
+
+
+DISTILLATION = Distillation(
+    version=2,
+    settings=DetectDistillSettings,
+    with_index=WITH_INDEX,
+    extract_settings=_extract_settings,
+    plan=_plan,
+    files=files_of,
+    compose=_compose,
+    describe=_describe,
+    fields=(
+        *("key", "task", "method", "ipc", "images", "size", "seed", "source", "source_images"),
+        *("extractor", "index", "classes", "class_names", "objects", "source_objects", "masked"),
+        *("refused", "short_classes", "settings"),
+    ),
+    card=_card,
+    counts=_counts,
+    open=open_detection,
+    check=_check,
+    unit="objects",
+    summary=_summary,
+)
+
+DETECT = Task(
+    name="detect",
+    words="object detection",
+    prefix="detect ",
+    open_source=open_detection_source,
+    extraction=EXTRACTION,
+    distillation=DISTILLATION,
+    comparison=COMPARISON,
+)

@@ -1,0 +1,114 @@
+"""How methods of detection are compared: detectors by method, budget and seed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from focusdd.core.files import read_json
+from focusdd.settings import DetectCompareSettings, DetectDistillSettings, DetectTrainSettings
+from focusdd.settings.resolve import not_given
+from focusdd.tasks.base import Budget, Comparison, ComparisonContext, Trial
+from focusdd.tasks.detect.distilled import DistilledDetection
+from focusdd.tasks.detect.train import train
+
+_TEXT, _COUNT, _NUMBER = pa.string(), pa.int32(), pa.float64()
+SCHEMA = pa.schema(
+    [
+        ("method", _TEXT),
+        ("budget", _TEXT),  # "ipc 10", "0.034 of all", or "all" for full
+        ("images", _COUNT),
+        ("objects", _COUNT),  # labelled
+        ("seed", _COUNT),
+        ("detector", _TEXT),
+        ("size", _COUNT),  # side of the detector's input, pixels
+        ("steps", _COUNT),
+        ("map", _NUMBER),  # mAP50-95 and mAP50, fractions, 0 to 1
+        ("map50", _NUMBER),
+        ("redrawn", pa.bool_()),  # whether the seed chose the images too, or the training alone
+        ("seconds_extract", _NUMBER),  # once for all datasets of the index
+        ("seconds_distil", _NUMBER),
+        ("seconds_train", _NUMBER),
+        ("memory_train_mb", _COUNT),
+        *(
+            (name, _TEXT)
+            for name in ("device", "commit", "focusdd", "torch", "ultralytics", "machine", "date")
+        ),
+    ]
+)
+_OWN = {
+    "extract": {"extractor": "extractor", "device": "device"},
+    "distill": {"ipc": "ipc", "ratio": "ratio", "budget": "ratio", "method": "methods", "seed": "seeds"},
+    "train": {"detector": "detectors", "seed": "seeds", "device": "device"},
+}
+
+
+def _trials(settings: DetectCompareSettings) -> list[Trial]:
+    budgets = [Budget("ratio", ratio) for ratio in sorted(set(settings.ratio))]
+    budgets += [Budget("ipc", ipc) for ipc in sorted(set(settings.ipc or (() if budgets else (10,))))]
+    return [
+        Trial(method, budget, detector, seed)
+        for seed in range(settings.seeds)
+        for method in dict.fromkeys([*settings.methods, "random"])
+        for budget in (budgets if method != "full" else [None])
+        for detector in dict.fromkeys(settings.detectors)
+    ]
+
+
+def _distilling(trial: Trial, settings: DetectCompareSettings) -> DetectDistillSettings:
+    budget = {trial.budget.name: trial.budget.value} if trial.budget else {}
+    own = {"method": trial.method, "seed": trial.seed, **budget}
+    return not_given(settings.distill.model_copy(update=own))
+
+
+def _training(trial: Trial, context: ComparisonContext) -> DetectTrainSettings:
+    settings: DetectCompareSettings = context.settings
+    own = {"detector": trial.student, "seed": trial.seed, "device": settings.device}
+    return not_given(settings.train.model_copy(update=own))
+
+
+def _folders(trial: Trial, context: ComparisonContext) -> list[Path]:
+    return [context.out / "detectors" / f"{trial.data}-seed{trial.seed}-{trial.student}"]
+
+
+def _train(trial: Trial, data: DistilledDetection, context: ComparisonContext) -> None:
+    recipe = _training(trial, context)
+    train(data, context.val, context.student(trial), recipe, overwrite=context.overwrite)
+
+
+def _row(trial: Trial, result: dict[str, Any], context: ComparisonContext) -> dict[str, Any]:
+    dataset = context.dataset(trial)
+    assert dataset is not None  # every trial of this task has one
+    made = read_json(dataset / "distilled.json")
+    return {
+        "budget": _words(trial.budget),
+        "images": made["images"],
+        "objects": sum(made["objects"].values()),
+        "detector": trial.student,
+        "size": result["settings"]["size"],
+        "steps": result["steps"],
+        "map": result["map"],
+        "map50": result["map50"],
+    }
+
+
+def _words(budget: Budget | None) -> str:
+    if budget is None:
+        return "all"
+    return f"{budget.value:.3g} of all" if budget.name == "ratio" else f"{budget.name} {budget.value}"
+
+
+COMPARISON = Comparison(
+    settings=DetectCompareSettings,
+    schema=SCHEMA,
+    score="map",
+    own=_OWN,
+    trials=_trials,
+    distilling=_distilling,
+    training=_training,
+    folders=_folders,
+    train=_train,
+    row=_row,
+)

@@ -1,0 +1,145 @@
+"""Stage 2: `distill` extracts when there is no index yet, selects, composes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from focusdd.core.console import say, warn
+from focusdd.core.errors import FocusError
+from focusdd.core.files import write_json, write_whole
+from focusdd.core.manifest import CARD
+from focusdd.core.stage import Stage, Workspace, replacing, run_stage
+from focusdd.extraction.index import Index, open_index
+from focusdd.models.load import Model
+from focusdd.settings import EngineSettings, ExtractorSettings
+from focusdd.settings.resolve import not_given, settle
+from focusdd.sources.identity import content_hashes
+from focusdd.tasks.base import Task
+from focusdd.tasks.classify.task import CLASSIFY
+from focusdd.tasks.extract import extract as run_extract
+
+
+def distill(
+    source: Any,
+    out: Path | str,
+    settings: Any = None,
+    *,
+    task: Task = CLASSIFY,
+    index: Index | Path | str | None = None,
+    extract: ExtractorSettings | None = None,
+    overwrite: bool = False,
+    engine: EngineSettings | None = None,
+) -> Any:
+    """Makes a distilled dataset.
+
+    Args:
+        settings: of the task's kind; default: its own.
+        index: what `extract` made of this source; made in a folder `out`-index when it is not given and the
+            method needs one.
+        extract: how to extract when there is no index yet.
+        engine: where images are read, for the index and for the result; default: here.
+
+    Raises:
+        FocusError: the index is of another source, the settings cannot be met, or `out` holds something else.
+    """
+    adapter, out = task.distillation, Path(out)
+    resolved = settle(settings or adapter.settings())
+    settings = resolved.settings
+    adapter.check(settings)
+    reader = "extractor" if index is None else "--index"
+    if settings.method not in adapter.with_index:
+        reader = f"method {settings.method}"
+        if index is not None:
+            warn(f"--index has no effect with {reader}")
+    reading = settle(extract or ExtractorSettings(), reader=reader, task=task.words).settings
+    inputs = {"source": source.fingerprint}
+    found, judge = None, adapter.judge(settings, reading)
+    if settings.method in adapter.with_index:
+        found = _index(task, source, out, settings, index, reading, overwrite, engine)
+        inputs |= {"index": found.key, "content": found.info["content"]}
+    if judge is not None:
+        inputs["teacher"] = judge.weights
+
+    def make(work: Workspace) -> dict[str, Any]:
+        with work.record.measure("select"):
+            plan = adapter.plan(source, settings, found, judge, out)
+            keys = (tile.key for tile in plan.tiles)
+            plan = plan.with_hashes(found.hashes if found else content_hashes(source, keys))
+        if plan.short:
+            count, few = len(plan.short), ", ".join(plan.short[:5])
+            warn(f"{count} classes have fewer {adapter.unit} than tiles, theirs are used again: {few}")
+        work.declare([*adapter.files(plan, settings), "distilled.json", CARD])
+        with work.record.measure("compose"):
+            images = adapter.compose(source, plan, out, settings, work.key, engine)
+        described = {
+            **_described(task, source, settings, found, judge, out),
+            "key": work.key,
+            "settings": resolved.key,
+            "short_classes": list(plan.short),
+            **adapter.describe(source, settings, plan, found),
+        }
+        described = {field: described[field] for field in adapter.fields}
+        write_json(out / "distilled.json", described)
+        if not (out / CARD).exists():  # people edit it
+            write_whole(out / CARD, adapter.card(described))
+        work.record.note(images=images)
+        if words := adapter.summary(described):
+            say(words)
+        return adapter.counts(described)
+
+    name = f"{task.prefix}distill"
+    stage = Stage(name, adapter.version, resolved.key, inputs, adapter.scratch)
+    return adapter.open(run_stage(stage, out, make, overwrite))
+
+
+def _index(
+    task: Task,
+    source: Any,
+    out: Path,
+    settings: Any,
+    index: Index | Path | str | None,
+    reading: ExtractorSettings,
+    overwrite: bool,
+    engine: EngineSettings | None,
+) -> Index:
+    if index is None:
+        wanted = not_given(task.distillation.extract_settings(settings, reading))
+        folder = out.with_name(out.name + "-index")
+        return replacing(
+            lambda anew: run_extract(source, folder, wanted, task=task, overwrite=anew, engine=engine),
+            overwrite,
+        )
+    opened = index if isinstance(index, Index) else open_index(index)
+    require_index_of(task, opened, source)
+    return opened
+
+
+def require_index_of(task: Task, index: Index, source: Any) -> None:
+    """Raises FocusError when an index is not of this source, as it is now, and of this task."""
+    made_of = index.info["source"]
+    if index.info.get("task", CLASSIFY.name) != task.name or made_of["fingerprint"] != source.fingerprint:
+        raise FocusError(
+            f"the index {index.folder} was made of another source or an earlier state of it "
+            f"({made_of['name']}), not of {source.name} as it is now: leave --index away to make a new one"
+        )
+
+
+def _described(
+    task: Task, source: Any, settings: Any, index: Index | None, judge: Model | None, out: Path
+) -> dict[str, Any]:
+    """The fields of distilled.json that all tasks have."""
+    return {
+        **task.mark,
+        "method": settings.method,
+        "size": settings.size,
+        "seed": settings.seed,
+        "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
+        "source_images": len(source.records),
+        "extractor": index.info["extractor"] if index is not None else None,
+        "index": os.path.relpath(index.folder, out) if index is not None else None,
+        "judge": {"name": judge.name, "weights": judge.weights} if judge is not None else None,
+        "classes": list(source.classes),
+        "class_names": list(source.class_names),
+    }

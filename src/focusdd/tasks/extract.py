@@ -1,0 +1,132 @@
+"""Stage 1: one pass of a ViT over downsampled views of all images fills the index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from focusdd.core.console import warn
+from focusdd.core.errors import FocusError
+from focusdd.core.files import hash_of, write_json
+from focusdd.core.run_record import RunRecord
+from focusdd.core.stage import Stage, Workspace, run_stage
+from focusdd.execute import Work
+from focusdd.execute.remote import SourceName, load_same, require_shared
+from focusdd.extraction.index import Index, open_index, read_skipped
+from focusdd.extraction.inference import as_extractor, fill_parts
+from focusdd.models.device import device_name, pick_device
+from focusdd.models.load import Model, load_model
+from focusdd.settings import EngineSettings
+from focusdd.settings.resolve import record, settle
+from focusdd.tasks.base import Task
+from focusdd.tasks.classify.task import CLASSIFY
+
+
+def extract(
+    source: Any,
+    out: Path | str,
+    settings: Any = None,
+    *,
+    task: Task = CLASSIFY,
+    overwrite: bool = False,
+    engine: EngineSettings | None = None,
+) -> Index:
+    """Runs the extractor over every image of a source and writes the index.
+
+    Interrupted work resumes; an index that is already complete is returned as it is.
+
+    Args:
+        settings: of the task's kind; default: its own.
+        engine: where the images are read; default: here.
+
+    Raises:
+        FocusError: the extractor's attention cannot be read, its accuracy on the source is near chance, no
+            image can be read, or `out` holds something else.
+    """
+    adapter = task.extraction
+    settings = settings or adapter.settings()
+    if not settings.extractor:
+        raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
+    run = RunRecord()
+    model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
+    vit = as_extractor(model)
+    resolved = settle(settings, task=task.words, input_size=model.input_size)
+    settings = resolved.settings
+    inputs = {"source": source.fingerprint, "extractor": model.weights}
+
+    def make(work: Workspace) -> dict[str, Any]:
+        with run.measure("check"):
+            adapter.check(source, model, settings)
+        name = SourceName.of(source, task.open_source)
+        worker = partial(_Worker, task, name, work.out.absolute(), work.key, settings, model.weights)
+        inference = adapter.inference(source, model, vit, settings)
+        with run.measure("extract"):
+            images = fill_parts(work, inference, worker, engine)
+        run.note(images=images, device=device_name(model.device))
+        with run.measure("finish"):
+            grid = list(vit.grid(model.input_size, model.input_size))
+            return _finish(task, work, source, model, settings, grid)
+
+    stage = Stage(f"{task.prefix}extract", adapter.version, resolved.key, inputs)
+    return open_index(run_stage(stage, out, make, overwrite, run))
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """Reads images in another process as `extract` does in its own."""
+
+    task: Task
+    source: SourceName
+    out: Path
+    key: str
+    settings: Any
+    weights: str
+    shard: int
+
+    def __call__(self) -> Work:
+        require_shared(self.out, self.key)
+        settings = self.settings
+        model = load_same(settings.extractor, self.weights, settings.device, settings.input_size)
+        source, vit = self.source.reopen(), as_extractor(model)
+        return self.task.extraction.inference(source, model, vit, settings).work(self.out, self.shard)
+
+
+def _finish(
+    task: Task, work: Workspace, source: Any, model: Model, settings: Any, grid: list[int]
+) -> dict[str, Any]:
+    """Fills in what only all rows together tell, and writes index.json; returns the counts."""
+    index = Index(work.out, {})
+    skipped = [[*item] for part in index.parts() for item in read_skipped(part)]
+    skipped = [*map(list, source.skipped), *skipped]
+    found = task.extraction.finish(work.out, source, model, settings, skipped)
+    info = {
+        "key": work.key,
+        **task.mark,
+        "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
+        "extractor": {
+            "name": model.name,
+            "weights": model.weights,
+            "input_size": model.input_size,
+            "confidence": found.confidence,
+            "accuracy": found.accuracy,
+        },
+        "settings": record(settings),
+        "grid": grid,
+        "classes": list(source.classes),
+        "class_names": list(source.class_names),
+        "counts": found.counts,
+        "skipped": skipped,
+        "content": hash_of(index.hashes),
+        **found.facts,
+    }
+    write_json(work.out / "index.json", info)
+    for what, items in (
+        ("files were skipped", skipped),
+        ("annotations were left out or mended", found.facts.get("problems")),
+    ):
+        if items:
+            name, reason = items[0]
+            warn(f"{len(items)} {what} and listed in index.json, the first: {name} ({reason})")
+    return {**found.counts, f"{found.confidence} accuracy": found.accuracy}
