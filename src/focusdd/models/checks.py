@@ -105,12 +105,12 @@ def sample_batches(source: Source, count: int, side: int) -> Iterator[tuple[torc
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(records), 64):
             batch = records[start : start + 64]
-            loaded = list(pool.map(load, batch))
-            there = [number for number, pixels in enumerate(loaded) if pixels is not None]
+            loaded = zip(batch, pool.map(load, batch), strict=True)
+            there = [(record.label, pixels) for record, pixels in loaded if pixels is not None]
             if there:
                 found = True
-                pixels = torch.from_numpy(np.stack([loaded[number] for number in there]))
-                yield pixels.permute(0, 3, 1, 2), np.array([batch[number].label for number in there])
+                labels, views = zip(*there, strict=True)
+                yield torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), np.array(labels)
     if not found:
         raise FocusError(f"no image of {source.name} can be read")
 
