@@ -14,7 +14,9 @@ from PIL import Image
 
 from focusdd.core.errors import FocusError
 from focusdd.core.images import decode
+from focusdd.settings import SourceSettings
 from focusdd.sources import DemoSource, FolderSource, demo, open_source
+from focusdd.sources.options import split_options, with_options
 
 MakeFolder = Callable[..., Path]
 
@@ -237,6 +239,114 @@ def test_wordnet_folders_get_names(tmp_path: Path) -> None:
         "n1": "n1",
         "n99999999": "n99999999",
     }
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [("Train", "Valid"), ("training_set", "test_set"), ("TRAIN", "test"), ("train-2", "val-2")],
+)
+def test_splits_by_other_names(tmp_path: Path, train: str, val: str) -> None:
+    for folder, number in ((train, 1), (val, 2)):
+        touch(tmp_path / folder / "a" / f"{number}.jpg", tmp_path / folder / "b" / f"{number}.jpg")
+    touch(tmp_path / "__MACOSX" / train / "x.jpg")
+    assert keys(open_source(tmp_path)) == ["a/1.jpg", "b/1.jpg"]
+    assert keys(open_source(tmp_path, "val")) == ["a/2.jpg", "b/2.jpg"]
+
+
+@pytest.mark.parametrize(
+    "folders", [("train", "test"), ("train",), ("training_set", "test_set"), ("Train", "val")]
+)
+def test_splits_without_class_folders_are_no_classes(tmp_path: Path, folders: tuple[str, ...]) -> None:
+    for folder in folders:
+        touch(tmp_path / folder / "1.jpg")
+    with pytest.raises(FocusError, match=r"without class folders: expected .*<class>/<image>\.jpg"):
+        open_source(tmp_path)
+
+
+def test_a_hierarchy_is_no_guess(tmp_path: Path) -> None:
+    files = [f"{path}/1.jpg" for path in ("a/hat", "a/cap", "b/shoes")]
+    touch(*(tmp_path / file for file in files))
+    with pytest.raises(FocusError, match="top for a, b, or --classes deep for cap, hat, shoes"):
+        open_source(tmp_path)
+    top, deep = open_source(f"{tmp_path}?classes=top"), open_source(f"{tmp_path}?classes=deep")
+    assert (top.classes, keys(top)) == (("a", "b"), ["a/cap/1.jpg", "a/hat/1.jpg", "b/shoes/1.jpg"])
+    assert deep.classes == ("cap", "hat", "shoes")
+    assert [(record.key, record.label) for record in deep.records] == [
+        ("a/cap/1.jpg", 0),
+        ("a/hat/1.jpg", 1),
+        ("b/shoes/1.jpg", 2),
+    ]
+    assert deep.read("b/shoes/1.jpg") == b"picture"
+    assert top.fingerprint != deep.fingerprint
+    touch(tmp_path / "b" / "hat" / "1.jpg")
+    assert open_source(f"{tmp_path}?classes=deep").classes == ("a-cap", "a-hat", "b-hat", "b-shoes")
+    assert open_source(tmp_path).classes == ("a", "b"), "the same folders in several classes divide nothing"
+
+
+def test_what_systems_and_storage_boxes_leave_is_not_there(tmp_path: Path) -> None:
+    touch(tmp_path / "a" / "1.jpg", tmp_path / "b" / "1.jpg")
+    for name in ("__MACOSX", ".ipynb_checkpoints", "@eaDir", "$RECYCLE.BIN", "lost+found", "#recycle"):
+        touch(tmp_path / name / "x.jpg", tmp_path / "a" / name / "1.jpg")
+    touch(tmp_path / "a" / "Thumbs.db", tmp_path / "b" / "desktop.ini", tmp_path / "a" / "._1.jpg")
+    source = open_source(tmp_path)
+    assert (source.classes, keys(source), source.skipped) == (("a", "b"), ["a/1.jpg", "b/1.jpg"], ())
+
+
+def test_a_folder_too_high_says_which_one_is_meant(tmp_path: Path) -> None:
+    touch(tmp_path / "photos" / "a" / "1.jpg", tmp_path / "photos" / "b" / "1.jpg")
+    with pytest.raises(FocusError, match=rf"give {tmp_path / 'photos'}, which holds 2 folders"):
+        open_source(f"{tmp_path}?classes=top")
+
+
+def test_photographs_that_nobody_reads_come_with_the_remedy(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "a" / "1.jpg",
+        tmp_path / "a" / "2.HEIC",
+        tmp_path / "b" / "1.jpg",
+        tmp_path / "b" / "1.xml",
+    )
+    assert open_source(tmp_path).skipped == (
+        ("a/2.HEIC", "Pillow reads no .heic files: convert them to JPEG or PNG"),
+        ("b/1.xml", "not an image by its suffix '.xml'"),
+    )
+
+
+# settings in the name
+
+
+def test_held_out_images_are_a_share_of_every_class(tmp_path: Path) -> None:
+    for name, count in (("a", 20), ("b", 5), ("c", 1)):
+        touch(*(tmp_path / name / f"{number:02d}.jpg" for number in range(count)))
+    name = f"{tmp_path}?holdout=0.2"
+    train, val = open_source(name), open_source(name, "val")
+    assert (train.name, val.name, val.split) == (name, name, "val")
+    assert sorted([*train.records, *val.records]) == sorted(open_source(tmp_path).records)
+    assert np.bincount([record.label for record in val.records], minlength=3).tolist() == [4, 1, 0]
+    assert train.classes == val.classes == ("a", "b", "c")
+    assert len({train.fingerprint, val.fingerprint, open_source(tmp_path).fingerprint}) == 3
+    assert open_source(name, "val").records == val.records
+    other = open_source(f"{name}&holdout_seed=1", "val")
+    assert (other.records, len(other.records)) != (val.records, 5)
+    assert "20% of it held out for validation by seed 0" in val.place
+
+
+@pytest.mark.parametrize("option", ["holdout=1.5", "holdout=x", "classes=all"])
+def test_settings_without_such_a_value(tmp_path: Path, option: str) -> None:
+    with pytest.raises(FocusError, match=option.partition("=")[0]):
+        open_source(f"{tmp_path}?{option}")
+
+
+def test_settings_of_another_kind_of_source(image_folder: MakeFolder) -> None:
+    with pytest.raises(FocusError, match="--label-column means nothing for"):
+        open_source(f"{image_folder()}?label_column=x")
+
+
+def test_names_travel_with_their_settings() -> None:
+    name = with_options("photos/a?b", SourceSettings(holdout=0.25, label_column="the & column"))
+    assert split_options(name) == ("photos/a?b", SourceSettings(holdout=0.25, label_column="the & column"))
+    for plain in ("photos", "photos-?.tar", "photos?", "a?b=c"):
+        assert with_options(plain, SourceSettings()) == plain
+        assert split_options(plain) == (plain, SourceSettings())
 
 
 # the demo

@@ -25,9 +25,11 @@ from focusdd.core import console
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage
 from focusdd.demo.run import WEIGHTS
+from focusdd.settings import SourceSettings
 from focusdd.sources import DemoSource, FolderSource, Source, files, open_source, parquet, webdataset
-from focusdd.sources.classes import classes_of, folder_names
+from focusdd.sources.classes import classes_of, folder_names, require_same_classes
 from focusdd.sources.hub import HubSource
+from focusdd.sources.options import with_options
 from focusdd.sources.webdataset import TarSource
 
 datasets = pytest.importorskip("datasets")
@@ -366,6 +368,23 @@ def test_odd_members_are_left_out_and_listed(tmp_path: Path) -> None:
     json.dumps(source.skipped).encode()
 
 
+def test_names_with_dots_in_tars(tmp_path: Path) -> None:
+    """A sample ends at the first dot, except where the label lies beside the whole name."""
+    members = [
+        ("a/v1.2/x.0001.jpg", b"one"), ("a/v1.2/x.0001.cls", b"0"),
+        ("a/v1.2/x.0002.jpg", b"two"), ("a/v1.2/x.0002.json", b'{"label": 1}'),
+        ("b.left.jpg", b"left"), ("b.right.jpg", b"right"), ("b.cls", b"1"),
+        ("c.jpg", b"three"), ("c.cls", b"0"),
+        ("__MACOSX/._c.jpg", b"mac"), ("._c.jpg", b"mac"),
+    ]  # fmt: skip
+    write(tmp_path / "x.tar", tar_of(members))
+    source = open_source(tmp_path)
+    assert [(record.label, source.read(record.key)) for record in source.records] == [
+        (0, b"one"), (1, b"two"), (1, b"left"), (0, b"three")
+    ]  # fmt: skip
+    assert source.skipped == (("x.tar/b.right.jpg", "a second image of the sample b"),)
+
+
 @pytest.mark.parametrize("damage", ["cut in data", "cut at a member", "cut in a header", "garbage", "empty"])
 def test_damaged_tars_are_named(tmp_path: Path, damage: str) -> None:
     data = tar_of(samples("abab"))
@@ -493,9 +512,11 @@ def test_kinds_of_columns(tmp_path: Path, image: pa.Array, label: pa.Array) -> N
     [
         ({"text": ["a"], "label": [1]}, "no column of images.*text .string., label .int64."),
         ({"image": [b"x"], "caption": ["a"]}, "no column of labels.*image .binary., caption .string."),
-        ({"image": [b"x"], "label": [0.5]}, "no column of labels.*label .double."),
+        ({"image": [b"x"], "label": [0.5]}, "labels that are not whole numbers"),
         ({"image": [b"x"], "label": ["a"]}, "one class only, 'a'"),
-        ({"image": [b"x"], "label": [-1]}, "no labels"),
+        ({"image": [b"x"], "label": [-1]}, "is not labelled, all labels are below zero"),
+        ({"image": [b"x"], "kind": ["a"], "place": ["b"]}, "name it with --label-column; it has"),
+        ({"image": [b"x"], "label": [""]}, "no labels"),
     ],
 )
 def test_tables_without_the_columns(tmp_path: Path, columns: dict[str, list[Any]], words: str) -> None:
@@ -504,6 +525,49 @@ def test_tables_without_the_columns(tmp_path: Path, columns: dict[str, list[Any]
         open_source(tmp_path)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "classes"),
+    [
+        ({"image": [b"x", b"y"], "species": ["ox", "ass"]}, {}, ("ass", "ox")),
+        ({"image": [b"x", b"y"], "kind": ["ox", "ass"], "file_name": ["1", "2"]}, {}, ("ass", "ox")),
+        ({"image": [b"x", b"y"], "label": [1.0, 0.0]}, {}, ("0", "1")),
+        ({"image": [b"x", b"y", b"z"], "label": [1.0, 0.0, float("nan")]}, {}, ("0", "1")),
+        ({"image": [b"x", b"y"], "label": [True, False]}, {}, ("false", "true")),
+        (
+            {"image": [b"x", b"y"], "label": [1, 0], "Art": ["ox", "ass"]},
+            {"label_column": "Art"},
+            ("ass", "ox"),
+        ),
+        ({"thumb": [b"", b""], "scan": [b"x", b"y"], "label": [1, 0]}, {"image_column": "scan"}, ("0", "1")),
+    ],
+)
+def test_columns_by_other_names(
+    tmp_path: Path, columns: dict[str, list[Any]], options: dict[str, str], classes: tuple[str, ...]
+) -> None:
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+    source = open_source(with_options(str(tmp_path), SourceSettings(**options)))
+    assert source.classes == classes
+    assert source.read("x.parquet/0000000") == b"x"
+    if options:
+        with pytest.raises(FocusError, match=r"no column of .* called 'none'.*name it with --"):
+            open_source(with_options(str(tmp_path), SourceSettings(**dict.fromkeys(options, "none"))))
+
+
+def test_other_classes_are_named() -> None:
+    def said(classes: list[str], expected: list[str]) -> str:
+        with pytest.raises(FocusError) as caught:
+            require_same_classes("val", classes, "photos", expected)
+        return str(caught.value)
+
+    require_same_classes("val", ["a", "b"], "photos", ("a", "b"))
+    assert said(["a", "c"], ["a", "b"]).endswith("other classes, 2 and 2: it lacks 'b'; only it has 'c'")
+    assert said(["a"], ["a", "b"]).endswith("other classes, 1 and 2: it lacks 'b'")
+    assert "another order" in said(["b", "a"], ["a", "b"])
+    assert "only by upper and lower case or Unicode form, such as 'Cat' and 'cat'" in said(["Cat"], ["cat"])
+    assert "Unicode form, such as 'cafe\u0301' and 'caf\u00e9'" in said(["cafe\u0301"], ["caf\u00e9"])
+    assert said([f"{n:02d}" for n in range(20)], ["x"]).endswith("'07' and 12 more")
 
 
 def test_bad_tables(tmp_path: Path) -> None:

@@ -63,6 +63,8 @@ class Listing(NamedTuple):
     rows: Rows
     skipped: Notes
     problems: Notes
+    place: str
+    """The files of the split, for people."""
     digest: str
     """Hash of the annotations."""
 
@@ -77,6 +79,7 @@ class AnnotatedSource:
         self.name = path_name(path)
         self.split = split
         self.root = listing.root
+        self.place = listing.place
         self.classes = folder_names(listing.names)
         self.class_names = tuple(class_name(name) for name in listing.names)
         order = sorted(range(len(listing.images)), key=lambda index: listing.images[index].key)

@@ -30,6 +30,20 @@ _SUFFIXES = frozenset(
         ".avif",
     ]
 )
+_UNREADABLE = (
+    ".heic",
+    ".heif",
+    ".jxl",
+    ".svg",
+    ".psd",
+    ".raw",
+    ".dng",
+    ".nef",
+    ".cr2",
+    ".cr3",
+    ".arw",
+    ".orf",
+)
 _LEFT_THERE = {
     *("__macosx", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "$recycle.bin", "recycler"),
     *("lost+found", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
@@ -46,6 +60,14 @@ def has_image_suffix(name: str) -> bool:
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is none of the user's: hidden, or left there by a system or a storage box."""
     return name[0] == "." or name.lower() in _LEFT_THERE
+
+
+def not_an_image(name: str) -> str:
+    """Why a file without an image's suffix is left out: a loss only where it is a photograph after all."""
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    if suffix in _UNREADABLE:
+        return f"Pillow reads no {suffix} files: convert them to JPEG or PNG"
+    return f"not an image by its suffix {suffix!r}"
 
 
 def path_name(path: Path | str) -> str:
@@ -81,6 +103,8 @@ class Source(Protocol):
     name: str
     """What opens the source again: `open_source(name)`."""
     split: str
+    place: str
+    """The folder or files of the split, for people."""
     classes: tuple[str, ...]
     """Folder-safe class names in label order, e.g. WordNet ids."""
     class_names: tuple[str, ...]

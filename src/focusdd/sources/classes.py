@@ -49,6 +49,11 @@ def classes_of(values: Sequence[int | str | None], names: Sequence[str] | None, 
         number: f"{number:0{width}d}" if names is None else names[number] for number in known
     }
     words |= {value: value for value in sorted({v for v in values if isinstance(v, str) and v.strip()})}
+    if not words and any(isinstance(value, int) for value in values):
+        raise FocusError(
+            f"{where} is not labelled, all labels are below zero, as in published test splits: give "
+            "another split or source"
+        )
     if len(words) < 2:
         only = f"one class only, {next(iter(words.values()))!r}" if words else "no labels"
         raise FocusError(f"{where} has {only}: telling classes apart needs two")
@@ -61,6 +66,31 @@ def classes_of(values: Sequence[int | str | None], names: Sequence[str] | None, 
         tuple(class_name(words[value].encode(errors="replace").decode()) for _, value in order),
         [None if value is None else place.get(value) for value in values],
     )
+
+
+def require_same_classes(name: str, classes: Sequence[str], other: str, expected: Sequence[str]) -> None:
+    """Raises FocusError where a source (name, classes) has other classes than another, and says which."""
+    if tuple(classes) == tuple(expected):
+        return
+    extra, missing = sorted(set(classes) - set(expected)), sorted(set(expected) - set(classes))
+    alike = {_fold(word): word for word in missing}
+    if not extra and not missing:
+        how = "the same classes in another order: export both alike"
+    elif len(extra) == len(missing) and all(_fold(word) in alike for word in extra):
+        how = (
+            f"classes that differ only by upper and lower case or Unicode form, such as {extra[0]!r} and "
+            f"{alike[_fold(extra[0])]!r}: rename one of them"
+        )
+    else:
+        lists = [("it lacks", missing), ("only it has", extra)]
+        words = "; ".join(f"{what} {_listed(names)}" for what, names in lists if names)
+        how = f"other classes, {len(classes)} and {len(expected)}: {words}"
+    raise FocusError(f"{name} and {other} have {how}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(repr(name) for name in names[:8]) + more
 
 
 def folder_names(names: Sequence[str]) -> tuple[str, ...]:

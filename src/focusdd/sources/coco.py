@@ -200,7 +200,7 @@ def _list(file: Path) -> Listing:
     there = place[rows.image] >= 0
     rows = Rows(*(column[there] for column in rows._replace(image=place[rows.image])))
     skipped += _unlisted(root, keys, file.name)
-    return Listing(root, names, images, rows, skipped, problems, digest)
+    return Listing(root, names, images, rows, skipped, problems, f"{file}, images in {root}", digest)
 
 
 def _images_of(file: Path, keys: Sequence[str]) -> Path:

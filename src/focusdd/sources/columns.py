@@ -12,9 +12,14 @@ import pyarrow.compute as pc
 
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage
+from focusdd.settings.source import SourceSettings
 
 _IMAGES = ("image", "img", "picture", "photo", "jpg", "png")
-_LABELS = ("label", "labels", "fine_label", "class", "cls", "class_name", "target", "category")
+_LABELS = ("label", "labels", "fine_label", "class", "cls", "class_name", "target", "category", "species")
+_NO_LABELS = (
+    *("id", "path", "file", "file_name", "filename", "image_id", "image_path", "text", "caption", "prompt"),
+    *("url", "width", "height", "split"),
+)
 
 
 class Columns(NamedTuple):
@@ -26,27 +31,54 @@ class Columns(NamedTuple):
     """What the numbers in the label column stand for."""
 
 
-def find_columns(schema: pa.Schema, where: str) -> Columns:
-    """The image and the label column: by the features that Hugging Face writes, else by name and type.
+def find_columns(schema: pa.Schema, where: str, settings: SourceSettings | None = None) -> Columns:
+    """The image and the label column: those that are asked for; by the features that Hugging Face writes; by
+    name and type; or the only one of their kind.
 
     Raises:
-        FocusError: there is no such column; the sentence names those there are.
+        FocusError: there is no such column, or several; the sentence names those there are.
     """
     features = _features(schema)
     images = [field.name for field in schema if _is_image(field.type)]
     marked = [name for name in images if features.get(name, {}).get("_type") == "Image"]
-    image = _first(_IMAGES, marked) or _first(_IMAGES, images)
     labels = [field.name for field in schema if _is_label(field.type)]
     classed = [name for name in labels if features.get(name, {}).get("_type") == "ClassLabel"]
-    label = _first(_LABELS, classed) or next((name for name in _LABELS if name in labels), None)
-    if image is None or label is None:
-        missing = "images (bytes)" if image is None else "labels (whole numbers or text)"
+    likely = [name for name in labels if name.lower() not in _NO_LABELS]
+    image = settings.image_column if settings else None
+    label = settings.label_column if settings else None
+    wrong = [name for name, known in ((image, images), (label, labels)) if name and name not in known]
+    image = image or _first(_IMAGES, marked) or _first(_IMAGES, images)
+    label = label or _first(_LABELS, classed) or next((name for name in _LABELS if name in labels), None)
+    label = label or (likely[0] if len(likely) == 1 else None)
+    if image is None or label is None or wrong:
         there = ", ".join(f"{field.name} ({field.type})" for field in schema)
-        expected = _IMAGES[:2] if image is None else _LABELS[:4]
+        kind = "image" if image is None or image in wrong else "label"
+        what = "images (bytes)" if kind == "image" else "labels (numbers or text)"
+        called = f" called {wrong[0]!r}" if wrong else ""
         raise FocusError(
-            f"{where} has no column of {missing}, e.g. {' or '.join(expected)}; it has {there[:500]}"
+            f"{where} has no column of {what}{called} or several: name it with --{kind}-column; "
+            f"it has {there[:500]}"
         )
     return Columns(image, label, features.get(label, {}).get("names") if label in classed else None)
+
+
+def label_values(column: Any, where: str) -> list[int | str | None]:
+    """Labels as whole numbers or texts; None where there is none.
+
+    Raises:
+        FocusError: numbers that are not whole.
+    """
+    if pa.types.is_floating(column.type):
+        try:
+            column = pc.if_else(pc.is_nan(column), None, column).cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise FocusError(
+                f"{where} has labels that are not whole numbers: give another --label-column"
+            ) from error
+    if pa.types.is_boolean(column.type):
+        column = column.cast(pa.string())
+    values: list[int | str | None] = column.to_pylist()
+    return values
 
 
 def _first(preferred: tuple[str, ...], names: list[str]) -> str | None:
@@ -73,7 +105,8 @@ def _is_image(kind: pa.DataType) -> bool:
 
 def _is_label(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
+    return any(test(kind) for test in (*tests, pa.types.is_string, pa.types.is_large_string))
 
 
 def image_bytes(cell: Any) -> bytes:

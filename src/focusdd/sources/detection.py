@@ -6,8 +6,10 @@ from collections import Counter
 from pathlib import Path
 
 from focusdd.core.errors import FocusError
+from focusdd.sources import named
 from focusdd.sources.base import SPLITS, DetectionSource, is_hidden
 from focusdd.sources.demo import DemoSource
+from focusdd.sources.options import refuse_options, split_options
 
 
 def open_detection_source(name: str | Path, split: str = "train") -> DetectionSource:
@@ -21,6 +23,15 @@ def open_detection_source(name: str | Path, split: str = "train") -> DetectionSo
     Raises:
         FocusError: it is missing, in no known format, cannot be read, or contradicts itself.
     """
+    bare, settings = split_options(str(name))
+    refuse_options(bare, settings, "a source of boxes")
+    source = _open(
+        bare if isinstance(name, str) else Path(bare), split if settings.holdout is None else "train"
+    )
+    return named(source, str(name).removeprefix(bare), split, settings)
+
+
+def _open(name: str | Path, split: str) -> DetectionSource:
     if isinstance(name, str) and name.partition(":")[0] == "demo":
         return DemoSource.parse(name, split)
     # imported late: reading one format needs no parser of another

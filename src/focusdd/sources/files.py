@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import fsspec
@@ -91,6 +91,11 @@ def find_files(name: str, suffix: str, split: str) -> Files:
     if not files:
         raise FocusError(f"there are no {suffix} files at {name}: check the path")
     return Files(fs, folder, tuple(_of_split(sorted(files), split, name, strict=in_folder)))
+
+
+def places_of(files: Sequence[File]) -> str:
+    """The files of a split, for people."""
+    return files[0].path if len(files) == 1 else f"{len(files):,} files, {files[0].path} to {files[-1].key}"
 
 
 def read_range(fs: Any, path: str, start: int, size: int) -> bytes:

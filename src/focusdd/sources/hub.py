@@ -8,9 +8,10 @@ from typing import Any
 
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
+from focusdd.settings.source import SourceSettings
 from focusdd.sources.base import SPLITS, Record
 from focusdd.sources.classes import classes_of
-from focusdd.sources.columns import find_columns, image_bytes, image_sizes
+from focusdd.sources.columns import find_columns, image_bytes, image_sizes, label_values
 from focusdd.sources.identity import listing_hash
 
 
@@ -20,12 +21,13 @@ class HubSource:
     It is downloaded and unpacked once into the cache of `datasets`, which then maps it into memory.
     """
 
-    def __init__(self, name: str, split: str = "train") -> None:
+    def __init__(self, name: str, split: str = "train", settings: SourceSettings | None = None) -> None:
         self.name = name
         self.split = split
         rows = _split(_load(name), split, name)
-        columns = find_columns(rows.features.arrow_schema, name)
-        values = rows.select_columns([columns.label]).with_format("arrow")[:].column(0).to_pylist()
+        self.place = f"split {rows.split}" if rows.split else "all rows"
+        columns = find_columns(rows.features.arrow_schema, name, settings)
+        values = label_values(rows.select_columns([columns.label]).with_format("arrow")[:].column(0), name)
         self.classes, self.class_names, labels = classes_of(values, columns.names, name)
         keys = [f"{row:07d}" for row in range(len(rows))]
         pairs = list(zip(keys, labels, strict=True))

@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
+from focusdd.settings.source import SourceSettings
 from focusdd.sources.base import Record, path_name
 from focusdd.sources.classes import classes_of
-from focusdd.sources.columns import find_columns, image_bytes
-from focusdd.sources.files import File, find_files, read_names, said
+from focusdd.sources.columns import find_columns, image_bytes, label_values
+from focusdd.sources.files import File, find_files, places_of, read_names, said
 from focusdd.sources.identity import listing_hash
 
 _KEPT = 256 << 20  # bytes of row groups kept in memory; always the last one, however large
@@ -25,10 +26,11 @@ _KEPT = 256 << 20  # bytes of row groups kept in memory; always the last one, ho
 class ParquetSource:
     """Tables of images: `photos/`, `photos/train-*.parquet`, `hf://datasets/<user>/<name>`."""
 
-    def __init__(self, name: str, split: str = "train") -> None:
+    def __init__(self, name: str, split: str = "train", settings: SourceSettings | None = None) -> None:
         self.name = path_name(name)
         self.split = split
         found = find_files(name, ".parquet", split)
+        self.place = places_of(found.files)
         self._fs, self._files = found.fs, {file.key: file for file in found.files}
         self._starts: dict[str, np.ndarray] = {}  # first row of each row group, and the number of rows
         self._groups: OrderedDict[tuple[str, int], pa.ChunkedArray] = OrderedDict()
@@ -44,7 +46,7 @@ class ParquetSource:
                     self._fs.open(file.path, "rb") as opened,
                     _parquet(opened, file) as table,
                 ):
-                    columns = find_columns(table.schema_arrow, file.path)
+                    columns = find_columns(table.schema_arrow, file.path, settings)
                     if number == 0:
                         self._column, names = columns.image, columns.names
                     elif (columns.image, columns.names) != (self._column, names):
@@ -55,7 +57,7 @@ class ParquetSource:
                     rows = [info.num_rows for info in infos]
                     groups += [(info.num_rows, info.total_byte_size) for info in infos]
                     self._starts[file.key] = np.cumsum([0, *rows])
-                    values += table.read([columns.label]).column(0).to_pylist()
+                    values += label_values(table.read([columns.label]).column(0), file.path)
                 keys += [f"{file.key}/{row:07d}" for row in range(sum(rows))]
                 advance(sum(rows))
         names = names if names is not None else read_names(found)

@@ -63,7 +63,8 @@ class DecodedOnce:
         self._source = source
         self._side = 0
         self._pixels: Pixels | None = None
-        self.name, self.split, self.skipped = source.name, source.split, source.skipped
+        self.name, self.split, self.place = source.name, source.split, source.place
+        self.skipped = source.skipped
         self.classes, self.class_names = source.classes, source.class_names
         self.records: tuple[Record, ...] = source.records
 

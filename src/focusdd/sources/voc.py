@@ -14,7 +14,7 @@ import numpy as np
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
 from focusdd.sources.annotated import AnnotatedSource, Listed, Listing, rows_of
-from focusdd.sources.base import SPLITS, has_image_suffix
+from focusdd.sources.base import SPLITS, has_image_suffix, not_an_image
 from focusdd.sources.boxes import (
     Notes,
     check_finite,
@@ -154,7 +154,11 @@ def _list(place: Place, names: list[str] | None) -> Listing:
     listed = [
         Listed(*images[stem][:2], width=scene.width, height=scene.height) for stem, scene in scenes.items()
     ]
-    return Listing(place.images, names, listed, rows, skipped, [], digest.hexdigest())
+    where = str(place.images) + (
+        f", annotations in {place.annotations}" if place.annotations != place.images else ""
+    )
+    where += f", listed in {place.wanted}" if place.wanted else ""
+    return Listing(place.images, names, listed, rows, skipped, [], where, digest.hexdigest())
 
 
 def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Scene]]:
@@ -167,7 +171,7 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
             if suffix.lower() == ".xml":
                 files[stem] = key
             elif not has_image_suffix(key):
-                skipped.append((key, f"not an image by its suffix {suffix!r}"))
+                skipped.append((key, not_an_image(key)))
             elif root == place.images:
                 if stem in images:
                     raise FocusError(

@@ -16,13 +16,13 @@ import numpy as np
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of, read_json, write_whole
-from focusdd.sources.base import Record, has_image_suffix, path_name
+from focusdd.sources.base import Record, has_image_suffix, is_hidden, path_name
 from focusdd.sources.classes import classes_of
-from focusdd.sources.files import File, find_files, read_names, read_range, said
+from focusdd.sources.files import File, find_files, places_of, read_names, read_range, said
 from focusdd.sources.identity import listing_hash
 
-_VERSION = 1  # of the listing: part of its name in the cache
-_NAME = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL)  # a sample's name ends at the first dot
+_VERSION = 2  # of the listing: part of its name in the cache
+_NAME = re.compile(r"((?:.*/)?[^./]+)\.[^/]*", re.DOTALL)  # a sample's name ends at the first dot
 _LABELS = ("label", "class", "cls")  # in a .json
 _LONGEST = 1 << 20  # bytes of a label file
 _LOOKED_FOR = "a .cls, or a .json with " + ", ".join(f'"{name}"' for name in _LABELS)
@@ -39,6 +39,7 @@ class TarSource:
         self.split = split
         found = find_files(name, ".tar", split)
         self._fs, self._files = found.fs, found.files
+        self.place = places_of(found.files)
         places: list[tuple[int, int, int]] = []
         keys: list[str] = []
         values: list[int | str | None] = []
@@ -108,7 +109,7 @@ def list_tar(fs: Any, path: str, advance: Callable[[int], None]) -> Listing:
     Raises:
         FocusError: the tar cannot be read, is damaged or cut short.
     """
-    samples: dict[str, tuple[str, int, int]] = {}
+    images: list[tuple[str, str, int, int]] = []
     labels: dict[str, int | str | None] = {}
     skipped: list[tuple[str, str]] = []
     seen: set[str] = set()
@@ -119,23 +120,22 @@ def list_tar(fs: Any, path: str, advance: Callable[[int], None]) -> Listing:
                 advance(1)
                 name = member.name.removeprefix("./")
                 match = _NAME.fullmatch(name)
-                if member.isdir() or match is None:
+                if member.isdir() or match is None or _is_left_there(name):
                     continue
                 problem = _problem(member, name in seen)
                 seen.add(name)
                 if problem:
                     skipped.append((name.encode(errors="backslashreplace").decode(), problem))
                     continue
-                sample, ending = match[1], match[2].lower()
+                sample = match[1]
+                whole, last = os.path.splitext(name)  # noqa: PTH122 - much faster than a path
                 if has_image_suffix(name):
-                    if sample in samples:
-                        skipped.append((name, f"a second image of the sample {sample}"))
-                    else:
-                        samples[sample] = (name, member.offset_data, member.size)
-                elif ending in ("cls", "json") and labels.get(sample) is None and member.size <= _LONGEST:
+                    images.append((sample, name, member.offset_data, member.size))
+                elif last.lower() in (".cls", ".json") and member.size <= _LONGEST:
                     data = tar.extractfile(member)
                     assert data is not None
-                    labels[sample] = _label(data.read(), ending)
+                    if labels.get(whole) is None:
+                        labels[whole] = _label(data.read(), last.lower()[1:])
             file.seek(tar.offset)
             if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
                 raise tarfile.ReadError("no end mark")
@@ -145,7 +145,22 @@ def list_tar(fs: Any, path: str, advance: Callable[[int], None]) -> Listing:
                 f"{path} is no whole tar, it is damaged or cut short ({error.__cause__}): copy it again"
             ) from error
         raise
-    return [(*place, labels.get(sample)) for sample, place in samples.items()], skipped
+    samples: list[Sample] = []
+    taken: set[str] = set()
+    for sample, name, offset, size in images:
+        # a label beside the whole name goes before one beside the name up to its first dot
+        own = os.path.splitext(name)[0]  # noqa: PTH122
+        sample = own if own in labels else sample
+        if sample in taken:
+            skipped.append((name, f"a second image of the sample {sample}"))
+            continue
+        taken.add(sample)
+        samples.append((name, offset, size, labels.get(sample)))
+    return samples, skipped
+
+
+def _is_left_there(name: str) -> bool:
+    return any(is_hidden(part) for part in name.split("/") if part.strip("."))
 
 
 def _problem(member: tarfile.TarInfo, seen: bool) -> str:

@@ -15,7 +15,7 @@ import yaml
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
 from focusdd.sources.annotated import AnnotatedSource, Listed, Listing, rows_of
-from focusdd.sources.base import SPLITS, has_image_suffix
+from focusdd.sources.base import SPLITS, has_image_suffix, not_an_image
 from focusdd.sources.boxes import (
     Notes,
     check_finite,
@@ -180,17 +180,17 @@ def _list(file: Path, config: Config, split: str, data: bytes) -> Listing:
     if unlabelled:  # as Ultralytics takes them
         count = f"{len(unlabelled):,} images" if len(unlabelled) > 1 else "1 image"
         problems.append((unlabelled[0], f"{count} without a label file: taken as one without objects"))
-    return Listing(root, config.names, images, rows_of(boxes, labels), skipped, problems, digest.hexdigest())
+    place = f"{file}, images in {', '.join(_entries(file, config, split))}"
+    return Listing(
+        root, config.names, images, rows_of(boxes, labels), skipped, problems, place, digest.hexdigest()
+    )
 
 
 def _images(
     root: Path, file: Path, config: Config, split: str, skipped: Notes
 ) -> Iterator[tuple[str, os.stat_result]]:
-    entries = next((config.splits[name] for name in SPLITS[split] if config.splits[name]), None)
-    if entries is None:
-        raise FocusError(f"{file} names no {split} images: add a line `{split}: images/{split}`")
     seen: set[str] = set()
-    for entry in entries:
+    for entry in _entries(file, config, split):
         inside = _inside(root, entry, str(file))
         if (root / inside).is_dir():
             found = _in_folder(root, "" if inside == "." else inside, skipped)
@@ -207,6 +207,14 @@ def _images(
             yield key, stat
 
 
+def _entries(file: Path, config: Config, split: str) -> list[str]:
+    """What a YAML file names for a split."""
+    for name in SPLITS[split]:
+        if config.splits[name]:
+            return config.splits[name]
+    raise FocusError(f"{file} names no {split} images: add a line `{split}: images/{split}`")
+
+
 def _in_folder(root: Path, folder: str, skipped: Notes) -> Iterator[tuple[str, os.stat_result]]:
     labels = os.path.dirname(label_key(f"{folder}/x" if folder else "x"))  # noqa: PTH120
     belonging = set()
@@ -218,7 +226,7 @@ def _in_folder(root: Path, folder: str, skipped: Notes) -> Iterator[tuple[str, o
         elif key.endswith(".txt"):
             beside.append(key)
         elif key not in NAMES:
-            skipped.append((key, f"not an image by its suffix {Path(key).suffix!r}"))
+            skipped.append((key, not_an_image(key)))
     if labels != folder and (root / labels).is_dir():
         beside += [key for key, _ in files_below(root, labels, []) if key.endswith(".txt")]
     skipped += [(key, "it has no image") for key in beside if key not in belonging]

@@ -1,0 +1,48 @@
+"""A source without validation images, divided in two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from focusdd.core.errors import FocusError
+from focusdd.core.files import hash_of
+from focusdd.core.images import Box
+from focusdd.sources.base import Objects, Record
+
+
+class HeldOut:
+    """The training or the validation part of a source: a share of every class, drawn by a seed."""
+
+    def __init__(self, source: Any, split: str, share: float, seed: int) -> None:
+        self._source = source
+        self.name, self.split = source.name, split
+        self.classes, self.class_names = source.classes, source.class_names
+        self.skipped = source.skipped
+        self.problems = getattr(source, "problems", ())
+        self.place = f"{source.place}, {share:.0%} of it held out for validation by seed {seed}"
+        labels = np.array([record.label for record in source.records])
+        held = np.zeros(len(labels), bool)
+        for label in np.unique(labels):
+            mine = np.flatnonzero(labels == label)
+            rng = np.random.default_rng([seed, 31, int(label) + 1])
+            # of two images or more one is held out, and one is not
+            count = min(max(1, round(share * len(mine))), len(mine) - 1)
+            held[rng.permutation(mine)[:count]] = True
+        if not held.any():
+            raise FocusError(f"{self.name} has no class with two images: --holdout has nothing to divide")
+        rows = np.flatnonzero(held == (split == "val"))
+        self.records: tuple[Record, ...] = tuple(source.records[row] for row in rows)
+        self.fingerprint = hash_of([source.fingerprint, split, share, seed])
+
+    def read(self, key: str) -> bytes:
+        return self._source.read(key)
+
+    def objects(self, key: str, width: int, height: int) -> Objects:
+        """The objects of an image, where the source has any."""
+        return self._source.objects(key, width, height)
+
+    def box(self, key: str) -> Box:
+        """The object's box, where the source knows it."""
+        return self._source.box(key)
