@@ -48,6 +48,7 @@ from focusdd.models.device import peak_device_memory_mb, pick_device
 from focusdd.models.load import load_model, new_net
 from focusdd.models.precision import autocast, cast_weights
 from focusdd.models.regions import Regions, Whole
+from focusdd.settings.resolve import resolve
 from focusdd.sources.base import Record, Source
 from focusdd.sources.pixels import Pixels, load_source
 from focusdd.training import fit, losses
@@ -336,9 +337,10 @@ def student_step(bench: Bench, student: str, batch: int) -> Callable[[], None]:
     images = torch.randint(0, 256, (100, 3, bench.side, bench.side), dtype=torch.uint8)
     pixels = Pixels(images, torch.arange(100) % CLASSES, ())
     settings = TrainSettings(student=student, size=bench.side)
+    settings = resolve(settings, taught="labels by region", **recipe(settings)._asdict()).settings
     outputs = torch.arange(CLASSES, device=bench.device)
     loss = losses.online_loss(net, pixels, 2, teacher, outputs, settings, bench.device)
-    optimizer = torch.optim.AdamW(net.parameters(), recipe(settings).lr, fused=True)
+    optimizer = torch.optim.AdamW(net.parameters(), settings.lr, fused=True)
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
@@ -511,32 +513,41 @@ def workers(bench: Bench) -> None:
     bench.row("extract, 2 workers on one GPU", "images/s", rate, "extract, batch 64: whole")
 
 
-def _in_processes(bench: Bench, work: Callable[..., None], count: int, words: tuple[Any, ...]) -> float:
+def _in_processes(bench: Bench, work: Callable[..., float], count: int, words: tuple[Any, ...]) -> float:
     """The sum of what `work` finds in so many processes at the same time."""
     context = multiprocessing.get_context("spawn")
     barrier, found = context.Barrier(count), context.Queue()
     plain = Bench(bench.data, bench.out, bench.work, bench.device, bench.seconds, bench.end, bench.tiny, "")
     running = [
-        context.Process(target=work, args=(plain, barrier, found, number, count, *words))
+        context.Process(target=_told, args=(work, plain, barrier, found, number, count, *words))
         for number in range(count)
     ]
     for process in running:
         process.start()
     try:
-        return sum(found.get(timeout=120) for _ in running)
+        answers = [found.get(timeout=100) for _ in running]
     finally:
         for process in running:
-            process.join(10)
             process.kill()
+    if failed := [answer for answer in answers if isinstance(answer, str)]:
+        raise RuntimeError(failed[0])
+    return sum(answers)
 
 
-def _student_process(
-    bench: Bench, barrier: Any, found: Any, _: int, __: int, student: str, batch: int
-) -> None:
+def _told(work: Callable[..., float], bench: Bench, barrier: Any, found: Any, *words: Any) -> None:
+    """Runs in a process of its own: what `work` finds, or why it fails."""
+    try:
+        found.put(work(bench, barrier, *words))
+    except Exception as error:
+        barrier.abort()
+        found.put(f"{type(error).__name__}: {error}")
+
+
+def _student_process(bench: Bench, barrier: Any, _: int, __: int, student: str, batch: int) -> float:
     step = student_step(bench, student, batch)
     step()
-    barrier.wait(100)
-    found.put(bench.rate(step))
+    barrier.wait(90)
+    return bench.rate(step)
 
 
 class _Part:
@@ -549,12 +560,12 @@ class _Part:
         self.records: tuple[Record, ...] = source.records[number::count]
 
 
-def _extract_process(bench: Bench, barrier: Any, found: Any, number: int, count: int) -> None:
+def _extract_process(bench: Bench, barrier: Any, number: int, count: int) -> float:
     settings = ExtractSettings(extractor=str(_extractor(bench)))
     source = _Part(bench.source, number, count)
     torch.zeros(1, device=bench.device)
-    barrier.wait(100)
-    found.put(_extract_rate(bench, settings, number, source))
+    barrier.wait(90)
+    return _extract_rate(bench, settings, number, source)
 
 
 def costs(bench: Bench) -> None:
