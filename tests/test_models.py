@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -182,3 +183,25 @@ def test_reduced_precision_is_taken_where_the_processor_is_built_for_it(
         torch.cpu, "get_capabilities", lambda: {"architecture": "x86_64", **cpu}, raising=False
     )
     assert autocast_is_on() == pays
+
+
+@pytest.mark.parametrize(
+    ("capability", "hip", "found"),
+    [
+        ((7, 5), None, False),
+        ((7, 0), None, False),
+        ((8, 0), None, True),
+        ((9, 0), None, True),
+        ((9, 4), "6.2", True),
+    ],
+)
+def test_gpus_without_bfloat16_units_compute_in_float32(
+    monkeypatch: pytest.MonkeyPatch, capability: tuple[int, int], hip: str | None, found: bool
+) -> None:
+    chosen: list[object] = []
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch, "autocast", lambda device, dtype, **_: chosen.append(dtype) or nullcontext())
+    with autocast(torch.device("cuda")):
+        pass
+    assert chosen == ([torch.bfloat16] if found else [])

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
 import torch
 
 import focusdd.tasks.classify.trials as trials
@@ -22,7 +21,6 @@ from focusdd.selection.coresets import herd, spread
 from focusdd.sources import DemoSource
 from focusdd.sources.pixels import DecodedOnce, load_source
 from focusdd.tasks.classify.trials import SCHEMA
-from focusdd.training.recipes import DEFAULT, FAMILIES, Recipe, recipe
 from focusdd.training.train import train, train_on_source
 
 TEACHER, VIT = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")
@@ -308,19 +306,6 @@ def test_listed_students_take_other_sizes(student):
     net, _ = new_net(student, 10, 64, torch.device("cpu"), 0)
     with torch.inference_mode():
         assert net.eval()(torch.zeros(1, 3, 64, 64)).shape == (1, 10)
-
-
-def test_students_have_written_recipes_and_unlisted_ones_train_too():
-    def of(student, **changes):
-        return recipe(TrainSettings(student=student, **changes))
-
-    assert of("convnet5") == of("whatever") == DEFAULT == Recipe(1e-3, 0.01)
-    assert of("resnet18") == of("resnet50") == Recipe(2e-3, 0.01)
-    assert of("swin_tiny_patch4_window7_224") == FAMILIES["swin"] == Recipe(5e-4, 0.05)
-    assert of("mobilenetv2_100") == of("efficientnet_b0") == Recipe(5e-3, 0.01)
-    assert of("deit_tiny_patch16_224", lr=0.1) == Recipe(0.1, 0.05)
-    for family in FAMILIES:
-        assert timm.list_models(f"{family}*")
 
 
 def test_convnet5_is_a_checkpoint_like_any_other(tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from focusdd.core.console import Advance, progress
+from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.files import make_folder, write_whole
 from focusdd.core.images import Box, UnreadableImage, decode, encode, resize
@@ -156,7 +156,7 @@ def write_plan(out: Path, table: pa.Table) -> None:
 
 def in_parallel(make: Callable[[_Job], None], jobs: Sequence[_Job], advance: Advance) -> None:
     """Composes images side by side; the first that fails stops the rest."""
-    with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:  # half of them wait for the disk to sync
+    with ThreadPoolExecutor(2 * cpu_count()) as pool:  # half of them wait for the disk to sync
         try:
             for _ in pool.map(make, jobs):
                 advance(1, "")

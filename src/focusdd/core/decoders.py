@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from focusdd.core.cores import cpu_count
 from focusdd.core.images import UnreadableImage, decode, letterbox, square
 
 _MOST = 32  # processes; with more, the one that feeds them would be the slowest
@@ -55,7 +56,7 @@ def most() -> int:
     """How many processes decode at once on this machine; 0 where memory is not shared as on Linux."""
     if not hasattr(os, "memfd_create") or not sys.executable:
         return 0
-    return min(len(os.sched_getaffinity(0)), _MOST)
+    return min(cpu_count(), _MOST)
 
 
 @contextmanager

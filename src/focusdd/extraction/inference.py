@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -19,6 +18,7 @@ import pyarrow as pa
 import torch
 
 from focusdd.core.console import Advance, progress, say
+from focusdd.core.cores import cpu_count
 from focusdd.core.decoders import Decode, View, decoders, most, view_of
 from focusdd.core.errors import FocusError
 from focusdd.core.files import make_folder
@@ -260,7 +260,7 @@ def _decoding(inference: Inference, images: int) -> Iterator[tuple[int, Decode]]
     """How many threads decode, and how: each in a process of its own, where that is worth it."""
     count = most() if images >= FEW else 0
     if not count:
-        yield min(os.cpu_count() or 1, _MOST_WORKERS), partial(_here, inference)
+        yield min(cpu_count(), _MOST_WORKERS), partial(_here, inference)
         return
     with decoders(count, _AT_ONCE, inference.side, inference.settings.resize) as views:
         yield count, views

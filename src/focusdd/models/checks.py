@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from focusdd.core.console import say, warn
+from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
 from focusdd.models.load import Model
@@ -102,7 +103,7 @@ def sample_batches(source: Source, count: int, side: int) -> Iterator[tuple[torc
             return None
 
     records, found = stratified(source.records, count), False
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         for start in range(0, len(records), 64):
             batch = records[start : start + 64]
             loaded = zip(batch, pool.map(load, batch), strict=True)

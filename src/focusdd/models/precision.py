@@ -10,17 +10,24 @@ from torch import nn
 
 
 def autocast(device: torch.device, cached: bool = True) -> AbstractContextManager[Any]:
-    """Reduced precision where the hardware computes it faster; on most CPUs this does nothing.
+    """bfloat16 where the hardware computes it faster; on most CPUs this does nothing.
+
+    Nor on GPUs without bfloat16 units (T4, V100), which would emulate it: float16 overflows in some networks,
+    and training in it needs a gradient scaler.
 
     Args:
         cached: a weight that is used twice is cast once.
     """
-    if device.type == "cuda":
-        dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        return torch.autocast("cuda", dtype, cache_enabled=cached)
+    if device.type == "cuda" and _has_bfloat16(device):
+        return torch.autocast("cuda", torch.bfloat16, cache_enabled=cached)
     if device.type == "cpu" and _bfloat16_pays():
         return torch.autocast("cpu", torch.bfloat16)
     return nullcontext()
+
+
+def _has_bfloat16(gpu: torch.device) -> bool:
+    """Whether a GPU has units for bfloat16: AMD's, and NVIDIA's since Ampere."""
+    return torch.version.hip is not None or torch.cuda.get_device_capability(gpu) >= (8, 0)
 
 
 def _bfloat16_pays() -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from focusdd.core.console import Advance, progress
+from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.files import make_folder, read_json, write_whole
 from focusdd.core.images import Box, UnreadableImage, decode, resize
@@ -77,7 +77,7 @@ def rded_plan(source: Source, settings: DistillSettings, teacher: Model, kept: P
     files = [kept / f"{label:05d}.json" for label in range(len(by_class))]
     counts = [min(settings.rded_images, len(keys)) for keys in by_class]
     done = sum(count for file, count in zip(files, counts, strict=True) if file.exists())
-    with progress("crop", sum(counts), "images", done) as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with progress("crop", sum(counts), "images", done) as advance, ThreadPoolExecutor(cpu_count()) as pool:
         for label, (keys, file) in enumerate(zip(by_class, files, strict=True)):
             if not file.exists():
                 found = _best_crops(source, label, keys, settings, teacher, outputs, pool, advance)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from focusdd.core.console import progress
+from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index
 from focusdd.extraction.patches import PatchOptions, attention_area, key_patches, patch_options
@@ -235,7 +235,7 @@ def _patches(
     table = index.table(["width", "height", "attention"])
     chunks = [table.slice(start, _CHUNK) for start in range(0, len(table), _CHUNK)]
     found = []
-    with progress("key patches", len(table), "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with progress("key patches", len(table), "images") as advance, ThreadPoolExecutor(cpu_count()) as pool:
         for rows, part in zip(
             chunks, pool.map(lambda rows: _find(index, rows, options), chunks), strict=True
         ):

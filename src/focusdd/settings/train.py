@@ -20,6 +20,7 @@ from focusdd.settings.base import (
     Share,
     positive,
 )
+from focusdd.settings.recipes import described
 
 BY_REGION, WHOLE_VIEWS = "labels by region", "labels of whole views"
 """Values of the fact "taught": what the labels that a student learns from are of."""
@@ -98,10 +99,12 @@ class TrainSettings(AugmentSettings):
     at; that of stored labels; with --labels hard, that of the distilled images."""
     batch_size: Annotated[int, Field(ge=2)] = 20
     """Images per step."""
-    lr: Annotated[float, Field(gt=0), Derived()] = UNSET
-    """Peak learning rate of AdamW. Default: by the student's architecture."""
-    weight_decay: Annotated[float, Field(ge=0), Derived()] = UNSET
-    """Weight decay. Default: by the student's architecture."""
+    lr: Annotated[
+        float, Field(gt=0, description=f"Peak learning rate of AdamW. Default: {described('lr')}."), Derived()
+    ] = UNSET
+    weight_decay: Annotated[
+        float, Field(ge=0, description=f"Weight decay. Default: {described('weight_decay')}."), Derived()
+    ] = UNSET
     loss: Annotated[Literal["kl", "mse"], _SOFT] = "kl"
     """Distance from the teacher. kl: Kullback-Leibler divergence of the softened distributions. mse: squared
     error of the logits."""

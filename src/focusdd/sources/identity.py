@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.sources.base import Source
 
@@ -18,7 +19,7 @@ def content_hash(data: bytes) -> str:
 def content_hashes(source: Source, keys: Iterable[str]) -> dict[str, str]:
     """The hash of each of some images, which are read for it."""
     unique = list(dict.fromkeys(keys))
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         return dict(zip(unique, pool.map(lambda key: content_hash(source.read(key)), unique), strict=True))
 
 

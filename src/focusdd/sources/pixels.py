@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from focusdd.core.console import progress, warn
+from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
 from focusdd.sources.base import Record, Source
@@ -120,7 +121,7 @@ def _load(jobs: list[_Job], side: int, what: str, name: str, copies: int) -> Pix
         return ""
 
     problems = []
-    with progress(what, len(jobs), "images") as advance, ThreadPoolExecutor(os.cpu_count()) as pool:
+    with progress(what, len(jobs), "images") as advance, ThreadPoolExecutor(cpu_count()) as pool:
         for problem in pool.map(load, enumerate(jobs)):
             problems.append(problem)
             advance(1, "")

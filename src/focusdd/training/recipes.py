@@ -1,34 +1,25 @@
-"""What a student's optimiser is set to when the user does not say: by the family of its architecture.
-
-Everything else of the recipe is the same for every student. A student nobody listed trains too.
-"""
+"""The learning rate and weight decay of a student."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from timm.models import model_entrypoint
 
+from focusdd.models.names import origin
 from focusdd.settings import TrainSettings
-
-
-class Recipe(NamedTuple):
-    """Settings of AdamW."""
-
-    lr: float
-    """Peak learning rate."""
-    weight_decay: float
-
-
-DEFAULT = Recipe(1e-3, 0.01)  # ConvNet-5 and whatever is not listed
-FAMILIES = {
-    "resnet": Recipe(2e-3, 0.01),
-    **dict.fromkeys(("mobilenet", "efficientnet"), Recipe(5e-3, 0.01)),
-    **dict.fromkeys(("vit", "deit", "beit", "eva", "swin", "convnext"), Recipe(5e-4, 0.05)),
-}
+from focusdd.settings.recipes import Recipe, recipe_of
 
 
 def recipe(settings: TrainSettings) -> Recipe:
-    """What the settings say and, where they say nothing, what suits the student, by the start of its name."""
-    own = next((own for name, own in FAMILIES.items() if settings.student.startswith(name)), DEFAULT)
+    """What the settings say and, where they say nothing, what suits the student's family.
+
+    timm defines the models of a family in one module, whatever their names begin with: seresnet50 is a
+    ResNet, tf_efficientnet_b0 an EfficientNet.
+
+    Raises:
+        FocusError: there is no such student.
+    """
+    architecture = origin(settings.student, weights=False).architecture.partition(".")[0]
+    own = recipe_of(model_entrypoint(architecture).__module__.rpartition(".")[2])
     return Recipe(
         own.lr if settings.lr is None else settings.lr,
         own.weight_decay if settings.weight_decay is None else settings.weight_decay,

@@ -12,6 +12,7 @@ from PIL import Image
 
 from focusdd.composition.dataset import Finished
 from focusdd.core.console import progress
+from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
 from focusdd.core.images import UnreadableImage, decode
@@ -73,7 +74,7 @@ class DistilledDetection(Finished):
                 f"{self.folder} at {side} px needs up to {need / 2**30:.1f} GiB of memory, "
                 f"{free / 2**30:.1f} are free: use a smaller --size"
             )
-        with progress("read", len(files), "images") as advance, ThreadPoolExecutor() as pool:
+        with progress("read", len(files), "images") as advance, ThreadPoolExecutor(cpu_count()) as pool:
             samples = []
             for sample in pool.map(load, files):
                 samples.append(sample)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import torch
 from PIL import Image
 
 from focusdd.core.console import progress, warn
+from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode
 from focusdd.sources.base import DetectionSource, Objects
@@ -129,7 +129,7 @@ def _batches(
             return str(error)
 
     keys = [record.key for record in source.records]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(cpu_count()) as pool:
         for start in range(0, len(keys), _BATCH):
             some = keys[start : start + _BATCH]
             sights = list(pool.map(look, some))

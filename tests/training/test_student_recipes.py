@@ -1,0 +1,46 @@
+"""Learning rates and weight decays by the family of the student."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+from timm.models import model_entrypoint
+
+from focusdd import FocusError, TrainSettings
+from focusdd.settings.recipes import DEFAULT, FAMILIES, Recipe
+from focusdd.training.recipes import recipe
+
+RESNET, MOBILE, VIT = Recipe(2e-3, 0.01), Recipe(5e-3, 0.01), Recipe(5e-4, 0.05)
+STUDENTS = {
+    **dict.fromkeys(("resnet18", "seresnet50", "resnext50_32x4d", "resnetv2_50", "regnetx_002"), RESNET),
+    **dict.fromkeys(("legacy_senet154", "timm/resnet50.a1_in1k", "wide_resnet50_2"), RESNET),
+    **dict.fromkeys(("mobilenetv2_100", "mobilenetv3_large_100", "mobilenetv4_conv_small"), MOBILE),
+    **dict.fromkeys(("efficientnet_b0", "tf_efficientnet_b0", "tf_mobilenetv3_small_100"), MOBILE),
+    **dict.fromkeys(("vit_small_patch16_224", "deit_tiny_patch16_224", "beit_base_patch16_224"), VIT),
+    **dict.fromkeys(("eva02_tiny_patch14_224", "swin_tiny_patch4_window7_224", "convnext_tiny"), VIT),
+    **dict.fromkeys(("convnet5", "vgg11", "efficientvit_b0"), DEFAULT),
+}
+
+
+@pytest.mark.parametrize("student", STUDENTS)
+def test_a_student_has_the_recipe_of_its_family(student: str) -> None:
+    assert recipe(TrainSettings(student=student)) == STUDENTS[student]
+    assert recipe(TrainSettings(student=student, lr=0.1)) == Recipe(0.1, STUDENTS[student].weight_decay)
+
+
+def test_every_family_is_one_of_timm() -> None:
+    there = {model_entrypoint(name).__module__.rpartition(".")[2] for name in timm.list_models()}
+    for modules, _ in FAMILIES.values():
+        assert set(modules) & there  # not all of them: versions of timm differ
+
+
+def test_the_help_names_what_a_student_gets() -> None:
+    fields = TrainSettings.model_fields
+    assert "0.002 for ResNets" in str(fields["lr"].description)
+    assert "0.001 for all others" in str(fields["lr"].description)
+    assert "0.05 for ViTs, Swins and ConvNeXts" in str(fields["weight_decay"].description)
+
+
+def test_an_unknown_student_is_named() -> None:
+    with pytest.raises(FocusError, match="whatever"):
+        recipe(TrainSettings(student="whatever"))
