@@ -96,10 +96,11 @@ def _check(task: Task, settings: Any, trials: Sequence[Trial], index: Index | No
         raise FocusError(
             f"method {wanting[0]} needs a ViT: give --extractor, a checkpoint folder or timm name"
         )
+    facts = task.distillation.facts(source, settings.distill)
     for trial in trials:
         wanted = task.comparison.distilling(trial, settings)
         if wanted is not None:
-            task.distillation.check(resolve(wanted).settings)
+            task.distillation.check(source, resolve(wanted, **facts).settings)
 
 
 def _remarks(trials: Sequence[Trial], context: ComparisonContext) -> list[str]:

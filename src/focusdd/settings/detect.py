@@ -25,6 +25,7 @@ from focusdd.settings.extract import ExtractorSettings
 Detector = Literal["yolo11n", "yolo11s", "yolo11m", "yolo11l", "yolo11x"]
 DetectMethod = Literal["focus", "random", "selection", "paste", "full"]
 _FOCUS = Only(method=("focus",))
+_PACKED = Only(method=("focus", "paste"))
 _RANKED = Only(method=("focus", "selection"))
 _NOT_FULL = Only(method=("focus", "random", "selection", "paste"))
 
@@ -50,16 +51,21 @@ class ObjectSettings(Settings):
     layout: Annotated[Literal["grid", "pack"], _FOCUS] = "pack"
     """Arrangement of windows. grid: tiles of one size. pack: windows of the size of their objects, as many as
     fit."""
-    grid: Annotated[int, Field(ge=1, le=8), Only(method=("focus", "paste"))] = 2
-    """Tiles per side of --layout grid. A whole image takes the place of one tile in either layout."""
+    grid: Annotated[int, Field(ge=1, le=8), _PACKED] = 2
+    """Tiles per side of --layout grid. In --layout pack no window and no whole image needs more room than a
+    tile, but a whole image takes more where most of its objects would be too small for a label otherwise."""
     views: Annotated[int, Field(ge=0, le=64), _FOCUS] = 1
     """Downsampled whole images in every distilled image."""
-    context: Annotated[float, Field(ge=0, le=4), _FOCUS] = 0.5
-    """Surroundings on each side of an object, as a fraction of its longer side."""
+    context: Annotated[float, Field(ge=0, le=4), _PACKED] = 0.5
+    """Smallest surroundings on each side of an object, as a fraction of its longer side."""
     grow: Annotated[float, Field(ge=1, le=4), _FOCUS] = 1.5
     """Largest factor by which a window grows to avoid cutting another object."""
-    max_upsample: Annotated[float, Field(ge=1, le=8), _FOCUS] = 1.0
-    """Largest factor by which a window is enlarged."""
+    mix: Annotated[float, Field(ge=1, le=4), _PACKED] = 1.5
+    """Largest factor by which an object is drawn smaller or larger than a whole image would show it. The
+    factor is random. 1 draws all objects at the scale of whole images."""
+    max_upsample: Annotated[float, Field(ge=1, le=8), _PACKED] = 2.0
+    """Largest factor by which a window is enlarged beyond its own pixels, if whole images are not enlarged
+    more."""
     visible: Share = 0.6
     """Smallest visible fraction of a box that keeps its label. Below it the object is masked."""
     min_size: Annotated[float, Field(gt=0)] = 4.0
@@ -83,8 +89,9 @@ class ObjectSettings(Settings):
 class DetectDistillSettings(ObjectSettings, ComposeSettings):
     """All settings of selecting and composing for detection."""
 
-    size: Annotated[int, Field(ge=32, le=4096)] = 640
-    """Side of a distilled image in pixels. Use the size that the detector will be trained at."""
+    size: Annotated[int, Field(ge=32, le=4096), Derived()] = UNSET
+    """Side of a distilled image in pixels, at which detectors are trained by default. Default: small objects
+    have about 8 pixels. It is a multiple of 32 from 320 to 640, and not above the size of the images."""
 
 
 class DetectTrainSettings(Settings):
@@ -92,8 +99,9 @@ class DetectTrainSettings(Settings):
 
     detector: Detector = "yolo11n"
     """Architecture, from Ultralytics. n is the smallest."""
-    size: Annotated[int, Field(ge=32, le=1280, multiple_of=32)] = 320
-    """Side of the detector's square input in pixels, in training and validation: a multiple of 32."""
+    size: Annotated[int, Field(ge=32, le=1280, multiple_of=32), Derived()] = UNSET
+    """Side of the detector's square input in pixels, in training and validation: a multiple of 32. Default:
+    that of the distilled images."""
     steps: Count = 2000
     """Optimizer steps, the same for every size of dataset. Above 20 they are rounded to a multiple of 20."""
     batch_size: Annotated[int, Field(ge=2)] = 16

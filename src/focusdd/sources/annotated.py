@@ -99,6 +99,8 @@ class AnnotatedSource:
         self._place = {image.key: place for place, image in enumerate(images)}
         self._sizes = np.array([(image.width, image.height) for image in images], np.int64)
         self._rows = rows
+        counts = np.bincount(rows.labels[~rows.ignored], minlength=len(self.classes))
+        self.class_counts: tuple[int, ...] = tuple(counts.tolist())
         self._starts = np.searchsorted(rows.image, np.arange(len(images) + 1))
         self.skipped = tuple(skipped)
         self.problems = tuple(problems)

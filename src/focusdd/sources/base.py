@@ -145,6 +145,9 @@ class Objects(NamedTuple):
 class DetectionSource(Source, Protocol):
     """A source whose images hold objects with boxes. The label of its records is -1: images have none."""
 
+    class_counts: tuple[int, ...]
+    """Objects of every class that are not to be ignored."""
+
     problems: tuple[tuple[str, str], ...]
     """Annotations that were left out or mended when the listing was read: (where, what)."""
 

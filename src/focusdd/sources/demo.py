@@ -40,6 +40,7 @@ class DemoSource:
         self.per_class = per_class if split == "train" else max(1, per_class // 4)
         self.classes = tuple(f"{digit}-{name}" for digit, name in enumerate(_DIGITS))
         self.class_names: tuple[str, ...] = _DIGITS
+        self.class_counts = (self.per_class,) * len(_DIGITS)
         self.skipped: tuple[tuple[str, str], ...] = ()
         self.problems: tuple[tuple[str, str], ...] = ()
         self.records = tuple(

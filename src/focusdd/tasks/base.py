@@ -37,7 +37,7 @@ def _no_words(_: Any) -> str:
     return ""
 
 
-def _no_facts(_: Any) -> dict[str, str]:
+def _no_facts(*_: Any) -> dict[str, str]:
     return {}
 
 
@@ -96,8 +96,10 @@ class Distillation:
     counts: Callable[[dict[str, Any]], dict[str, Any]]
     """What done.json counts of a distilled.json."""
     open: Callable[[Path | str], Finished]
-    check: Callable[[Any], None] = _nothing
-    """(settings): raises FocusError for what cannot be done."""
+    facts: Callable[[Any, Any], dict[str, Any]] = _no_facts
+    """(source, settings): what settings derive their defaults from."""
+    check: Callable[[Any, Any], None] = _nothing
+    """(source, resolved settings): raises FocusError for what cannot be done."""
     unit: str = "images"
     """What a tile shows."""
     judge: Callable[[Any, ExtractorSettings], Model | None] = _nothing

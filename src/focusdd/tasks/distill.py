@@ -45,9 +45,10 @@ def distill(
         FocusError: the index is of another source, the settings cannot be met, or `out` holds something else.
     """
     adapter, out = task.distillation, Path(out)
-    resolved = settle(settings or adapter.settings())
+    settings = settings or adapter.settings()
+    resolved = settle(settings, **adapter.facts(source, settings))
     settings = resolved.settings
-    adapter.check(settings)
+    adapter.check(source, settings)
     reader = "extractor" if index is None else "--index"
     if settings.method not in adapter.with_index:
         reader = f"method {settings.method}"

@@ -24,7 +24,7 @@ _WITH_INDEX = ("focus", "herding", "k-center")
 _WHOLE = ("random", "herding", "k-center")  # a distilled image is one whole image
 
 
-def _check(settings: DistillSettings) -> None:
+def _check(_: Source, settings: DistillSettings) -> None:
     if settings.method not in _WHOLE and settings.size // settings.grid < 8:
         raise FocusError(
             f"a {settings.grid} x {settings.grid} grid on {settings.size} px makes tiles under 8 px: "

@@ -2,113 +2,112 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
 
 from focusdd.core.console import progress
-from focusdd.core.errors import FocusError
-from focusdd.core.images import UnreadableImage, decode
-from focusdd.settings import DetectDistillSettings
+from focusdd.core.images import Box, UnreadableImage, decode
+from focusdd.settings import DetectDistillSettings, ObjectSettings
 from focusdd.sources.base import DetectionSource, Objects
-from focusdd.tasks.detect.packing import Shelves
-from focusdd.tasks.detect.scenes import Scenes, Tile, place_objects, scene_name
-from focusdd.tasks.detect.select import PATIENCE, quotas, whole_tile
+from focusdd.tasks.detect.packing import Canvas
+from focusdd.tasks.detect.scale import draw_zooms, window_scales
+from focusdd.tasks.detect.scenes import Scenes, Tile, fitted, scene_name, sides, whole_window
+from focusdd.tasks.detect.select import PATIENCE, patch_tile, whole_tile
 
 _TIGHT = 0.05  # surroundings of an object that is pasted, as a share of its longer side
 
 
-def random_scenes(source: DetectionSource, settings: DetectDistillSettings) -> Scenes:
-    """Whole images at random, or all of them for method full, one to a canvas."""
-    wanted = len(source.records)
-    if settings.method == "random":
-        wanted = min(wanted, sum(quotas(settings, wanted, len(source.classes))))
-    canvas = (0, 0, settings.size, settings.size)
+def random_scenes(source: DetectionSource, settings: DetectDistillSettings, size: int, count: int) -> Scenes:
+    """Whole images at random, one to a canvas of side `size`; method full takes all instead of `count`."""
+    wanted = len(source.records) if settings.method == "full" else count
     tiles: list[Tile] = []
     refused = 0
+    reader = _Reader(source, settings.seed)
     with progress("select", wanted, "images") as advance:
-        for key, size, objects in _at_random(source, settings):
+        for key, own, objects in reader.images(0):
             if len(tiles) == wanted:
                 break
             name = scene_name(settings.method, len(tiles))
-            tile = whole_tile(name, -1, "whole", key, size, objects, canvas, settings)
+            place = fitted(whole_window(*own), (0, 0, size, size))
+            tile = whole_tile(name, -1, "whole", key, own, objects, place, settings)
             if tile is None:
                 refused += 1
                 continue
             tiles.append(tile)
             advance(1, "")
-    return Scenes(tuple(tiles), refused)
+    return Scenes(tuple(tiles), refused, skipped=reader.skipped())
 
 
-def pasted_scenes(source: DetectionSource, settings: DetectDistillSettings) -> Scenes:
-    """Random objects, cut out with next to no surroundings, side by side: no attention, no views."""
-    wanted = sum(quotas(settings, len(source.records), len(source.classes)))
+def pasted_scenes(source: DetectionSource, settings: ObjectSettings, size: int, count: int) -> Scenes:
+    """Random objects, cut out with next to no surroundings, side by side: no attention, no views.
+
+    They are drawn at the scale of focus, one of an image in every round through the source.
+    """
     tiles: list[Tile] = []
-    refused, canvas = 0, Shelves(settings.size)
-    number = failures = 0
-    for key, size, objects in _at_random(source, settings, again=True):
-        if number == wanted:
-            break
-        rng = np.random.default_rng([settings.seed, 14, len(tiles), number])
-        good = np.flatnonzero(~objects.ignored)
-        if not len(good):
-            continue
-        target = int(rng.choice(good))
-        box = objects.boxes[target]
-        margin = _TIGHT * (box[2:] - box[:2]).max()
-        ends = np.array(size, float)
-        low, high = np.maximum(box[:2] - margin, 0), np.minimum(box[2:] + margin, ends)
-        window = (float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-        scale = min(1.0, settings.size / settings.grid / float((high - low).max()))
-        extent = (
-            max(1, round(float(high[0] - low[0]) * scale)),
-            max(1, round(float(high[1] - low[1]) * scale)),
-        )
-        place = canvas.put(*extent)
-        if place is None:
-            failures += 1
-            if failures == PATIENCE:
-                number, failures, canvas = number + 1, 0, Shelves(settings.size)
-            continue
-        placed = place_objects(objects, window, place, settings.visible, settings.min_size)
-        if placed is None:
-            refused += 1
-            continue
-        tiles.append(
-            Tile(
-                scene_name(settings.method, number),
-                -1,
-                "patch",
-                key,
-                window,
-                place,
-                *size,
-                math.nan,
-                int(objects.ids[target]),
-                placed,
-            )
-        )
-    return Scenes(tuple(tiles), refused)
+    reader = _Reader(source, settings.seed)
+    canvas = Canvas(size)
+    refused: set[tuple[str, int]] = set()
+    number = failures = rounds = 0
+    found = True
+    with progress("select", count, "images") as advance:
+        while found and number < count:
+            found = False
+            for key, own, objects in reader.images(rounds):
+                good = [row for row in np.flatnonzero(~objects.ignored) if (key, int(row)) not in refused]
+                if number == count:
+                    break
+                if not good:
+                    continue
+                found = True
+                rng = np.random.default_rng([settings.seed, 14, len(tiles), number])
+                row = int(rng.choice(good))
+                window, zoom = _tight(objects.boxes[row], own), draw_zooms(1, settings.mix, rng)[0]
+                scale, least = window_scales(zoom, sides(objects.boxes[row]), own, size, settings)
+                place = canvas.find(sides(np.array(window)) * scale, least / scale)
+                if place is None:
+                    failures += 1
+                    if failures == PATIENCE:
+                        number, failures, canvas = number + 1, 0, Canvas(size)
+                        advance(1, "")
+                    continue
+                name = scene_name("paste", number)
+                tile = patch_tile(name, -1, key, own, objects, row, window, place, settings)
+                if tile is None:
+                    refused.add((key, row))
+                else:
+                    canvas.take(place)
+                    tiles.append(tile)
+            rounds += 1
+    return Scenes(tuple(tiles), len(refused), skipped=reader.skipped())
 
 
-def _at_random(
-    source: DetectionSource, settings: DetectDistillSettings, again: bool = False
-) -> Iterator[tuple[str, tuple[int, int], Objects]]:
-    """Readable images in random order with their size and objects; without end if `again`."""
-    rounds = 0
-    while rounds == 0 or again:
-        order = np.random.default_rng([settings.seed, 13, rounds]).permutation(len(source.records))
-        found = False
-        for row in order:
-            key = source.records[row].key
-            try:
-                _, width, height = decode(source.read(key), least_side=1)
-                objects = source.objects(key, width, height)
-            except UnreadableImage:
+def _tight(box: np.ndarray, own: tuple[int, int]) -> Box:
+    """The window of an object with next to no surroundings."""
+    margin = _TIGHT * sides(box).max()
+    low, high = np.maximum(box[:2] - margin, 0), np.minimum(box[2:] + margin, own)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+class _Reader:
+    """Reads a source in random orders and remembers what cannot be read."""
+
+    def __init__(self, source: DetectionSource, seed: int) -> None:
+        self.source, self.seed = source, seed
+        self._failed: dict[str, str] = {}
+
+    def images(self, number: int) -> Iterator[tuple[str, tuple[int, int], Objects]]:
+        """Every readable image once, with its size and objects, in the order of a round."""
+        for row in np.random.default_rng([self.seed, 13, number]).permutation(len(self.source.records)):
+            key = self.source.records[row].key
+            if key in self._failed:
                 continue
-            found = found or len(objects.boxes) > 0
-            yield key, (width, height), objects
-        if not found:
-            raise FocusError(f"no image of {source.name} holds an object")
-        rounds += 1
+            try:
+                _, width, height = decode(self.source.read(key), least_side=1)
+                yield key, (width, height), self.source.objects(key, width, height)
+            except UnreadableImage as error:
+                self._failed[key] = str(error)
+
+    def skipped(self) -> tuple[tuple[str, str], ...]:
+        """Images that could not be read: (key, reason)."""
+        return tuple(sorted(self._failed.items()))

@@ -33,6 +33,10 @@ class ObjectTable:
         """(m,) the image of every object."""
         return np.repeat(np.arange(len(self.keys)), np.diff(self.starts))
 
+    def size(self, image: int) -> tuple[int, int]:
+        """Width and height of one image."""
+        return int(self.sizes[image, 0]), int(self.sizes[image, 1])
+
     def of(self, image: int) -> Objects:
         """The objects of one image."""
         return Objects(*(values[self.starts[image] : self.starts[image + 1]] for values in self.all))

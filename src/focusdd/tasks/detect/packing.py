@@ -1,30 +1,56 @@
-"""Places on a canvas: for windows of any size, side by side without overlap."""
+"""Places on a canvas: for windows of any size, side by side without overlap.
+
+Maximal rectangles by best short side fit: J. Jylänki, A Thousand Ways to Pack the Bin, 2010.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import numpy as np
 
 from focusdd.tasks.detect.scenes import Place
 
 
-@dataclass
-class Shelves:
-    """A square canvas that is filled shelf by shelf, each as high as what was put on it first."""
+class Canvas:
+    """A square canvas and what is free of it: the largest free rectangles, which overlap."""
 
-    size: int
-    _shelves: list[list[int]] = field(default_factory=list)
-    """[top, height, used width] of every shelf."""
+    def __init__(self, size: int) -> None:
+        self.free: list[Place] = [(0, 0, size, size)]
 
-    def put(self, width: int, height: int) -> Place | None:
-        """The place of a rectangle, on the shelf where it wastes the least height; None without room."""
-        fits = [s for s in self._shelves if s[1] >= height and s[2] + width <= self.size]
-        if fits:
-            shelf = min(fits, key=lambda s: s[1])
-        else:
-            top = sum(s[1] for s in self._shelves)
-            if top + height > self.size or width > self.size:
-                return None
-            self._shelves.append(shelf := [top, height, 0])
-        left = shelf[2]
-        shelf[2] += width
-        return left, shelf[0], left + width, shelf[0] + height
+    def find(self, extent: np.ndarray, least: float = 1.0) -> Place | None:
+        """A free place for a rectangle, or for what it is when it is shrunk as little as needed.
+
+        Where the whole rectangle fits, it is the place where that leaves the narrowest strip.
+
+        Args:
+            extent: (2,) width and height.
+            least: smallest factor that it may be shrunk by.
+
+        Returns:
+            None without room.
+        """
+        width, height = extent.tolist()
+        best: tuple[float, ...] = (-least + 1e-9,)
+        for left, top, right, bottom in self.free:
+            scale = min(1.0, (right - left) / width, (bottom - top) / height)
+            strip = min(right - left - width, bottom - top - height) if scale == 1 else 0
+            best = min(best, (-scale, strip, top, left))
+        if len(best) == 1:
+            return None
+        scale, _, top, left = -best[0], *map(int, best[1:])
+        return left, top, left + max(1, round(width * scale)), top + max(1, round(height * scale))
+
+    def take(self, place: Place) -> None:
+        """Replaces every free rectangle that a place touches by what is left of it on each side."""
+        left, top, right, bottom = place
+        parts: dict[Place, None] = {}
+        for x0, y0, x1, y1 in self.free:
+            if x0 >= right or x1 <= left or y0 >= bottom or y1 <= top:
+                parts[x0, y0, x1, y1] = None
+                continue
+            sides = ((x0, y0, left, y1), (right, y0, x1, y1), (x0, y0, x1, top), (x0, bottom, x1, y1))
+            parts |= dict.fromkeys(side for side in sides if side[0] < side[2] and side[1] < side[3])
+        self.free = [part for part in parts if not any(_holds(o, part) for o in parts if o != part)]
+
+
+def _holds(outer: Place, inner: Place) -> bool:
+    return outer[0] <= inner[0] and outer[1] <= inner[1] and outer[2] >= inner[2] and outer[3] >= inner[3]

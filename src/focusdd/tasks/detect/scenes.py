@@ -89,7 +89,11 @@ class Scenes:
     refused: int = 0
     """Windows and images not taken, because a mask would have hidden a labelled object or too much."""
     short: tuple[str, ...] = ()
-    """Classes whose objects or images are used more than once."""
+    """Classes whose objects are shown more than once."""
+    lacking: tuple[str, ...] = ()
+    """Classes of which nothing can be shown, so that others got their images."""
+    skipped: tuple[tuple[str, str], ...] = ()
+    """Images that cannot be read: (key, reason)."""
 
     def images(self) -> Iterator[tuple[str, list[Tile]]]:
         """The distilled images with their tiles."""
@@ -113,7 +117,7 @@ class Scenes:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Scenes:
-        """The inverse of `table` (`refused` and `short` are not kept)."""
+        """The inverse of `table` of the tiles alone."""
 
         def placed(row: dict[str, object]) -> Placed:
             value = tuple(row.values())
@@ -133,6 +137,11 @@ class Scenes:
 def scene_name(stem: str, number: int) -> str:
     """Name of a distilled image, without suffix."""
     return f"{stem}_{number:05d}"
+
+
+def whole_window(width: int, height: int) -> Box:
+    """The window that shows a whole image."""
+    return 0.0, 0.0, float(width), float(height)
 
 
 def fitted(window: Box, space: Place) -> Place:
@@ -187,6 +196,11 @@ def mask_boxes(boxes: np.ndarray, place: Place) -> np.ndarray:
     """Whole-pixel boxes (n, 4) that cover all that is visible of boxes on the canvas, inside the place."""
     whole = np.concatenate([np.floor(boxes[:, :2]), np.ceil(boxes[:, 2:])], 1)
     return np.clip(whole, [*place[:2]] * 2, [*place[2:]] * 2).astype(np.int64)
+
+
+def sides(boxes: np.ndarray) -> np.ndarray:
+    """Width and height (..., 2) of boxes (..., 4)."""
+    return boxes[..., 2:] - boxes[..., :2]
 
 
 def areas(boxes: np.ndarray) -> np.ndarray:

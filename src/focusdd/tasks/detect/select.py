@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -14,20 +17,36 @@ from focusdd.core.images import Box
 from focusdd.extraction.geometry import cell_edges
 from focusdd.extraction.index import from_bytes
 from focusdd.selection.focus import drawn
-from focusdd.settings import DetectDistillSettings
+from focusdd.settings import ObjectSettings
 from focusdd.sources.base import Objects
 from focusdd.tasks.detect.objects import ObjectTable
-from focusdd.tasks.detect.packing import Shelves
-from focusdd.tasks.detect.scenes import Place, Scenes, Tile, fitted, place_objects, scene_name
-from focusdd.tasks.detect.windows import object_window
+from focusdd.tasks.detect.packing import Canvas
+from focusdd.tasks.detect.scale import draw_zooms, view_scale, window_scales
+from focusdd.tasks.detect.scenes import (
+    Place,
+    Scenes,
+    Tile,
+    fitted,
+    place_objects,
+    scene_name,
+    sides,
+    whole_window,
+)
+from focusdd.tasks.detect.windows import lattice_extents, object_window
 
-PATIENCE = 8  # windows in a row that find no room before a canvas counts as full
-_LEAST_SIDE = 1 / 8  # of the canvas: the smallest window of layout pack
+PATIENCE = 24  # windows in a row that find no room before a canvas counts as full
+_UNITS = 8  # per side of the canvas: windows of layout pack have whole ones and leave few gaps
+_SHRINK = 1.25  # what a window may be shrunk by so as to need fewer units
+_LEAST_CELL = 32  # pixels
 WITH_INDEX = ("focus", "selection")  # methods that choose among what the extractor found
 
 
-def quotas(settings: DetectDistillSettings, num_images: int, num_classes: int) -> list[int]:
-    """Distilled images for each class.
+def quotas(settings: ObjectSettings, num_images: int, class_counts: Sequence[int]) -> list[int]:
+    """Distilled images for each class; none for a class without objects.
+
+    Args:
+        num_images: of the source.
+        class_counts: objects of every class in the source.
 
     Raises:
         FocusError: two of ipc, budget and ratio, or fewer images than classes.
@@ -35,45 +54,80 @@ def quotas(settings: DetectDistillSettings, num_images: int, num_classes: int) -
     given = [name for name in ("ipc", "budget", "ratio") if getattr(settings, name) is not None]
     if len(given) > 1:
         raise FocusError(f"--{given[0]} and --{given[1]} both say how many images there shall be: give one")
+    there = [label for label, count in enumerate(class_counts) if count]
     if settings.ipc is not None:
-        return [settings.ipc] * num_classes
-    total = settings.budget or max(1, round((settings.ratio or 0) * num_images))
-    if total < num_classes:
-        raise FocusError(f"{total} images are fewer than the {num_classes} classes: use a larger budget")
-    return [total // num_classes + (label < total % num_classes) for label in range(num_classes)]
+        total = settings.ipc * len(there)
+    else:
+        total = settings.budget or max(1, round((settings.ratio or 0) * num_images))
+    if total < len(there):
+        raise FocusError(
+            f"{total} images are fewer than the {len(there)} classes with objects: use a larger budget"
+        )
+    shares = [0] * len(class_counts)
+    for place, label in enumerate(there):
+        shares[label] = total // len(there) + (place < total % len(there))
+    return shares
 
 
-def focus_scenes(table: ObjectTable, settings: DetectDistillSettings) -> Scenes:
-    """Windows around objects of each class at full resolution, beside views of whole images that hold it.
+def check_layout(settings: ObjectSettings, size: int) -> None:
+    """Raises FocusError where the settings of method focus leave no room for windows."""
+    if settings.method != "focus":
+        return
+    if size // settings.grid < _LEAST_CELL:
+        raise FocusError(
+            f"a {settings.grid} x {settings.grid} grid on {size} px makes tiles under {_LEAST_CELL} px: "
+            "use a smaller --grid or a larger --size"
+        )
+    if settings.views >= settings.grid**2 + (settings.layout == "pack"):
+        raise FocusError(
+            f"{settings.views} views leave no room for patches on a {settings.grid} x {settings.grid} "
+            "grid: use fewer --views"
+        )
 
-    Every window comes from another object as long as there are enough, and from another image than the rest
-    of its distilled image.
+
+def focus_scenes(table: ObjectTable, settings: ObjectSettings, size: int, wanted: Sequence[int]) -> Scenes:
+    """Windows around objects of each class, beside views of whole images that hold it.
+
+    Windows are drawn at the scale of validation, times a zoom. Every window comes from another object as long
+    as there are enough, and from another image than the rest of its distilled image. What a class cannot fill
+    because none of its objects can be shown goes to the other classes.
+
+    Args:
+        size: side of a distilled image in pixels.
+        wanted: distilled images for each class.
     """
-    classes = table.index.classes
-    score = table.realism(settings)
-    image_of = table.image_of
+    score, image_of = table.realism(settings), table.image_of
     tiles: list[Tile] = []
-    refused, short = 0, []
-    wanted = quotas(settings, len(table.keys), len(classes))
+    fillers: list[_Filler] = []
     with progress("select", sum(wanted), "images") as advance:
-        for label, folder in enumerate(classes):
-            mine = np.flatnonzero((table.all.labels == label) & ~table.all.ignored)
-            if not len(mine):
-                short.append(folder)
-                continue
-            rng = np.random.default_rng([settings.seed, 12, label])
-            order = drawn(mine, score, settings.keep, wanted[label] * settings.grid**2, rng)
-            # the images whose objects are used last come first as views
-            ranks = {image: rank for rank, image in enumerate(image_of[order].tolist())}
-            views = sorted(ranks, key=lambda image: -ranks[image])
-            filler = _Filler(table, settings, score, image_of, order.tolist(), views)
-            for number in range(wanted[label]):
-                tiles += filler.canvas(scene_name(folder, number), label)
+
+        def fill(filler: _Filler, count: int) -> int:
+            """How many of so many canvases could be filled."""
+            for number in range(count):
+                if not (made := filler.canvas()):
+                    return number
+                tiles.extend(made)
                 advance(1, "")
-            refused += filler.refused
-            if filler.repeated:
-                short.append(folder)
-    return Scenes(tuple(tiles), refused, tuple(short))
+            return count
+
+        missing = 0
+        for label, count in enumerate(wanted):
+            if count:
+                fillers.append(_Filler(table, settings, size, score, image_of, label, count))
+                missing += count - fill(fillers[-1], count)
+        able = deque(filler for filler in fillers if filler.number)
+        while missing and able:
+            if fill(able[0], 1):
+                missing -= 1
+                able.rotate(-1)
+            else:
+                able.popleft()
+    return Scenes(
+        tuple(tiles),
+        sum(filler.refused for filler in fillers),
+        tuple(filler.folder for filler in fillers if filler.repeated),
+        tuple(filler.folder for filler in fillers if not filler.number),
+    )
 
 
 class _Filler:
@@ -82,135 +136,175 @@ class _Filler:
     def __init__(
         self,
         table: ObjectTable,
-        settings: DetectDistillSettings,
+        settings: ObjectSettings,
+        size: int,
         score: np.ndarray,
         image_of: np.ndarray,
-        order: list[int],
-        views: list[int],
+        label: int,
+        count: int,
     ) -> None:
-        self.table, self.settings, self.score, self.image_of = table, settings, score, image_of
-        self.objects, self.waiting = order, deque(order)
-        self.images, self.views = views, deque(views)
-        self.refused = 0
+        self.table, self.settings, self.size = table, settings, size
+        self.score, self.image_of, self.label = score, image_of, label
+        self.folder = table.index.classes[label]
+        self.rng = np.random.default_rng([settings.seed, 12, label])
+        mine = np.flatnonzero((table.all.labels == label) & ~table.all.ignored)
+        order = drawn(mine, score, settings.keep, count * settings.grid**2, self.rng).tolist()
+        self.objects = dict.fromkeys(order)
+        self.waiting: deque[tuple[int, float]] = deque()
+        # the images whose objects are used last come first as views
+        ranks = {image: rank for rank, image in enumerate(image_of[order].tolist())}
+        self.views = deque(sorted(ranks, key=lambda image: -ranks[image]))
+        self.shown: set[tuple[str, int]] = set()
         self.repeated = False
-        edges = cell_edges(settings.size, settings.grid)
-        self.cells = [
-            (edges[column], edges[row], edges[column + 1], edges[row + 1])
-            for row in range(settings.grid)
-            for column in range(settings.grid)
-        ]
-        self.side = settings.size // settings.grid
-        if settings.views >= len(self.cells) + (settings.layout == "pack"):
-            raise FocusError(
-                f"{settings.views} views leave no room for patches on a {settings.grid} x {settings.grid} "
-                "grid: use fewer --views"
-            )
+        self.number = self.refused = 0
 
-    def canvas(self, name: str, label: int) -> list[Tile]:
-        """The tiles of one distilled image."""
-        used: set[int] = set()
-        if self.settings.layout == "grid":
-            num_patches = len(self.cells) - self.settings.views
-            tiles = [self._patch(name, label, used, cell) for cell in self.cells[:num_patches]]
-            tiles += [self._view(name, label, used, cell) for cell in self.cells[num_patches:]]
-            return [tile for tile in tiles if tile is not None]
-        shelves, tiles = Shelves(self.settings.size), []
-        for _ in range(self.settings.views):
-            space = shelves.put(self.side, self.side)
-            if space is not None:
-                tiles.append(self._view(name, label, used, space))
-        failures: list[int] = []
-        while len(failures) < PATIENCE:
-            row = self._next(used)
-            if row is None:
-                break
-            window = self._window(row, _LEAST_SIDE * self.settings.size)
-            space = shelves.put(*self._extent(window))
-            if space is None:
-                failures.append(row)
-            elif (tile := self._tile(name, label, row, window, space)) is not None:
-                used.add(int(self.image_of[row]))
+    def canvas(self) -> list[Tile]:
+        """The tiles of one distilled image; none when nothing of the class can be shown."""
+        fill = self._grid if self.settings.layout == "grid" else self._pack
+        tiles = fill(scene_name(self.folder, self.number), set())
+        if not any(tile.kind == "patch" for tile in tiles):
+            return []
+        targets = {(tile.key, tile.target) for tile in tiles if tile.kind == "patch"}
+        self.repeated |= not targets.isdisjoint(self.shown)
+        self.shown |= targets
+        self.number += 1
+        return tiles
+
+    def _grid(self, name: str, used: set[str]) -> list[Tile]:
+        rows = list(pairwise(cell_edges(self.size, self.settings.grid)))
+        cells = [(left, top, right, bottom) for top, bottom in rows for left, right in rows]
+        tiles: list[Tile] = []
+        for number, cell in enumerate(cells, 1):
+            tile = None
+            if number > len(cells) - self.settings.views:
+                tile = self._view(name, used, partial(_within, cell))
+            else:
+                while tile is None and (candidate := self._next(used)) is not None:
+                    window, _, _ = self._window(candidate, cell[2] - cell[0])
+                    tile = self._patch(name, candidate[0], window, fitted(window, cell))
+            if tile is not None:
+                used.add(tile.key)
                 tiles.append(tile)
-        self.waiting.extendleft(reversed(failures))
-        return [tile for tile in tiles if tile is not None]
+        return tiles
 
-    def _next(self, used: set[int]) -> int | None:
-        """The next object from an image that is not used yet; all objects again once they are used up."""
-        if not self.waiting:
-            if not self.objects:
-                return None
-            self.repeated = True
-            self.waiting.extend(self.objects)
-        for _ in range(len(self.waiting)):
-            row = self.waiting.popleft()
-            if int(self.image_of[row]) not in used:
-                return row
-            self.waiting.append(row)
-        return None
+    def _pack(self, name: str, used: set[str]) -> list[Tile]:
+        """The first window has the whole canvas, then come views, then windows that fit beside them."""
+        canvas, tiles, unit = Canvas(self.size), list[Tile](), self.size // _UNITS
 
-    def _patch(self, name: str, label: int, used: set[int], cell: Place) -> Tile | None:
-        while (row := self._next(used)) is not None:
-            window = self._window(row, self.side / self.settings.max_upsample)
-            tile = self._tile(name, label, row, window, fitted(window, cell))
+        def add(tile: Tile | None) -> None:
             if tile is not None:
-                used.add(int(self.image_of[row]))
-                return tile
-        return None
+                # up to whole units: what is left of one would be a strip that nothing fits
+                left, top, right, bottom = tile.place
+                canvas.take((left, top, -(-right // unit) * unit, -(-bottom // unit) * unit))
+                used.add(tile.key)
+                tiles.append(tile)
 
-    def _window(self, row: int, least: float) -> Box:
-        table, image = self.table, int(self.image_of[row])
-        width, height = (int(value) for value in table.sizes[image])
-        return object_window(
-            table.of(image).boxes,
-            row - int(table.starts[image]),
-            (width, height),
-            from_bytes(table.attention[image : image + 1])[0],
-            least,
-            self.side,
-            self.settings.context,
-            self.settings.grow,
-            self.settings.visible,
-        )
-
-    def _extent(self, window: Box) -> tuple[int, int]:
-        """Width and height of a window on the canvas: its own, less where there would be no room beside a
-        view."""
-        width, height = window[2] - window[0], window[3] - window[1]
-        scale = min(1.0, self.side / max(width, height))
-        return max(1, round(width * scale)), max(1, round(height * scale))
-
-    def _tile(self, name: str, label: int, row: int, window: Box, place: Place) -> Tile | None:
-        """The tile around an object; None, and the object is out, where it cannot be shown with its label."""
-        settings, image = self.settings, int(self.image_of[row])
-        placed = place_objects(self.table.of(image), window, place, settings.visible, settings.min_size)
-        target = int(self.table.all.ids[row])
-        if placed is None or not any(one.id == target and one.kept for one in placed):
-            self.refused += 1
-            self.objects = [other for other in self.objects if other != row]
-            return None
-        width, height = (int(value) for value in self.table.sizes[image])
-        return Tile(name, label, "patch", self.table.keys[image], window, place, width, height,
-                    float(self.score[row]), target, placed)  # fmt: skip
-
-    def _view(self, name: str, label: int, used: set[int], space: Place) -> Tile | None:
-        for _ in range(2 * len(self.images)):
-            if not self.views:
-                self.repeated = True
-                self.views.extend(self.images)
-            image = self.views.popleft()
-            if image in used:
+        failures: list[tuple[int, float]] = []
+        while len(failures) < PATIENCE and (self.waiting or not failures):
+            if (candidate := self._next(used)) is None:
+                break
+            window, scale, least = self._window(candidate)
+            place = canvas.find(sides(np.array(window)) * scale, least / scale)
+            if place is None:
+                failures.append(candidate)
                 continue
-            width, height = (int(value) for value in self.table.sizes[image])
-            tile = whole_tile(name, label, "view", self.table.keys[image], (width, height),
-                              self.table.of(image), space, self.settings)  # fmt: skip
+            add(self._patch(name, candidate[0], window, place))
+            if len(tiles) == 1:
+                for _ in range(self.settings.views):
+                    add(self._view(name, used, canvas.find))
+        self.waiting.extendleft(reversed(failures))
+        return tiles
+
+    def _next(self, used: set[str]) -> tuple[int, float] | None:
+        """The next object, with its zoom, from an image that is not used yet; all again once used up."""
+        if not self.waiting:
+            zooms = draw_zooms(len(self.objects), self.settings.mix, self.rng)
+            self.waiting.extend(zip(self.objects, zooms, strict=True))
+        for _ in range(len(self.waiting)):
+            row, zoom = self.waiting.popleft()
+            if self.table.keys[self.image_of[row]] not in used:
+                return row, zoom
+            self.waiting.append((row, zoom))
+        return None
+
+    def _window(self, candidate: tuple[int, float], cell: int | None = None) -> tuple[Box, float, float]:
+        """The window around an object, and the scales that are wanted for it and possible.
+
+        Args:
+            cell: side of the place it gets, canvas pixels; default: what it needs.
+        """
+        (row, zoom), table, settings = candidate, self.table, self.settings
+        image = int(self.image_of[row])
+        size, boxes, target = table.size(image), table.of(image).boxes, row - int(table.starts[image])
+        own = sides(boxes[target])
+        need = own + 2 * settings.context * own.max()
+        scale, least = window_scales(zoom, own, size, self.size, settings)
+        if cell is None:
+            unit = self.size // _UNITS
+            units = np.ceil(need * scale / (unit * _SHRINK))
+            scale = max(scale * min(1.0, float((units * unit / (need * scale)).min())), least)
+            extents = lattice_extents(need * scale, unit, self.size, settings.grow) / scale
+        else:
+            side = max(cell / scale, need.max())
+            extents = side * np.array([[1.0], [settings.grow]]) * np.ones(2)
+        attention = from_bytes(table.attention[image : image + 1])[0]
+        window = object_window(boxes, target, size, attention, extents, settings.context, settings.visible)
+        return window, scale, least
+
+    def _patch(self, name: str, row: int, window: Box, place: Place) -> Tile | None:
+        """A window around an object; None, and the object is out, where it cannot be shown with its label."""
+        table, image = self.table, int(self.image_of[row])
+        tile = patch_tile(name, self.label, table.keys[image], table.size(image), table.of(image),
+                          row - int(table.starts[image]), window, place, self.settings,
+                          float(self.score[row]))  # fmt: skip
+        if tile is None:
+            self.refused += 1
+            del self.objects[row]
+        return tile
+
+    def _view(self, name: str, used: set[str], find: Callable[[np.ndarray], Place | None]) -> Tile | None:
+        """A whole image where `find` has a place for its extent."""
+        table, settings = self.table, self.settings
+        for _ in range(len(self.views)):
+            image = self.views[0]
+            self.views.rotate(-1)
+            if table.keys[image] in used:
+                continue
+            size, objects = table.size(image), table.of(image)
+            scale = view_scale(objects.boxes[~objects.ignored], size, self.size, settings)
+            place = find(np.array(size) * scale)
+            if place is None:
+                return None
+            tile = whole_tile(name, self.label, "view", table.keys[image], size, objects, place, settings)
             if tile is not None:
-                used.add(image)
                 return tile
             self.refused += 1
-            self.images = [other for other in self.images if other != image]
-            if not self.images:
-                return None
+            self.views.pop()
         return None
+
+
+def _within(cell: Place, extent: np.ndarray) -> Place:
+    return fitted((0.0, 0.0, *extent.tolist()), cell)
+
+
+def patch_tile(
+    name: str,
+    label: int,
+    key: str,
+    size: tuple[int, int],
+    objects: Objects,
+    row: int,
+    window: Box,
+    place: Place,
+    settings: ObjectSettings,
+    score: float = math.nan,
+) -> Tile | None:
+    """A window around one of the objects at its place; None where this cannot be shown with its label."""
+    placed = place_objects(objects, window, place, settings.visible, settings.min_size)
+    target = int(objects.ids[row])
+    if placed is None or not any(one.id == target and one.kept for one in placed):
+        return None
+    return Tile(name, label, "patch", key, window, place, *size, score, target, placed)
 
 
 def whole_tile(
@@ -220,45 +314,64 @@ def whole_tile(
     key: str,
     size: tuple[int, int],
     objects: Objects,
-    space: Place,
-    settings: DetectDistillSettings,
+    place: Place,
+    settings: ObjectSettings,
     score: float = math.nan,
 ) -> Tile | None:
-    """A whole image fitted into a space of the canvas; None where masks would hide too much."""
-    window = (0.0, 0.0, float(size[0]), float(size[1]))
-    place = fitted(window, space)
+    """A whole image at its place; None where masks would hide too much.
+
+    A view keeps half of the labels of its image, any other image one.
+    """
+    window = whole_window(*size)
     placed = place_objects(objects, window, place, settings.visible, settings.min_size)
     if placed is None:
+        return None
+    least = (~objects.ignored).sum() / 2 if kind == "view" else min(1, (~objects.ignored).sum())
+    if sum(one.kept for one in placed) < least:
         return None
     return Tile(name, label, kind, key, window, place, *size, score, -1, placed)
 
 
-def selected_scenes(table: ObjectTable, settings: DetectDistillSettings) -> Scenes:
-    """The whole images that hold the most realistic objects of each class."""
-    score = table.realism(settings)
-    image_of, canvas = table.image_of, (0, 0, settings.size, settings.size)
+def selected_scenes(table: ObjectTable, settings: ObjectSettings, size: int, wanted: Sequence[int]) -> Scenes:
+    """The whole images that hold the most realistic objects of each class.
+
+    What a class cannot fill goes to the images with the most realistic objects of any.
+    """
+    score, image_of, classes = table.realism(settings), table.image_of, table.index.classes
+    order = np.argsort(-score, kind="stable")
+    order = order[~table.all.ignored[order]]
     tiles: list[Tile] = []
-    refused, short, taken = 0, [], set()
-    wanted = quotas(settings, len(table.keys), len(table.index.classes))
-    for label, folder in enumerate(table.index.classes):
-        mine = np.flatnonzero((table.all.labels == label) & ~table.all.ignored)
-        left = wanted[label]
-        for row in mine[np.argsort(-score[mine], kind="stable")]:
+    tried: set[int] = set()
+    lacking: list[str] = []
+    refused = 0
+
+    def fill(rows: np.ndarray, label: int, stem: str, count: int) -> int:
+        """How many of so many images were found."""
+        nonlocal refused
+        found = 0
+        for row in rows:
             image = int(image_of[row])
-            if not left or image in taken:
+            if found == count:
+                break
+            if image in tried:
                 continue
-            size = (int(table.sizes[image, 0]), int(table.sizes[image, 1]))
-            name = scene_name(folder, wanted[label] - left)
-            realism = float(score[row])
-            tile = whole_tile(
-                name, label, "whole", table.keys[image], size, table.of(image), canvas, settings, realism
-            )
+            tried.add(image)
+            own = table.size(image)
+            place = fitted(whole_window(*own), (0, 0, size, size))
+            tile = whole_tile(scene_name(stem, found), label, "whole", table.keys[image], own,
+                              table.of(image), place, settings, float(score[row]))  # fmt: skip
             if tile is None:
                 refused += 1
                 continue
-            taken.add(image)
             tiles.append(tile)
-            left -= 1
-        if left:
-            short.append(folder)
-    return Scenes(tuple(tiles), refused, tuple(short))
+            found += 1
+        return found
+
+    missing = 0
+    for label, count in enumerate(wanted):
+        found = fill(order[table.all.labels[order] == label], label, classes[label], count)
+        missing += count - found
+        if not found and count:
+            lacking.append(classes[label])
+    fill(order, -1, "any", missing)
+    return Scenes(tuple(tiles), refused, (), tuple(lacking))

@@ -7,29 +7,19 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index
 from focusdd.models.load import Model
 from focusdd.settings import ComposeSettings, DetectDistillSettings, EngineSettings, ExtractorSettings
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.base import Distillation, Task
-from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
+from focusdd.tasks.detect.choose import check, choose_scenes, facts_of, size_of
 from focusdd.tasks.detect.compose import compose_scenes, files_of
 from focusdd.tasks.detect.distilled import open_detection
-from focusdd.tasks.detect.objects import object_table
 from focusdd.tasks.detect.rows import EXTRACTION
 from focusdd.tasks.detect.scenes import Scenes
-from focusdd.tasks.detect.select import WITH_INDEX, focus_scenes, selected_scenes
+from focusdd.tasks.detect.select import WITH_INDEX
 from focusdd.tasks.detect.trials import COMPARISON
-
-
-def _check(settings: DetectDistillSettings) -> None:
-    if settings.size // settings.grid < 32:
-        raise FocusError(
-            f"a {settings.grid} x {settings.grid} grid on {settings.size} px makes tiles under 32 px: "
-            "use a smaller --grid or a larger --size"
-        )
 
 
 def _extract_settings(_: DetectDistillSettings, reading: ExtractorSettings) -> ExtractorSettings:
@@ -39,14 +29,7 @@ def _extract_settings(_: DetectDistillSettings, reading: ExtractorSettings) -> E
 def _plan(
     source: DetectionSource, settings: DetectDistillSettings, index: Index | None, _: Model | None, __: Path
 ) -> Scenes:
-    if index is not None:
-        choose = focus_scenes if settings.method == "focus" else selected_scenes
-        scenes = choose(object_table(index), settings)
-    else:
-        scenes = (pasted_scenes if settings.method == "paste" else random_scenes)(source, settings)
-    if not scenes.tiles:
-        raise FocusError(f"nothing of {source.name} can be shown with its labels: use a lower --visible")
-    return scenes
+    return choose_scenes(source, settings, index)
 
 
 def _compose(
@@ -71,8 +54,7 @@ def _describe(
         "images": images,
         "objects": {name: kept.get(label, 0) for label, name in enumerate(source.classes)},
         "source_objects": {name: before.get(label) for label, name in enumerate(source.classes)},
-        "masked": sum(not one.kept for tile in scenes.tiles for one in tile.objects),
-        "refused": scenes.refused,
+        **facts_of(source, scenes, settings.size),
     }
 
 
@@ -81,9 +63,14 @@ def _counts(info: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(info: dict[str, Any]) -> str:
+    before, after = (
+        " x ".join(f"{value:g}" for value in info["object_size"][name]) for name in ("source", "distilled")
+    )
     return (
         f"{sum(info['objects'].values())} labelled objects in {info['images']} images; {info['masked']} that "
-        f"would have lost their label are masked, {info['refused']} windows and images were refused"
+        f"would have lost their label are masked, {info['refused']} windows and images were refused\n"
+        f"the median object has {after} px at {info['size']} px, in whole images {before} px; `focusdd detect "
+        "train` uses this size by default"
     )
 
 
@@ -137,12 +124,13 @@ DISTILLATION = Distillation(
     fields=(
         *("key", "task", "method", "ipc", "images", "size", "seed", "source", "source_images"),
         *("extractor", "index", "classes", "class_names", "objects", "source_objects", "masked"),
-        *("refused", "short_classes", "settings"),
+        *("refused", "object_size", "skipped", "short_classes", "settings"),
     ),
     card=_card,
     counts=_counts,
     open=open_detection,
-    check=_check,
+    facts=size_of,
+    check=check,
     unit="objects",
     summary=_summary,
 )

@@ -52,7 +52,7 @@ def train(
             installed, or `out` holds something else.
     """
     data = distilled if isinstance(distilled, DistilledDetection) else open_detection(distilled)
-    resolved = settle(settings or DetectTrainSettings())
+    resolved = settle(settings or DetectTrainSettings(), size=input_size(data.info["size"]))
     settings, own = resolved.settings, resolved.key
     _check_classes(data, val)
     ultralytics()
@@ -115,6 +115,11 @@ def train(
 
     stage = Stage("detect train", VERSION, own, inputs, scratch=(RESUME,))
     return read_json(run_stage(stage, out, make, overwrite) / "result.json")
+
+
+def input_size(size: int) -> int:
+    """Side of the detector's input for distilled images of a size: the nearest multiple of 32."""
+    return min(max(32, round(size / 32) * 32), 1280)
 
 
 def split_steps(steps: int) -> tuple[int, int]:

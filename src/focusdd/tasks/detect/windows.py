@@ -6,13 +6,11 @@ import numpy as np
 
 from focusdd.core.images import Box
 from focusdd.extraction.geometry import axis_cover
-from focusdd.tasks.detect.scenes import areas
+from focusdd.tasks.detect.scenes import areas, sides
 
 _MOST_PLACES = 32  # tried along each axis
 _EVEN = 9  # of them evenly spread
 _CROWD = 256  # objects nearby; among more, only few places are tried
-_STEPS = 3  # from the smallest size that a window needs to the largest it may grow to
-_LEAST_CONTEXT = 0.1  # that a large object keeps
 _CUT = 1e-6  # share of an object that is nothing
 
 
@@ -21,59 +19,53 @@ def object_window(
     target: int,
     size: tuple[int, int],
     attention: np.ndarray,
-    least: float,
-    room: float,
+    extents: np.ndarray,
     context: float,
-    grow: float,
     visible: float,
 ) -> Box:
-    """The window that shows one object whole, cuts as few others as it can, and holds the most attention.
+    """The window that shows one object with its surroundings, cuts as few others as it can, and holds the
+    most attention.
 
-    It is a square of at least `least` pixels that leaves the object its surroundings: less of them where it
-    would have to be shrunk into its room, and none beyond the image. It moves, and grows where that helps, so
-    as not to cut another object; of the windows that cut least, the smallest size is taken, and of that size
-    the window with the most class attention.
+    The object keeps its surroundings on every side, less of them only where the window or the image leaves no
+    room. The window moves, and takes a later extent where that helps, so as not to cut another object; of the
+    windows that cut least, the first extent is taken, and of that the window with the most class attention.
 
     Args:
         boxes: (n, 4) all objects of the image.
         target: row of the object.
         size: width and height of the image.
         attention: (h, w) class attention over the image, summing to 1.
-        room: side in pixels up to which a window is shown at full resolution.
+        extents: (m, 2) widths and heights that the window may have, none smaller than the object; it gets
+            less where the image has less.
         context: surroundings on each side of the object, as a share of its longer side.
-        grow: how much larger than needed the window may become.
         visible: share of its box below which a cut object loses its label.
     """
     box = boxes[target]
-    longer = (box[2:] - box[:2]).max()
-    need = max(longer * (1 + 2 * context), least)
-    if need > room:
-        need = max(longer * (1 + 2 * min(context, _LEAST_CONTEXT)), room, least)
     others = np.delete(boxes, target, axis=0)
-    best: tuple[tuple[float, float, float], Box] | None = None
-    for side in need * np.geomspace(1, grow, _STEPS if grow > 1 else 1):
-        extent = np.minimum(side, size)
-        near = others[_reachable(others, box, extent)]
-        x0 = _places(box[0::2], near[:, 0::2], extent[0], size[0])
-        y0 = _places(box[1::2], near[:, 1::2], extent[1], size[1])
+    best: tuple[float, Box] | None = None
+    for extent in np.minimum(extents, size):
+        margin = np.minimum(context * sides(box).max(), np.maximum(extent - sides(box), 0) / 2)
+        held = np.concatenate([np.maximum(box[:2] - margin, 0), np.minimum(box[2:] + margin, size)])
+        near = others[_reachable(others, held, extent)]
+        x0 = _places(held[0::2], near[:, 0::2], extent[0], size[0])
+        y0 = _places(held[1::2], near[:, 1::2], extent[1], size[1])
         cost = _cost(near, x0, y0, extent, visible)
-        mass = _mass(attention, x0 / size[0], y0 / size[1], extent / size)
-        least_cost = cost.min()
-        mass = np.where(cost <= least_cost + 1e-9, mass, -1.0)
-        row, column = np.unravel_index(mass.argmax(), mass.shape)
-        rank = (float(least_cost), float(extent.prod()), -float(mass[row, column]))
-        if best is None or rank < best[0]:
+        least = float(cost.min())
+        if best is None or least < best[0]:
+            mass = _mass(attention, x0 / size[0], y0 / size[1], extent / size)
+            mass = np.where(cost <= least + 1e-9, mass, -1.0)
+            row, column = np.unravel_index(mass.argmax(), mass.shape)
             x, y = float(x0[column]), float(y0[row])
-            best = rank, (x, y, min(x + extent[0], size[0]), min(y + extent[1], size[1]))
-        if least_cost == 0:
+            best = least, (x, y, min(x + extent[0], size[0]), min(y + extent[1], size[1]))
+        if least == 0:
             break
     assert best is not None
     return tuple(float(value) for value in best[1])  # type: ignore[return-value]
 
 
-def _reachable(others: np.ndarray, box: np.ndarray, extent: np.ndarray) -> np.ndarray:
-    """Which objects some window of this extent around the box could show."""
-    low, high = box[2:] - extent, box[:2] + extent
+def _reachable(others: np.ndarray, held: np.ndarray, extent: np.ndarray) -> np.ndarray:
+    """Which objects some window of this extent that holds a box could show."""
+    low, high = held[2:] - extent, held[:2] + extent
     return ((others[:, 2:] > low) & (others[:, :2] < high)).all(1)
 
 
@@ -119,6 +111,19 @@ def _mass(attention: np.ndarray, x0: np.ndarray, y0: np.ndarray, extent: np.ndar
     """Attention (R, C) inside windows that begin at x0 (C,) and y0 (R,), in shares of the image."""
     h, w = attention.shape
     return axis_cover(y0, y0 + extent[1], h) @ attention @ axis_cover(x0, x0 + extent[0], w).T
+
+
+def lattice_extents(extent: np.ndarray, unit: float, most: float, grow: float) -> np.ndarray:
+    """Widths and heights (m, 2) in whole units that hold an extent, smallest first: what packs without gaps.
+
+    Args:
+        extent: (2,) as the unit.
+        most: the largest.
+        grow: how much larger than needed a side may become.
+    """
+    least = np.ceil(extent / unit - 1e-9)
+    grown = np.maximum(least, np.floor(least * grow))
+    return np.minimum(np.stack([least, grown]) * unit, most)
 
 
 def whole(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
