@@ -23,7 +23,7 @@ from focusdd.sources.base import Objects
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.detect.objects import object_table
 from focusdd.tasks.detect.scenes import Scenes
-from focusdd.tasks.detect.select import focus_scenes, selected_scenes
+from focusdd.tasks.detect.select import focus_scenes, quotas, selected_scenes
 from focusdd.tasks.detect.task import DETECT
 from focusdd.tasks.distill import distill as distill_task
 from focusdd.tasks.extract import extract
@@ -31,6 +31,12 @@ from focusdd.tasks.extract import extract
 extract_objects, distill = partial(extract, task=DETECT), partial(distill_task, task=DETECT)
 
 VIEWS = ExtractorSettings(extractor=str(WEIGHTS / "vit"))
+
+
+def chosen(index: Index, settings: DetectDistillSettings) -> Scenes:
+    choose = focus_scenes if settings.method == "focus" else selected_scenes
+    wanted = quotas(settings, 80, index.info["class_counts"])
+    return choose(object_table(index), settings, settings.size, wanted)
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +85,7 @@ def test_mass_is_what_the_slow_reference_sums(index: Index) -> None:
 @pytest.mark.parametrize("layout", ["grid", "pack"])
 def test_scenes_hold_what_they_were_made_for(index: Index, layout: Any) -> None:
     settings = DetectDistillSettings(ipc=2, size=256, layout=layout, grid=2, views=1, keep=1)
-    scenes = focus_scenes(object_table(index), settings)
+    scenes = chosen(index, settings)
     images = list(scenes.images())
     assert len(images) == 20
     for _, tiles in images:
@@ -93,30 +99,27 @@ def test_scenes_hold_what_they_were_made_for(index: Index, layout: Any) -> None:
             if tile.kind == "patch":
                 (target,) = [one for one in tile.objects if one.id == tile.target]
                 assert target.kept and target.visible == pytest.approx(1) and target.label == tile.label
-                # never enlarged
-                assert right - left <= tile.box[2] - tile.box[0] + 1
         assert canvas.max() == 1
 
 
 def test_select_opens_no_image(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "open", None)
-    table = object_table(index)
-    assert focus_scenes(table, DetectDistillSettings(ipc=1, size=256)).tiles
-    assert selected_scenes(table, DetectDistillSettings(ipc=1, size=256, method="selection")).tiles
+    assert chosen(index, DetectDistillSettings(ipc=1, size=256)).tiles
+    assert chosen(index, DetectDistillSettings(ipc=1, size=256, method="selection")).tiles
 
 
 def test_selection_takes_the_most_realistic(index: Index) -> None:
     table = object_table(index)
     settings = DetectDistillSettings(ipc=2, size=256, method="selection")
     score = table.realism(settings)
-    scenes = selected_scenes(table, settings)
+    scenes = chosen(index, settings)
     for label in range(10):
         mine = sorted(score[table.all.labels == label])[-2:]
         assert sorted(t.score for t in scenes.tiles if t.label == label) == pytest.approx(mine)
 
 
 def test_few_objects_are_used_again_and_named(index: Index) -> None:
-    scenes = focus_scenes(object_table(index), DetectDistillSettings(ipc=4, size=256))
+    scenes = chosen(index, DetectDistillSettings(ipc=4, size=256))
     assert len(list(scenes.images())) == 40
     assert set(scenes.short) == set(index.classes)
 

@@ -219,7 +219,7 @@ from test_detect_training import Path, Scenes, settings, train
 train(Path({str(data)!r}), Scenes(2), Path({str(tmp_path / "out")!r}), settings(steps=1))
 """
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("XDG", "YOLO"))}
-    source = str(Path(stage_module.__file__).parents[2])
+    source = str(Path(stage_module.__file__).parents[3])
     variables |= {"HOME": str(home), "PYTHONPATH": source, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=here, env=variables, capture_output=True, text=True

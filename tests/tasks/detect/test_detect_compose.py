@@ -1,0 +1,110 @@
+"""Composing scenes: pixels, labels and annotation files agree, and nothing visible is unlabelled."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import yaml
+from drawn_scenes import Drawn, colour, random_source, table_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from focusdd.core.images import decode
+from focusdd.settings import DetectDistillSettings
+from focusdd.sources.base import Objects
+from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
+from focusdd.tasks.detect.compose import GREY, compose_scenes, draw, kept, yolo_label
+from focusdd.tasks.detect.scenes import Scenes
+from focusdd.tasks.detect.select import focus_scenes
+from focusdd.tasks.detect.task import DETECT
+from focusdd.tasks.distill import distill
+
+
+def scenes_of(source: Drawn, own: DetectDistillSettings) -> Scenes:
+    if own.method == "focus":
+        return focus_scenes(
+            table_of(source), own, own.size, [1 if count else 0 for count in source.class_counts]
+        )
+    return (random_scenes if own.method == "random" else pasted_scenes)(source, own, own.size, 3)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 10_000), st.sampled_from(["focus", "random", "paste"]), st.sampled_from(["grid", "pack"])
+)
+def test_nothing_unlabelled_is_visible(seed: int, method: str, layout: str) -> None:
+    """Whatever has an object's colour lies in a box that is labelled, and boxes lie inside their image."""
+    source = random_source(seed, ignored=0.2)
+    own = DetectDistillSettings(method=method, layout=layout, size=160, format="png", seed=seed)
+    for _, tiles in scenes_of(source, own).images():
+        pixels = np.asarray(draw(source, tiles, own.size)).astype(int)
+        green = (pixels[..., 1] - pixels[..., 0] > 30) & (pixels[..., 1] - pixels[..., 2] > 30)
+        for one in kept(tiles):
+            x0, y0, x1, y1 = one.box
+            assert 0 <= x0 < x1 <= own.size and 0 <= y0 < y1 <= own.size
+            green[max(0, int(y0) - 2) : int(y1) + 3, max(0, int(x0) - 2) : int(x1) + 3] = False
+        assert not green.any()
+
+
+def test_written_labels_agree_with_the_plan_and_with_each_other(tmp_path: Any) -> None:
+    source = random_source(1, images=8)
+    own = DetectDistillSettings(method="paste", ipc=2, size=160, format="png", seed=1)
+    out = distill(source, tmp_path / "tiny", own, task=DETECT).folder
+    info = json.loads((out / "distilled.json").read_text())
+    annotations = json.loads((out / "annotations.json").read_text())
+    data = yaml.safe_load((out / "data.yaml").read_text())
+    assert data["names"] == dict(enumerate(source.class_names))
+    assert (out / data["train"]).is_dir() and "val" not in data
+    files = sorted(path.name for path in (out / "images/train").iterdir())
+    assert files == sorted(image["file_name"] for image in annotations["images"])
+    assert info["images"] == len(files) == 6
+    assert sum(info["objects"].values()) == len(annotations["annotations"])
+    for image in annotations["images"]:
+        lines = (out / "labels/train" / image["file_name"].replace("png", "txt")).read_text().splitlines()
+        mine = [a for a in annotations["annotations"] if a["image_id"] == image["id"]]
+        assert len(lines) == len(mine)
+        for line, annotation in zip(lines, mine, strict=True):
+            label, cx, cy, w, h = (float(word) for word in line.split())
+            x, y, width, height = annotation["bbox"]
+            assert int(label) + 1 == annotation["category_id"]
+            np.testing.assert_allclose(
+                [(cx - w / 2) * 160, (cy - h / 2) * 160, w * 160, h * 160], [x, y, width, height], atol=0.01
+            )
+            key, number = annotation["source"]["image"], annotation["source"]["id"]
+            assert number in source.scenes[key][1].ids
+    pixels = decode((out / "images/train" / files[0]).read_bytes())[0]
+    assert pixels.size == (160, 160)
+
+
+def test_every_written_box_lies_on_its_object(tmp_path: Any) -> None:
+    """Pixels tell: half a pixel inside the written box is the object's colour, outside it is not."""
+    boxes = np.array([[30.0, 40, 70, 90]])
+    one = Objects(boxes, np.zeros(1, np.int32), np.zeros(1, bool), np.array([3]))
+    source = Drawn({f"{n}.png": ((200, 150), one) for n in range(4)})
+    own = DetectDistillSettings(method="random", ipc=1, size=320, format="png")
+    for _, tiles in random_scenes(source, own, 320, 3).images():
+        pixels = np.asarray(draw(source, tiles, 320)).astype(int)
+        x0, y0, x1, y1 = kept(tiles)[0].box
+        ours = np.abs(pixels - np.array(colour(3))).max(2) < 60
+        rows, columns = np.flatnonzero(ours.any(1)), np.flatnonzero(ours.any(0))
+        measured = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+        np.testing.assert_allclose(measured, [x0, y0, x1, y1], atol=1)
+
+
+def test_yolo_label_of_nothing_is_an_empty_file() -> None:
+    assert yolo_label([], 100) == ""
+
+
+def test_interrupted_composing_goes_on(tmp_path: Any) -> None:
+    source = random_source(2)
+    own = DetectDistillSettings(method="random", ipc=2, size=96, format="png")
+    scenes = random_scenes(source, own, 96, 6)
+    compose_scenes(source, scenes, tmp_path / "a", own, source.class_names)
+    first = tmp_path / "a/images/train" / f"{scenes.tiles[0].image}.png"
+    before = first.read_bytes()
+    first.unlink()
+    compose_scenes(source, scenes, tmp_path / "a", own, source.class_names)
+    assert first.read_bytes() == before
+    assert GREY == (114, 114, 114)
