@@ -11,6 +11,7 @@ from drawn_scenes import Drawn, random_source, table_of
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage
 from focusdd.settings import DetectDistillSettings
+from focusdd.settings.resolve import resolve
 from focusdd.sources.base import Objects
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
 from focusdd.tasks.detect.choose import check, choose_scenes, size_of
@@ -103,8 +104,8 @@ def test_the_default_size_shows_small_objects() -> None:
     # never larger than the images are
     assert default_size(object_sizes(small_objects(images=9, side=8, size=(300, 200)))) == 320
     assert default_size(object_sizes(small_objects(images=9, side=8, size=(90, 60)))) == 96
-    assert prepare(small_objects(images=9, side=8), DetectDistillSettings(ipc=1)).size == 640
-    assert prepare(small_objects(images=9, side=8), DetectDistillSettings(ipc=1, size=333)).size == 333
+    assert prepare(small_objects(images=9, side=8), DetectDistillSettings()).settings.size == 640
+    assert prepare(small_objects(images=9, side=8), DetectDistillSettings(size=333)).settings.size == 333
 
 
 @pytest.mark.parametrize("method", ["focus", "selection", "random", "paste"])
@@ -206,7 +207,7 @@ def test_every_object_is_shown_once_before_any_is_shown_again() -> None:
     ],
 )
 def test_budgets(given_: dict[str, Any], images: int, wanted: list[int]) -> None:
-    assert quotas(DetectDistillSettings(**given_), images, [7, 1, 2]) == wanted
+    assert quotas(resolve(DetectDistillSettings(**given_)).settings, images, [7, 1, 2]) == wanted
 
 
 @pytest.mark.parametrize(
@@ -215,4 +216,4 @@ def test_budgets(given_: dict[str, Any], images: int, wanted: list[int]) -> None
 )
 def test_budgets_that_make_no_sense(given_: dict[str, Any], words: str) -> None:
     with pytest.raises(FocusError, match=words):
-        quotas(DetectDistillSettings(**given_), 50, [7, 1, 2])
+        quotas(resolve(DetectDistillSettings(**given_)).settings, 50, [7, 1, 2])

@@ -45,7 +45,7 @@ def pasted_scenes(source: DetectionSource, settings: ObjectSettings, size: int, 
     They are drawn at the scale of focus, one of an image in every round through the source.
     """
     tiles: list[Tile] = []
-    reader = _Reader(source, settings.seed)
+    reader = _Reader(source, settings.seed, again=True)
     canvas = Canvas(size)
     refused: set[tuple[str, int]] = set()
     number = failures = rounds = 0
@@ -92,8 +92,10 @@ def _tight(box: np.ndarray, own: tuple[int, int]) -> Box:
 class _Reader:
     """Reads a source in random orders and remembers what cannot be read."""
 
-    def __init__(self, source: DetectionSource, seed: int) -> None:
-        self.source, self.seed = source, seed
+    def __init__(self, source: DetectionSource, seed: int, again: bool = False) -> None:
+        """`again`: there is more than one round, so what was read is kept."""
+        self.source, self.seed, self.again = source, seed, again
+        self._known: dict[str, tuple[tuple[int, int], Objects]] = {}
         self._failed: dict[str, str] = {}
 
     def images(self, number: int) -> Iterator[tuple[str, tuple[int, int], Objects]]:
@@ -103,10 +105,17 @@ class _Reader:
             if key in self._failed:
                 continue
             try:
-                _, width, height = decode(self.source.read(key), least_side=1)
-                yield key, (width, height), self.source.objects(key, width, height)
+                found = self._known.get(key) or self._read(key)
             except UnreadableImage as error:
                 self._failed[key] = str(error)
+                continue
+            if self.again:
+                self._known[key] = found
+            yield key, *found
+
+    def _read(self, key: str) -> tuple[tuple[int, int], Objects]:
+        _, width, height = decode(self.source.read(key), least_side=1)
+        return (width, height), self.source.objects(key, width, height)
 
     def skipped(self) -> tuple[tuple[str, str], ...]:
         """Images that could not be read: (key, reason)."""
