@@ -104,8 +104,8 @@ def test_the_default_size_shows_small_objects() -> None:
     # never larger than the images are
     assert default_size(object_sizes(small_objects(images=9, side=8, size=(300, 200)))) == 320
     assert default_size(object_sizes(small_objects(images=9, side=8, size=(90, 60)))) == 96
-    assert prepare(small_objects(images=9, side=8), DetectDistillSettings()).settings.size == 640
-    assert prepare(small_objects(images=9, side=8), DetectDistillSettings(size=333)).settings.size == 333
+    assert size_of(small_objects(images=9, side=8), DetectDistillSettings()) == {"size": 640}
+    assert size_of(small_objects(images=9, side=8), DetectDistillSettings(size=333)) == {}
 
 
 @pytest.mark.parametrize("method", ["focus", "selection", "random", "paste"])

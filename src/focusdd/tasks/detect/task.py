@@ -69,8 +69,7 @@ def _summary(info: dict[str, Any]) -> str:
     return (
         f"{sum(info['objects'].values())} labelled objects in {info['images']} images; {info['masked']} that "
         f"would have lost their label are masked, {info['refused']} windows and images were refused\n"
-        f"the median object has {after} px at {info['size']} px, in whole images {before} px; `focusdd detect "
-        "train` uses this size by default"
+        f"the median object has {after} px at {info['size']} px, in whole images {before} px"
     )
 
 
