@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import timm
 import torch
 from torch import nn
 
@@ -30,7 +31,7 @@ def learn(net: nn.Module, inputs: torch.Tensor, labels: torch.Tensor, checkpoint
     def loss(rows: torch.Tensor, _: torch.Generator) -> torch.Tensor:
         return nn.functional.cross_entropy(net(inputs[rows]), labels[rows])
 
-    run_epochs(
+    return run_epochs(
         net, more.pop("loss", loss), len(inputs), epochs=epochs, batch_size=8, lr=0.05, weight_decay=0.01,
         rate=cosine, seed=3, device=torch.device("cpu"), checkpoint=checkpoint, what="learn", **more,
     )  # fmt: skip
@@ -78,11 +79,26 @@ def test_a_last_batch_of_one_is_left_out(tmp_path):
 
 def test_average_follows_the_weights(tmp_path):
     net, inputs, labels = toy()
-    average, _, _ = toy()
-    learn(net, inputs, labels, tmp_path / "x.pt", average=average, decay=0.5)
+    average, _ = learn(net, inputs, labels, tmp_path / "x.pt", ema=0.5)
     weight, mean = net[0].weight, average[0].weight
     assert not torch.equal(weight, mean)
     assert (weight - mean).abs().max() < 0.05  # the rate has gone to zero: the average has caught up
+
+
+def test_the_network_itself_is_kept_without_an_average(tmp_path):
+    net, inputs, labels = toy()
+    assert learn(net, inputs, labels, tmp_path / "x.pt", epochs=1)[0] is net
+
+
+def test_tokens_and_embeddings_of_positions_do_not_decay(tmp_path):
+    """A loss without a gradient leaves decay alone to change weights."""
+    net = timm.create_model("test_vit", num_classes=2, img_size=32)
+    before = {name: weight.detach().clone() for name, weight in net.named_parameters()}
+    weights = list(net.parameters())
+    learn(net, torch.zeros(8), None, tmp_path / "x.pt", 1, loss=lambda *_: sum(w.sum() * 0 for w in weights))
+    still = {name for name, weight in net.named_parameters() if torch.equal(weight, before[name])}
+    assert {"cls_token", "pos_embed", "norm.weight", "head.bias"} <= still
+    assert {"head.weight", "patch_embed.proj.weight"}.isdisjoint(still)
 
 
 def test_a_loss_that_is_no_number_is_named(tmp_path):

@@ -57,7 +57,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.fixture(autouse=True)
 def float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """No bfloat16 here nor in processes started from here: its rounding would hide a mistake."""
-    for module in ("focusdd.models.load", "focusdd.training.losses", "focusdd.training.fit"):
+    for module in ("focusdd.models.load", "focusdd.training.losses"):
         monkeypatch.setattr(f"{module}.autocast", lambda _: nullcontext())
     monkeypatch.setitem(STARTED, "ONEDNN_MAX_CPU_ISA", "AVX2")
 
@@ -251,7 +251,7 @@ def test_the_gradients_of_the_shares_add_up(kind: str, tiny: Any, monkeypatch: p
         if kind in ("fit", "taught"):
             judge = teacher if kind == "taught" else None
             changed = FIT.model_copy(update={"mixup": 1.0})
-            return fitting._loss(net, pixels, judge, known, changed, CPU, ranks)
+            return online_loss(net, pixels, 1, judge, known, fitting._recipe(changed), CPU, ranks, 0.1)
         judge = teacher if kind in ("soft", "regions") else None
         own = {"augment": kind != "plain", "regions": float(kind == "regions")}
         changed = resolve(TRAIN.model_copy(update=own)).settings

@@ -57,6 +57,20 @@ def load_source(source: Source, side: int, what: str, copies: int = 1) -> Pixels
     return _load(jobs, side, what, source.name, copies)
 
 
+def require_memory(source: Source, side: int, copies: int = 1) -> None:
+    """Raises FocusError unless a whole source fits into memory, as `load_source` holds it."""
+    _require_memory(len(source.records), side, source.name, copies)
+
+
+def _require_memory(images: int, side: int, name: str, copies: int) -> None:
+    need = images * 3 * side**2 * copies
+    if need > (free := free_memory()) * 0.8:
+        raise FocusError(
+            f"{name} at {side} px needs {need / 2**30:.1f} GiB of memory, {free / 2**30:.1f} are free: "
+            "use a smaller --size, or fewer images"
+        )
+
+
 class DecodedOnce:
     """A source whose pixels stay in memory, so that uses of one size decode it once; one size at a time."""
 
@@ -102,12 +116,7 @@ def load_files(files: Sequence[tuple[Path, int]], side: int, copies: int = 1) ->
 
 
 def _load(jobs: list[_Job], side: int, what: str, name: str, copies: int) -> Pixels:
-    need = len(jobs) * 3 * side**2 * copies
-    if need > (free := free_memory()) * 0.8:
-        raise FocusError(
-            f"{name} at {side} px needs {need / 2**30:.1f} GiB of memory, {free / 2**30:.1f} are free: "
-            "use a smaller --size"
-        )
+    _require_memory(len(jobs), side, name, copies)
     images = torch.empty((len(jobs), 3, side, side), dtype=torch.uint8)
 
     def load(job: tuple[int, _Job]) -> str:

@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from focusdd.core.console import say
 from focusdd.core.distributed import local_world_size
 from focusdd.core.errors import FocusError
 from focusdd.core.run_record import RunRecord
 from focusdd.core.stage import Stage, Workspace
-from focusdd.labels.render import render
-from focusdd.labels.views import draw_views
 from focusdd.models.checkpoint import CHECKPOINT, save_checkpoint
 from focusdd.models.checks import sample_accuracy
 from focusdd.models.classes import matched_outputs
 from focusdd.models.device import device_name, pick_device
-from focusdd.models.graphs import asked, let_go, replayed
-from focusdd.models.load import Model, load_model, new_net, normalisation, normalise
-from focusdd.models.precision import autocast
-from focusdd.models.regions import Whole
+from focusdd.models.graphs import let_go
+from focusdd.models.load import load_model, new_net, normalisation
 from focusdd.models.start import inherited, start_of
-from focusdd.settings import AugmentSettings, FitSettings
+from focusdd.settings import FitSettings, TrainSettings
 from focusdd.settings.resolve import settle
 from focusdd.sources.base import Source
-from focusdd.sources.pixels import Pixels, load_source
+from focusdd.sources.pixels import load_source, require_memory
 from focusdd.training.evaluate import evaluate
-from focusdd.training.loop import RESUME, StepLoss, run_epochs, warm_cosine
-from focusdd.training.losses import mixed_cross_entropy
-from focusdd.training.ranks import ALONE, Ranks, joined, run_together
+from focusdd.training.loop import RESUME, run_epochs, warm_cosine
+from focusdd.training.losses import online_loss
+from focusdd.training.ranks import Ranks, joined, run_together
 
 VERSION = 3
-_TEMPERATURE = 2.0
+_SMOOTHING = 0.1  # of the labels
 
 
 def fit(
@@ -80,6 +74,10 @@ def _fit_together(
     device: torch.device,
     overwrite: bool,
 ) -> Path:
+    # a little larger than the crops, so that a crop is seldom enlarged
+    side = round(settings.size * 1.25)
+    if not (out / "done.json").exists():
+        require_memory(source, side, local_world_size())  # before anything is loaded
     run = RunRecord()
     teacher = load_model(settings.teacher, device, settings.size) if settings.teacher else None
     start = start_of(settings.model, settings.init, settings.pretrained, settings.model_args)
@@ -104,14 +102,13 @@ def _fit_together(
         )
         if start.pretrained:
             say(inherited(start.name, net))
-        # a little larger than the crops, so that a crop is seldom enlarged
         with run.measure("read"):
-            pixels = load_source(source, round(settings.size * 1.25), "read", local_world_size())
+            pixels = load_source(source, side, "read", local_world_size())
         ranks.require_same(pixels.skipped, "readable images")
-        average = copy.deepcopy(net) if settings.ema else None
-        run.seconds["train"] = run_epochs(
+        loss = online_loss(net, pixels, 1, teacher, outputs, _recipe(settings), device, ranks, _SMOOTHING)
+        kept, run.seconds["train"] = run_epochs(
             net,
-            _loss(net, pixels, teacher, outputs, settings, device, ranks),
+            loss,
             len(pixels),
             epochs=settings.epochs,
             batch_size=settings.batch_size,
@@ -122,13 +119,11 @@ def _fit_together(
             device=device,
             checkpoint=work.out / RESUME,
             what="fit",
-            average=average,
-            decay=settings.ema,
+            ema=settings.ema,
             ranks=ranks,
         )
         if ranks.rank > 0:
             return {}
-        kept = average if average is not None else net
         facts = {"made_by": "focusdd fit", "source": source.name, "images": len(pixels), "val_top1": None}
         if val is not None:
             with run.measure("evaluate"):
@@ -140,20 +135,9 @@ def _fit_together(
             say(f"{start.name}: {words} on {len(held_out)} images of {val.name}")
         facts["settings"] = own
         work.declare(CHECKPOINT)
-        save_checkpoint(
-            work.out,
-            kept,
-            source.classes,
-            source.class_names,
-            settings.size,
-            arguments,
-            facts,
-        )
+        save_checkpoint(work.out, kept, source.classes, source.class_names, settings.size, arguments, facts)
         run.note(
-            device=device_name(device),
-            epochs=settings.epochs,
-            images=len(pixels),
-            processes=ranks.count,
+            device=device_name(device), epochs=settings.epochs, images=len(pixels), processes=ranks.count
         )
         return {"val_top1": facts["val_top1"]}
 
@@ -161,35 +145,16 @@ def _fit_together(
     return out
 
 
-def _loss(
-    net: torch.nn.Module,
-    pixels: Pixels,
-    teacher: Model | None,
-    outputs: torch.Tensor | None,
-    settings: FitSettings,
-    device: torch.device,
-    ranks: Ranks = ALONE,
-) -> StepLoss:
-    """Cross-entropy with the labels; with a teacher, half of it and half of the teacher's distribution."""
-    mean, std = normalisation(net)
-    student = replayed(ranks.spread(Whole(net), device), device)
-    taught = None if teacher is None else asked(teacher, Whole, ranks.count == 1)
-    images, labels = pixels.resident(device), pixels.labels.to(device)
-    recipe = AugmentSettings(crop=settings.crop, tile_crops=0, flip=settings.flip, mixup=settings.mixup)
-
-    def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        mine = ranks.rows(len(rows))
-        views = draw_views(len(rows), len(images), images.shape[-1], 1, recipe, generator).take(mine)
-        rows = rows[mine]
-        seen = render(images, rows, views, settings.size, device)
-        with autocast(device):
-            predicted, _ = student(normalise(seen, mean, std))
-        own = mixed_cross_entropy(predicted, labels, rows, views, 0.1)
-        if taught is None or outputs is None:
-            return own
-        target = F.log_softmax(taught(seen)[0][:, outputs].clone() / _TEMPERATURE, 1)
-        answer = F.log_softmax(predicted / _TEMPERATURE, 1)
-        soft = F.kl_div(answer, target, reduction="batchmean", log_target=True) * _TEMPERATURE**2
-        return 0.5 * own + 0.5 * soft
-
-    return loss
+def _recipe(settings: FitSettings) -> TrainSettings:
+    """What `online_loss` takes: half of the loss is the teacher's distribution, where there is one."""
+    return TrainSettings(
+        size=settings.size,
+        crop=settings.crop,
+        tile_crops=0,
+        flip=settings.flip,
+        shuffle_tiles=False,
+        mixup=settings.mixup,
+        temperature=2.0,
+        hard_weight=0.5,
+        regions=0.0,
+    )

@@ -1,7 +1,8 @@
 """The training loop that student and teacher share: epochs, schedule, checkpoints.
 
 Every random choice of an epoch comes from (seed, epoch), so a run that was killed and resumed takes the very
-steps of an undisturbed one.
+steps of an undisturbed one. Schedules are functions of the share of the training that is done, for the same
+reason: timm's and torch's schedulers hold a state that would have to be saved and restored.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
+from timm.optim import param_groups_weight_decay
+from timm.utils import ModelEmaV3
 from torch import nn
 
 from focusdd.core.console import progress, say
@@ -59,29 +61,33 @@ def run_epochs(
     device: torch.device,
     checkpoint: Path,
     what: str,
-    average: nn.Module | None = None,
-    decay: float = 0.0,
+    ema: float = 0.0,
     clip: float = math.inf,
     ranks: Ranks = ALONE,
-) -> float:
+) -> tuple[nn.Module, float]:
     """Trains `net` in place with AdamW; resumes from `checkpoint`, with any number of processes.
 
     A last batch of one image is dropped: batch norm needs two.
 
     Args:
         rate: learning rate over its peak, per step.
-        average: a copy of `net` that follows it as an exponential average with `decay`.
+        ema: decay of an exponential average of the weights; 0 for none.
         clip: largest norm of the gradient; a longer one is shortened to it.
         ranks: the processes that share every batch; `loss_of` calls what `ranks.spread` makes of `net`.
 
     Returns:
-        Seconds of training, those before the checkpoint included.
+        The network to keep, `net` itself or its average; and the seconds of training, those before the
+        checkpoint included.
 
     Raises:
         FocusError: the loss is no longer a number, or a batch has fewer images than there are processes.
     """
-    optimizer = torch.optim.AdamW(_groups(net, weight_decay), lr=lr, fused=device.type in ("cpu", "cuda"))
-    models = {"net": net} | ({"average": average} if average is not None else {})
+    # a model names what else does not decay: tokens and embeddings of positions
+    undecayed = getattr(net, "no_weight_decay", set)()
+    groups = param_groups_weight_decay(net, weight_decay, no_weight_decay_list=undecayed)
+    optimizer = torch.optim.AdamW(groups, lr=lr, fused=device.type in ("cpu", "cuda"))
+    average = ModelEmaV3(net, ema) if ema else None
+    models = {"net": net} | ({"average": average.module} if average is not None else {})
     sizes = [len(rows) for rows in _batches(torch.arange(num_images), batch_size)]
     batches = len(sizes)
     if not batches:
@@ -117,7 +123,7 @@ def run_epochs(
                 optimizer.step()
                 total += loss.detach()
                 if average is not None:
-                    _follow(average, net, decay)
+                    average.update(net)
             total = ranks.total(total)
             advance(1, f"loss {float(total) / batches:.4g}")
             if not math.isfinite(float(total)):
@@ -128,7 +134,7 @@ def run_epochs(
             if due and ranks.rank == 0:
                 saved = time.monotonic()
                 _save(checkpoint, models, optimizer, epoch + 1, before + saved - start)
-    return before + time.monotonic() - start
+    return net if average is None else average.module, before + time.monotonic() - start
 
 
 def hash_seed(seed: int, epoch: int) -> int:
@@ -141,26 +147,10 @@ def turn(generator: torch.Generator) -> int:
     return generator.initial_seed()
 
 
-def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Biases and normalisation weights do not decay."""
-    decayed = [p for p in net.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in net.parameters() if p.requires_grad and p.ndim <= 1]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-
-
 def _batches(order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
     for rows in order.split(size):
         if len(rows) > 1:
             yield rows
-
-
-@torch.no_grad()
-def _follow(average: nn.Module, net: nn.Module, decay: float) -> None:
-    for mine, new in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
-        if mine.is_floating_point():
-            mine.lerp_(new, 1 - decay)
-        else:
-            mine.copy_(new)
 
 
 def _save(

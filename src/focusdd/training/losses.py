@@ -29,6 +29,7 @@ def online_loss(
     settings: TrainSettings,
     device: torch.device,
     ranks: Ranks = ALONE,
+    smoothing: float = 0.0,
 ) -> StepLoss:
     """The loss of one batch: draw a view of every image, ask the teacher about the very pixels, compare.
 
@@ -39,6 +40,7 @@ def online_loss(
         teacher: None: the class index is all there is to learn.
         outputs: (C,) the teacher's output of each class.
         settings: as the networks can follow them; with `regions`, both have these.
+        smoothing: of the class index as a label.
     """
     images, labels = pixels.resident(device), pixels.labels.to(device)
     mean, std = normalisation(net)
@@ -66,7 +68,7 @@ def online_loss(
             soft = distance(predicted, target, settings)
             if not settings.hard_weight:
                 return soft
-        hard = mixed_cross_entropy(predicted[0], labels, rows, views)
+        hard = mixed_cross_entropy(predicted[0], labels, rows, views, smoothing)
         return hard if soft is None else (1 - settings.hard_weight) * soft + settings.hard_weight * hard
 
     return loss

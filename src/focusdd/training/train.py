@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -190,8 +189,7 @@ def _train_together(
             loss = online_loss(net, pixels, grid, teacher, outputs, settled, device, ranks)
         else:
             loss = stored_loss(net, data, settled, device, ranks)
-        average = copy.deepcopy(net) if settings.ema else None
-        run.seconds["train"] = run_epochs(
+        kept, run.seconds["train"] = run_epochs(
             net,
             loss,
             len(pixels),
@@ -204,13 +202,11 @@ def _train_together(
             device=device,
             checkpoint=work.out / RESUME,
             what="train",
-            average=average,
-            decay=settings.ema,
+            ema=settings.ema,
             ranks=ranks,
         )
         if ranks.rank > 0:
             return {}
-        kept = net if average is None else average
         with run.measure("evaluate"):
             held_out = load_source(val, settings.size, "evaluate")
             mean, std = normalisation(net)
@@ -236,15 +232,7 @@ def _train_together(
         }
         about = {"made_by": "focusdd train", "top1": result["top1"], "distilled": result["distilled"]}
         work.declare([*CHECKPOINT, "result.json"])
-        save_checkpoint(
-            work.out,
-            kept,
-            lesson.classes,
-            val.class_names,
-            settings.size,
-            arguments,
-            about,
-        )
+        save_checkpoint(work.out, kept, lesson.classes, val.class_names, settings.size, arguments, about)
         write_json(work.out / "result.json", result)
         run.note(
             device=device_name(device),

@@ -67,7 +67,7 @@ def train(
         peak_device_memory_mb(device)  # from here on
         net = new_network(settings.detector, len(val.classes), device, settings.seed)
         parts, steps = split_steps(settings.steps)
-        record.seconds["train"] = run_epochs(
+        _, record.seconds["train"] = run_epochs(
             net,
             _loss(net, samples, parts, steps, settings, device),
             steps * settings.batch_size,
