@@ -94,10 +94,10 @@ def main() -> None:
             result = train(distilled, val, out, TrainSettings(**_fields(TrainSettings, settings)))
             cost = read(out / "run.json")
             append(options.csv, run | {
-                "top1": result["top1"], "top5": result["top5"], "seconds_train": cost["seconds"]["train"],
+                "top1": result.top1, "top5": result.top5, "seconds_train": cost["seconds"]["train"],
                 "commit": cost["commit"], "machine": ran_on(cost), "date": time.strftime("%Y-%m-%d"),
             }, COLUMNS)  # fmt: skip
-            print(f"{name}, seed {seed}: {result['top1']:.1%}", flush=True)
+            print(f"{name}, seed {seed}: {result.top1:.1%}", flush=True)
 
 
 _STORED = {name: ExtractSettings.model_fields[name].default for name in ("window", "share", "patches")}

@@ -92,12 +92,12 @@ def main() -> None:
                 "bytes_per_image": round(size, 1), "of_full_fp16": share(size, full),
                 **{f"imagenet_ipc{ipc}_mb": round(imagenet_bytes(changes, info["grid"]) * ipc * 1e-3, 1)
                    for ipc in (10, 50, 100)},
-                "top1": result["top1"], "top5": result["top5"],
+                "top1": result.top1, "top5": result.top5,
                 "images_per_second": round(cost["images"] * options.epochs / cost["seconds"]["train"], 1),
                 "seconds_label": seconds, "seconds_train": cost["seconds"]["train"],
                 "commit": cost["commit"], "machine": ran_on(cost), "date": time.strftime("%Y-%m-%d"),
             }, COLUMNS)  # fmt: skip
-            print(f"{name}, seed {seed}: {result['top1']:.1%}", flush=True)
+            print(f"{name}, seed {seed}: {result.top1:.1%}", flush=True)
 
 
 def share(size: float, full: int) -> str:

@@ -218,11 +218,11 @@ def score(options: argparse.Namespace, size: int, seed: int) -> None:
                 result = train(distilled, val, Path(out) / "student", settings)
                 seconds = read(Path(out) / "student" / "run.json")["seconds"]["train"]
         append(path, run | {
-            "top1": result["top1"], "top5": result["top5"], "seconds_train": round(seconds, 1),
+            "top1": result.top1, "top5": result.top5, "seconds_train": round(seconds, 1),
             "commit": commit(), "torch": torch.__version__, "machine": machine(),
             "date": time.strftime("%Y-%m-%d"),
         }, COLUMNS)  # fmt: skip
-        print(f"{name}, {size} px, seed {seed}: {result['top1']:.1%}", flush=True)
+        print(f"{name}, {size} px, seed {seed}: {result.top1:.1%}", flush=True)
 
 
 if __name__ == "__main__":

@@ -77,14 +77,14 @@ def main() -> None:
                 made = read(distilled.folder / "run.json")
             cost = read(out / "run.json")
             append(options.csv, run | {
-                "lr": result["settings"]["lr"], "top1": result["top1"], "top5": result["top5"],
-                "teacher_top1_sample": round(result["teacher"]["sample_accuracy"], 4),
+                "lr": result.settings["lr"], "top1": result.top1, "top5": result.top5,
+                "teacher_top1_sample": round(result.teacher["sample_accuracy"], 4),
                 "seconds_distil": made.get("seconds_total", ""), "seconds_train": cost["seconds"]["train"],
                 "peak_memory_mb": cost["peak_memory_mb"], "commit": cost["commit"],
                 "torch": cost["versions"]["torch"],
                 "machine": ran_on(cost), "date": time.strftime("%Y-%m-%d"),
             }, COLUMNS)  # fmt: skip
-            print(f"{name}: {result['top1']:.1%}", flush=True)
+            print(f"{name}: {result.top1:.1%}", flush=True)
 
 
 def done(path: Path, run: dict[str, object]) -> bool:

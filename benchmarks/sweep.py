@@ -237,13 +237,13 @@ def do_train(facts: dict[str, Any], options: argparse.Namespace) -> str:
     cost = read(out / "run.json")
     append(options.csv, facts | {
         "extractor": facts["extractor"] if facts["method"] in WITH_INDEX else "",
-        "top1": result["top1"], "top5": result["top5"],
-        "teacher_top1_sample": round(result["teacher"]["sample_accuracy"], 4),
+        "top1": result.top1, "top5": result.top5,
+        "teacher_top1_sample": round(result.teacher["sample_accuracy"], 4),
         "seconds_distil": read(made / "run.json")["seconds_total"], "seconds_train": cost["seconds"]["train"],
         "commit": options.commit or commit(), "torch": cost["versions"]["torch"], "machine": ran_on(cost),
         "date": time.strftime("%Y-%m-%d"),
     }, COLUMNS)  # fmt: skip
-    return f"{result['top1']:.1%}"
+    return f"{result.top1:.1%}"
 
 
 def model_path(name: str, options: argparse.Namespace) -> str:

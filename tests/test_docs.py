@@ -2,10 +2,12 @@
 
 import csv
 import importlib.util
+import re
 from pathlib import Path
 
 import pytest
 
+import focusdd
 from focusdd import settings
 
 ROOT = Path(__file__).parents[1]
@@ -62,10 +64,17 @@ def test_every_setting_has_a_text(name):
         assert info.description, field
 
 
+def test_documents_import_what_is_public():
+    public = re.compile(r"^(from focusdd\.(?!detect\b)|import focusdd\.(?!detect\b))", re.MULTILINE)
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    assert [page.name for page in pages if public.search(page.read_text())] == []
+    for page in pages:
+        used = set(re.findall(r"\bfocusdd\.([A-Za-z]\w*)", page.read_text())) - {"toml", "lock"}
+        assert used <= set(focusdd.__all__), page.name
+
+
 def test_texts_name_settings_that_exist():
     """A flag in a document is a flag of a command."""
-    import re
-
     from focusdd.cli import app as cli
 
     known = {"--to", "--help", "--out", "--index", "--val", "--overwrite", "--quick"}

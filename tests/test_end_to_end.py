@@ -120,7 +120,7 @@ def test_hard_labels_need_no_teacher(demo, tmp_path):
     out, _ = demo
     settings = TrainSettings(student="test_resnet", size=32, epochs=1, labels="hard", batch_size=8)
     result = train(out / "focus", open_source("demo:16", "val"), tmp_path / "hard", settings)
-    assert result["teacher"] is None
+    assert result.teacher is None
     with pytest.raises(FocusError, match="need a teacher"):
         train(out / "focus", open_source("demo:16", "val"), tmp_path / "soft", TrainSettings())
 
@@ -152,8 +152,8 @@ def test_the_size_of_the_teacher_is_that_of_the_student_unless_told(demo, tmp_pa
     val = open_source("demo:16", "val")
     settings = TrainSettings(student="test_resnet", teacher=TEACHER, epochs=1, batch_size=8)
     result = train(out / "focus", val, tmp_path / "own", settings)
-    assert result["settings"]["size"] == 64
-    assert 0 <= result["balanced"] <= 1 and result["chance"] == pytest.approx(0.1)
+    assert result.settings["size"] == 64
+    assert 0 <= result.balanced <= 1 and result.chance == pytest.approx(0.1)
     capsys.readouterr()
     told = settings.model_copy(update={"size": 48})
     assert train(out / "focus", val, tmp_path / "told", told)["settings"]["size"] == 48

@@ -2,63 +2,74 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from focusdd.core.lazy import attach
 from focusdd.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from focusdd.comparison.compare import compare as compare
+    from focusdd import detect as detect
+    from focusdd.comparison.public import compare as compare
+    from focusdd.composition.dataset import Distilled as Distilled
+    from focusdd.composition.dataset import open_distilled as open_distilled
     from focusdd.core.errors import FocusError as FocusError
     from focusdd.core.status import status as status
+    from focusdd.extraction.index import Index as Index
+    from focusdd.extraction.index import open_index as open_index
     from focusdd.labels.label import label as label
     from focusdd.labels.reader import LabelledViews as LabelledViews
+    from focusdd.models.load import Model as Model
+    from focusdd.models.load import load_model as load_model
     from focusdd.reports.page import report as report
     from focusdd.settings import CompareSettings as CompareSettings
     from focusdd.settings import DistillSettings as DistillSettings
     from focusdd.settings import EngineSettings as EngineSettings
+    from focusdd.settings import ExtractorSettings as ExtractorSettings
     from focusdd.settings import ExtractSettings as ExtractSettings
     from focusdd.settings import FitSettings as FitSettings
     from focusdd.settings import LabelSettings as LabelSettings
     from focusdd.settings import TrainSettings as TrainSettings
+    from focusdd.sources import Source as Source
     from focusdd.sources import open_source as open_source
     from focusdd.tasks.classify.publish import publish as publish
-    from focusdd.tasks.distill import distill as distill
-    from focusdd.tasks.extract import extract as extract
+    from focusdd.tasks.public import distill as distill
+    from focusdd.tasks.public import extract as extract
     from focusdd.training.fit import fit as fit
+    from focusdd.training.result import TrainedStudent as TrainedStudent
     from focusdd.training.train import train as train
 
-# Loaded on first use: importing torch costs seconds, `import focusdd` must not.
-_PUBLIC = {
-    "CompareSettings": "focusdd.settings",
-    "DistillSettings": "focusdd.settings",
-    "EngineSettings": "focusdd.settings",
-    "ExtractSettings": "focusdd.settings",
-    "FitSettings": "focusdd.settings",
-    "FocusError": "focusdd.core.errors",
-    "LabelSettings": "focusdd.settings",
-    "LabelledViews": "focusdd.labels.reader",
-    "TrainSettings": "focusdd.settings",
-    "compare": "focusdd.comparison.compare",
-    "distill": "focusdd.tasks.distill",
-    "extract": "focusdd.tasks.extract",
-    "fit": "focusdd.training.fit",
-    "label": "focusdd.labels.label",
-    "open_source": "focusdd.sources",
-    "publish": "focusdd.tasks.classify.publish",
-    "report": "focusdd.reports.page",
-    "status": "focusdd.core.status",
-    "train": "focusdd.training.train",
-}
-
-__all__ = sorted([*_PUBLIC, "__version__"])
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'focusdd' has no attribute {name!r}")
-    return getattr(importlib.import_module(_PUBLIC[name]), name)
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__, _names = attach(
+    __name__,
+    {
+        "CompareSettings": "focusdd.settings:CompareSettings",
+        "DistillSettings": "focusdd.settings:DistillSettings",
+        "Distilled": "focusdd.composition.dataset:Distilled",
+        "EngineSettings": "focusdd.settings:EngineSettings",
+        "ExtractSettings": "focusdd.settings:ExtractSettings",
+        "ExtractorSettings": "focusdd.settings:ExtractorSettings",
+        "FitSettings": "focusdd.settings:FitSettings",
+        "FocusError": "focusdd.core.errors:FocusError",
+        "Index": "focusdd.extraction.index:Index",
+        "LabelSettings": "focusdd.settings:LabelSettings",
+        "LabelledViews": "focusdd.labels.reader:LabelledViews",
+        "Model": "focusdd.models.load:Model",
+        "Source": "focusdd.sources:Source",
+        "TrainSettings": "focusdd.settings:TrainSettings",
+        "TrainedStudent": "focusdd.training.result:TrainedStudent",
+        "compare": "focusdd.comparison.public:compare",
+        "detect": "focusdd.detect",
+        "distill": "focusdd.tasks.public:distill",
+        "extract": "focusdd.tasks.public:extract",
+        "fit": "focusdd.training.fit:fit",
+        "label": "focusdd.labels.label:label",
+        "load_model": "focusdd.models.load:load_model",
+        "open_distilled": "focusdd.composition.dataset:open_distilled",
+        "open_index": "focusdd.extraction.index:open_index",
+        "open_source": "focusdd.sources:open_source",
+        "publish": "focusdd.tasks.classify.publish:publish",
+        "report": "focusdd.reports.page:report",
+        "status": "focusdd.core.status:status",
+        "train": "focusdd.training.train:train",
+    },
+)
+__all__ = [*_names, "__version__"]

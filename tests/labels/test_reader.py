@@ -133,7 +133,7 @@ def test_a_student_is_taught_by_region_where_labels_and_student_know_them(
 
     def taught(folder: Path, name: str, **changes: object) -> bool:
         settings = TrainSettings(labels="stored", **RECIPE | changes)
-        return train(folder, val, tmp_path / name, settings)["taught"]["by_region"]
+        return train(folder, val, tmp_path / name, settings).taught["by_region"]
 
     assert taught(by_region, "one")
     assert not taught(by_region, "two", regions=0.0)

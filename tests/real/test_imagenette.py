@@ -95,4 +95,4 @@ def test_distilled_photographs_train_a_student(photos, index, tmp_path):
     assert len({tile.key for tile in made.plan().tiles}) == 80  # every tile another photograph
     recipe = TrainSettings(teacher=str(TEACHER), size=64, epochs=2, batch_size=10, student="test_resnet")
     result = train(made, open_source(photos, "val"), tmp_path / "student", recipe)
-    assert result["val"]["images"] == 10 * PER_CLASS
+    assert result.val["images"] == 10 * PER_CLASS

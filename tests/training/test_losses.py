@@ -183,7 +183,7 @@ def test_regions_are_part_of_the_recipe_of_soft_labels_alone(tmp_path: Path) -> 
     whole = {"by_region": False, "tile_crops": 1.0}
     assert [one["taught"] for one in soft] == [whole, {"by_region": True, "tile_crops": 0.5}]
     small = train(tiny, val, tmp_path / "small", settings.model_copy(update={"size": 32}))
-    assert small["taught"] == whole  # a map of one place
+    assert small.taught == whole  # a map of one place
     hard = settings.model_copy(update={"labels": "hard", "teacher": ""})
-    assert train(tiny, val, tmp_path / "hard", hard)["taught"] == whole
+    assert train(tiny, val, tmp_path / "hard", hard).taught == whole
     train(tiny, val, tmp_path / "hard", hard.model_copy(update={"regions": 0.0}))  # the same run: complete

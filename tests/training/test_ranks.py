@@ -101,7 +101,7 @@ def test_two_processes_take_over_from_one_and_end_where_it_does(
     assert [line.partition(" ")[0] for line in done.stdout.splitlines()] == [
         *("teacher", "test_vit", "resuming:", "test_vit:", "wrote")
     ]
-    assert read_json(two / "result.json") == result
+    assert read_json(two / "result.json") == result.to_dict()
     assert read_json(two / "run.json")["processes"] == 2
     assert {path.name for path in two.iterdir()} == {path.name for path in one.iterdir()}
     require_alike(one, two)
@@ -121,7 +121,7 @@ tiny, out = sys.argv[1], Path(sys.argv[2])
 here.toy(out / "toy.pt", stop=3)
 fit(open_source("demo:2"), out / "fit", here.FIT)
 result = train(tiny, open_source("demo:12", "val"), out / "stored", here.STORED)
-torch.save(result, out / f"result{rank()}.pt")
+torch.save(result.to_dict(), out / f"result{rank()}.pt")
 """
 
 
@@ -177,7 +177,7 @@ def test_one_process_takes_over_from_two_and_both_fit_and_read_labels_alike(
     assert done.returncode == 0, done.stderr
     fit(SOURCE, tmp_path / "one" / "fit", FIT)
     result = train(tiny, VAL, tmp_path / "one" / "stored", STORED)
-    assert [torch.load(tmp_path / "two" / f"result{rank}.pt") for rank in (0, 1)] == [result, result]
+    assert [torch.load(tmp_path / "two" / f"result{rank}.pt") for rank in (0, 1)] == [result.to_dict()] * 2
     for name in ("fit", "stored"):
         require_alike(tmp_path / "one" / name, tmp_path / "two" / name)
     whole, resumed = toy(tmp_path / "whole.pt", 9), toy(tmp_path / "two" / "toy.pt", 9)

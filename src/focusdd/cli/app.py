@@ -71,9 +71,9 @@ def extract(
     overwrite
         Replace an output of focusdd that was made with other settings.
     """
-    from focusdd import extract, open_source
+    from focusdd import extract
 
-    index = extract(open_source(source), out, settings, overwrite=overwrite, engine=engine)
+    index = extract(source, out, settings, overwrite=overwrite, engine=engine)
     images = index.info["counts"]["images"]
     say(f"wrote {out}: {images} images. Next: focusdd distill {quote(source)} --index {out} --out ...")
 
@@ -103,11 +103,9 @@ def distill(
     overwrite
         Replace an output of focusdd that was made with other settings.
     """
-    from focusdd import distill, open_source
+    from focusdd import distill
 
-    made = distill(
-        open_source(source), out, settings, index=index, extract=extract, overwrite=overwrite, engine=engine
-    )
+    made = distill(source, out, settings, index=index, extract=extract, overwrite=overwrite, engine=engine)
     images = made.info["ipc"] * len(made.classes)
     following = f"focusdd train {out} --val {quote(source)} --teacher ... --out ..."
     say(f"wrote {out}: {images} images. Next: {following}")
@@ -137,10 +135,9 @@ def fit(
     overwrite
         Replace an output of focusdd that was made with other settings.
     """
-    from focusdd import fit, open_source
+    from focusdd import fit
 
-    held_out = open_source(val, "val") if val is not None else None
-    fit(open_source(source), out, settings or FitSettings(), val=held_out, overwrite=overwrite)
+    fit(source, out, settings, val=val, overwrite=overwrite)
     say(f"wrote {out}. Use it as --teacher {out}, or as --extractor {out} if it is a ViT")
 
 
@@ -220,11 +217,11 @@ def train(
     overwrite
         Replace an output of focusdd that was made with other settings.
     """
-    from focusdd import open_source, train
+    from focusdd import train
 
-    result = train(distilled, open_source(val, "val"), out, settings, overwrite=overwrite)
-    score = f"{result['student']}: {result['top1']:.1%} top-1, {result['top5']:.1%} top-5"
-    say(f"{score} on {result['val']['images']} images of {result['val']['name']}")
+    result = train(distilled, val, out, settings, overwrite=overwrite)
+    score = f"{result.student}: {result.top1:.1%} top-1, {result.top5:.1%} top-5"
+    say(f"{score} on {result.val['images']} images of {result.val['name']}")
     say(f"wrote {out}. Next: focusdd report {out.parent}")
 
 
@@ -261,16 +258,14 @@ def compare(
     overwrite
         Replace outputs of focusdd that were made with other settings.
     """
-    from focusdd import compare, open_source, report
+    from focusdd import compare, report
 
-    second = open_source(other, "val") if other is not None else None
-    held_out = open_source(val if val is not None else source, "val")
     table = compare(
-        open_source(source),
-        held_out,
+        source,
+        val or source,
         out,
         settings,
-        other=second,
+        other=other,
         index=index,
         overwrite=overwrite,
         engine=engine,

@@ -57,21 +57,9 @@ def detect_distill(
     overwrite
         Replace an output of focusdd that was made with other settings.
     """
-    from focusdd.sources.detection import open_detection_source
-    from focusdd.tasks.detect.task import DETECT
-    from focusdd.tasks.distill import distill
+    from focusdd.detect import distill
 
-    opened = open_detection_source(source)
-    made = distill(
-        opened,
-        out,
-        settings,
-        task=DETECT,
-        index=index,
-        extract=extract,
-        overwrite=overwrite,
-        engine=engine,
-    )
+    made = distill(source, out, settings, index=index, extract=extract, overwrite=overwrite, engine=engine)
     images = made.info["images"]
     following = f"focusdd detect train {out} --val {quote(source)} --size ... --out ..."
     say(f"wrote {out}: {images} images. Next: {following}")
@@ -102,12 +90,11 @@ def detect_train(
     overwrite
         Replace an output of focusdd that was made with other settings.
     """
-    from focusdd.sources.detection import open_detection_source
-    from focusdd.tasks.detect.train import train
+    from focusdd.detect import train
 
-    result = train(distilled, open_detection_source(val, "val"), out, settings, overwrite=overwrite)
-    score = f"{result['detector']}: {result['map']:.1%} mAP50-95, {result['map50']:.1%} mAP50"
-    say(f"{score} on {result['val']['images']} images of {result['val']['name']}")
+    result = train(distilled, val, out, settings, overwrite=overwrite)
+    score = f"{result.detector}: {result.map:.1%} mAP50-95, {result.map50:.1%} mAP50"
+    say(f"{score} on {result.val['images']} images of {result.val['name']}")
     say(f"wrote {out}. Next: focusdd report {out.parent}")
 
 
@@ -142,21 +129,10 @@ def detect_compare(
     overwrite
         Replace outputs of focusdd that were made with other settings.
     """
-    from focusdd import compare, report
-    from focusdd.sources.detection import open_detection_source
-    from focusdd.tasks.detect.task import DETECT
+    from focusdd import report
+    from focusdd.detect import compare
 
-    held_out = open_detection_source(val if val is not None else source, "val")
-    table = compare(
-        open_detection_source(source),
-        held_out,
-        out,
-        settings,
-        task=DETECT,
-        index=index,
-        overwrite=overwrite,
-        engine=engine,
-    )
+    table = compare(source, val or source, out, settings, index=index, overwrite=overwrite, engine=engine)
     page = report(out)
     say(f"wrote {out / 'results.csv'}: {len(table)} runs. Next: open {page} in a browser")
 

@@ -64,7 +64,7 @@ def compare(
     """
     settings, out, engine = settings or task.comparison.settings(), Path(out), engine or EngineSettings()
     trials = task.comparison.trials(settings)
-    found = open_index(index) if index is not None and not isinstance(index, Index) else index
+    found = open_index(index) if index is not None else None
     _check(task, settings, trials, found, source)
     for held_out in filter(None, (val, other)):
         if held_out.classes != source.classes:

@@ -6,14 +6,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
+from focusdd.composition.show import Picture, figure_of, png
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
 from focusdd.core.manifest import again, require_finished
 from focusdd.selection.plan import Plan
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,17 @@ class Finished:
     def class_names(self) -> tuple[str, ...]:
         return tuple(self.info["class_names"])
 
+    def pictures(self) -> list[Picture]:
+        """The images in the order in which `show` takes them."""
+        raise NotImplementedError
+
+    def show(self, images: int = 20) -> Figure:
+        """A matplotlib figure of so many images; a notebook shows it by itself."""
+        return figure_of(self.pictures()[:images])
+
+    def _repr_png_(self) -> bytes:
+        return png(self.show())
+
 
 class Distilled(Finished):
     """A finished distilled dataset for classification."""
@@ -43,6 +58,15 @@ class Distilled(Finished):
     def plan(self) -> Plan:
         """Every tile's provenance."""
         return Plan.from_table(pq.read_table(self.folder / "plan.parquet"))
+
+    def pictures(self) -> list[Picture]:
+        """The images, the first of every class before the second of any."""
+        turns: dict[int, int] = {}
+        order = []
+        for path, label in self.files():
+            turns[label] = turns.get(label, 0) + 1
+            order.append((turns[label], label, Picture(path, self.class_names[label])))
+        return [picture for *_, picture in sorted(order, key=lambda one: one[:2])]
 
     def files(self) -> list[tuple[Path, int]]:
         """Image files with their labels, in order.
@@ -62,12 +86,14 @@ class Distilled(Finished):
         return sorted(wanted.items())
 
 
-def open_distilled(folder: Path | str) -> Distilled:
-    """Opens a distilled dataset.
+def open_distilled(folder: Path | str | Distilled) -> Distilled:
+    """Opens a distilled dataset; one that is open stays as it is.
 
     Raises:
         FocusError: there is none, or it is unfinished or damaged.
     """
+    if isinstance(folder, Distilled):
+        return folder
     folder = Path(folder)
     command = f"focusdd distill SOURCE --out {folder}"
     require_finished(folder, ("distill", "detect distill"), "a distilled dataset", command)

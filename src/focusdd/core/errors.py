@@ -28,6 +28,10 @@ def plain_settings_error(error: ValidationError) -> FocusError:
     lines = []
     for item in error.errors():
         name = ".".join(str(part) for part in item["loc"]) or "settings"
+        if item["type"] == "value_error":  # in our own words
+            where = f"{name}: " if item["loc"] else ""
+            lines.append(f"{where}{item['ctx']['error']}")
+            continue
         given = "" if item["type"] == "missing" else f", got {item['input']!r}"
         lines.append(f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}{given}")
     return FocusError("; ".join(lines))

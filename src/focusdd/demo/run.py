@@ -7,7 +7,6 @@ The teacher and the ViT come with the package: both were fitted by focusdd on ge
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
@@ -28,6 +27,7 @@ from focusdd.settings import (
 from focusdd.sources import DemoSource
 from focusdd.tasks.distill import distill
 from focusdd.tasks.extract import extract
+from focusdd.training.result import TrainedStudent
 from focusdd.training.train import train
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -112,12 +112,12 @@ def run_detect_demo(out: Path, quick: bool = False) -> Path:
     return page
 
 
-def _row(method: str, result: dict[str, Any], out: Path) -> tuple[str, ...]:
+def _row(method: str, result: TrainedStudent, out: Path) -> tuple[str, ...]:
     seconds = _seconds(out / method)
     words = f"{seconds:.1f}"
     if method == "focus":
         words = f"{_seconds(out / 'index'):.1f} + {words}"
-    return method, f"{result['top1']:.1%}", words, f"{_seconds(out / f'{method}-student'):.1f}"
+    return method, f"{result.top1:.1%}", words, f"{_seconds(out / f'{method}-student'):.1f}"
 
 
 def _seconds(folder: Path) -> float:

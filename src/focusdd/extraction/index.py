@@ -96,12 +96,14 @@ class Index:
         return from_bytes(np.frombuffer(data, np.uint8).reshape(-1, h, w))
 
 
-def open_index(folder: Path | str) -> Index:
-    """Opens an index.
+def open_index(folder: Path | str | Index) -> Index:
+    """Opens an index; one that is open stays as it is.
 
     Raises:
         FocusError: there is none, or it is unfinished or damaged.
     """
+    if isinstance(folder, Index):
+        return folder
     folder = Path(folder)
     command = f"focusdd extract SOURCE --out {folder}"
     require_finished(folder, ("extract", "detect extract"), "an index", command)

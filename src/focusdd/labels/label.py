@@ -41,6 +41,7 @@ from focusdd.models.load import Model, load_model
 from focusdd.models.precision import autocast
 from focusdd.models.regions import Regions, has_regions
 from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
+from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import resolve, settle
 from focusdd.sources.base import Record
 from focusdd.sources.pixels import load_files
@@ -86,6 +87,7 @@ class Teacher(NamedTuple):
             raise FocusError(f"{who} has no feature map of several places at {size} px: {use}")
 
 
+@with_keywords(settings=LabelSettings, engine=EngineSettings)
 def label(
     distilled: Distilled | Path | str,
     settings: LabelSettings,
@@ -105,7 +107,7 @@ def label(
         FocusError: the teacher does not know the classes or is near chance on the tiles, an image is damaged,
             or there are other labels already.
     """
-    distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
+    distilled = open_distilled(distilled)
     device = pick_device(settings.device)
     model = load_model(settings.teacher, device, settings.size)
     teacher = _teacher(model, distilled)

@@ -48,7 +48,7 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             FocusError: the labels are missing, damaged or of other images, or their views are of another
                 recipe.
         """
-        distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
+        distilled = open_distilled(distilled)
         settings = settings or TrainSettings(labels="stored")
         self.store = _stored(distilled, settings)
         taught = BY_REGION if self.store.places else WHOLE_VIEWS

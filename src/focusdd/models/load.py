@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from focusdd.core.errors import FocusError
+from focusdd.models.device import pick_device
 from focusdd.models.names import Origin, origin, unreachable
 from focusdd.models.precision import autocast
 from focusdd.sources.imagenet import imagenet_classes
@@ -80,12 +81,17 @@ def normalisation(net: nn.Module) -> tuple[tuple[float, float, float], tuple[flo
 
 
 def load_model(
-    name: str, device: torch.device, input_size: int | None = None, pretrained: bool = True, **options: Any
+    name: str,
+    device: torch.device | str = "auto",
+    input_size: int | None = None,
+    pretrained: bool = True,
+    **options: Any,
 ) -> Model:
     """Loads a model for inference.
 
     Args:
         name: as `origin` takes it.
+        device: "auto", "cpu", "cuda" or "mps", or one of torch.
         input_size: side of the input in pixels; default: the one that the weights were fitted at.
         options: further arguments of the architecture, e.g. `num_classes`.
 
@@ -93,6 +99,7 @@ def load_model(
         FocusError: an unknown name, weights that cannot be had, a damaged checkpoint, or an input size that
             the architecture does not take.
     """
+    device = pick_device(device) if isinstance(device, str) else device
     found = origin(name, pretrained)
     size = input_size or found.input_size
     net, _ = _create(found, size, pretrained, options)

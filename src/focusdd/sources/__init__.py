@@ -16,7 +16,7 @@ from focusdd.sources.options import refuse_options, split_options
 __all__ = ["BoxedSource", "DemoSource", "FolderSource", "Record", "Source", "open_source"]
 
 
-def open_source(name: str | Path, split: str = "train") -> Source:
+def open_source(name: str | Path | Source, split: str = "train") -> Source:
     """Opens a source by the look of its name.
 
     Args:
@@ -24,12 +24,14 @@ def open_source(name: str | Path, split: str = "train") -> Source:
             WebDataset tars or Parquet tables as a folder, a glob or a brace range, also in a store such as
             `s3://`; a Hugging Face dataset as `hf:<name>[:<config>]`, or a folder from `save_to_disk`; or
             "demo" for the built-in generated images ("./demo" is a folder). Settings may follow:
-            `photos?holdout=0.1`.
+            `photos?holdout=0.1`. An open source stays as it is.
         split: "train" or "val". A source without splits is taken as whichever is asked for.
 
     Raises:
         FocusError: it is missing, cannot be read, or holds no two classes with images.
     """
+    if not isinstance(name, str | Path):
+        return name
     bare, settings = split_options(str(name))
     source: Any = _open(bare if isinstance(name, str) else Path(bare), split, settings)
     return named(source, str(name).removeprefix(bare), split, settings)

@@ -12,17 +12,20 @@ from focusdd.sources.demo import DemoSource
 from focusdd.sources.options import refuse_options, split_options
 
 
-def open_detection_source(name: str | Path, split: str = "train") -> DetectionSource:
+def open_detection_source(name: str | Path | DetectionSource, split: str = "train") -> DetectionSource:
     """Opens a dataset of images with boxes by its look.
 
     Args:
         name: an Ultralytics YAML file or a folder with data.yaml; a COCO JSON file or a folder with one per
             split; a folder of Pascal VOC XML files; or "demo" for generated images ("./demo" is a folder).
+            An open source stays as it is.
         split: "train" or "val". A dataset without splits is taken as whichever is asked for.
 
     Raises:
         FocusError: it is missing, in no known format, cannot be read, or contradicts itself.
     """
+    if not isinstance(name, str | Path):
+        return name
     bare, settings = split_options(str(name))
     refuse_options(bare, settings, "a source of boxes")
     source = _open(

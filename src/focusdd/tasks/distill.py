@@ -112,7 +112,7 @@ def _index(
             lambda anew: run_extract(source, folder, wanted, task=task, overwrite=anew, engine=engine),
             overwrite,
         )
-    opened = index if isinstance(index, Index) else open_index(index)
+    opened = open_index(index)
     require_index_of(task, opened, source)
     return opened
 

@@ -20,7 +20,9 @@ from focusdd.models.graphs import let_go
 from focusdd.models.load import load_model, new_net, normalisation
 from focusdd.models.start import inherited, start_of
 from focusdd.settings import FitSettings, TrainSettings
+from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import settle
+from focusdd.sources import open_source
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import load_source, require_memory
 from focusdd.training.evaluate import evaluate
@@ -32,12 +34,13 @@ VERSION = 3
 _SMOOTHING = 0.1  # of the labels
 
 
+@with_keywords(settings=FitSettings)
 def fit(
-    source: Source,
+    source: Source | Path | str,
     out: Path | str,
     settings: FitSettings,
     *,
-    val: Source | None = None,
+    val: Source | Path | str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Trains a model on a source and writes a `local-dir:` checkpoint folder.
@@ -53,6 +56,8 @@ def fit(
     Raises:
         FocusError: an unknown model, weights that cannot be had, or a teacher that does not know the classes.
     """
+    source = open_source(source)
+    val = open_source(val, "val") if val is not None else None
     device = pick_device(settings.device)
     if val is not None and val.classes != source.classes:
         raise FocusError(

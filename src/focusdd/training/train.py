@@ -25,8 +25,10 @@ from focusdd.models.graphs import let_go
 from focusdd.models.load import Model, load_model, new_net, normalisation
 from focusdd.models.regions import has_regions
 from focusdd.settings import TrainSettings
+from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import record, resolve, settle
 from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
+from focusdd.sources import open_source
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import Pixels, load_files, load_source
 from focusdd.training.evaluate import evaluate
@@ -34,6 +36,7 @@ from focusdd.training.loop import RESUME, cosine, half_cosine, run_epochs
 from focusdd.training.losses import online_loss, stored_loss
 from focusdd.training.ranks import Ranks, joined, run_together
 from focusdd.training.recipes import recipe
+from focusdd.training.result import TrainedStudent
 
 VERSION = 5
 
@@ -52,27 +55,28 @@ class _Lesson(NamedTuple):
     """Opens its stored labels."""
 
 
+@with_keywords(settings=TrainSettings)
 def train(
     distilled: Distilled | Path | str,
-    val: Source,
+    val: Source | Path | str,
     out: Path | str,
     settings: TrainSettings | None = None,
     *,
     overwrite: bool = False,
-) -> dict[str, Any]:
+) -> TrainedStudent:
     """Trains a student on a distilled dataset by knowledge distillation.
 
     The weights of the last epoch, or their average with --ema, are scored once on all of `val`; nothing is
     chosen by it. The processes of a `torchrun` train one student together.
 
     Returns:
-        The content of `result.json`: top-1 and top-5 as fractions, and what they were reached with.
+        Top-1 and top-5 as fractions, and what they were reached with: the content of `result.json`.
 
     Raises:
         FocusError: the teacher or `val` has other classes, the teacher is near chance, or `out` holds
             something else.
     """
-    distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
+    distilled, val = open_distilled(distilled), open_source(val, "val")
     facts = {name: distilled.info[name] for name in ("key", "method", "ipc", "size", "grid", "seed")}
     lesson = _Lesson(
         name=str(distilled.folder),
@@ -93,7 +97,7 @@ def train_on_source(
     *,
     side: int = 224,
     overwrite: bool = False,
-) -> dict[str, Any]:
+) -> TrainedStudent:
     """Trains a student on all images of a source, by the recipe of `train`: the row "full" of a table.
 
     Args:
@@ -101,7 +105,7 @@ def train_on_source(
             in memory.
 
     Returns:
-        The content of `result.json`; its ipc is the mean number of images per class.
+        As `train`; its ipc is the mean number of images per class.
 
     Raises:
         FocusError: as `train`; or the images do not fit into memory.
@@ -125,7 +129,7 @@ def train_on_source(
 
 def _train(
     lesson: _Lesson, val: Source, out: Path, settings: TrainSettings, overwrite: bool
-) -> dict[str, Any]:
+) -> TrainedStudent:
     if val.classes != lesson.classes:
         raise FocusError(
             f"{val.name} has other classes than {lesson.name}: {len(val.classes)} and "
@@ -134,7 +138,8 @@ def _train(
     device = pick_device(settings.device)
     try:
         with joined(device) as ranks:
-            return _train_together(ranks, lesson, val, out, settings, device, overwrite)
+            result = _train_together(ranks, lesson, val, out, settings, device, overwrite)
+            return TrainedStudent.of(out, result)
     finally:
         let_go(device)
 

@@ -180,7 +180,7 @@ def test_what_is_complete_is_not_done_again(trained, data, monkeypatch):
     monkeypatch.setattr(stage_module, "run_epochs", None)
     val = Scenes(12, broken=1, mismatched=1)
     result = train(data, val, trained, settings(steps=120, lr=2e-3, mosaic=0.5))
-    assert result == json.loads((trained / "result.json").read_text())
+    assert result.to_dict() == json.loads((trained / "result.json").read_text())
     with pytest.raises(FocusError, match=r"lr was 0\.002, now 0\.01"):
         train(data, val, trained, settings(steps=120, lr=1e-2, mosaic=0.5))
 

@@ -48,7 +48,7 @@ def publish(distilled: Distilled | Path | str, to: str | None = None) -> Publish
         FocusError: an image or a label is damaged, there is no room for a copy, `load_dataset` cannot read
             it, or the Hub refuses.
     """
-    distilled = distilled if isinstance(distilled, Distilled) else open_distilled(distilled)
+    distilled = open_distilled(distilled)
     require_whole(distilled.folder, hashes=True)
     stores = [open_store(distilled, kind) for kind in stored_kinds(distilled)]
     with _scratch(distilled.folder) as scratch:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from focusdd.composition.dataset import Finished
+from focusdd.composition.show import Picture
 from focusdd.core.console import progress
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
@@ -37,6 +38,13 @@ class Sample(NamedTuple):
 class DistilledDetection(Finished):
     """A finished distilled detection dataset."""
 
+    def pictures(self) -> list[Picture]:
+        """The images with their boxes."""
+        return [Picture(path, path.stem, self._boxes(path)[0].tolist()) for path in self.files()]
+
+    def _boxes(self, path: Path) -> tuple[np.ndarray, np.ndarray]:
+        return _labels(self.folder / "labels" / "train" / f"{path.stem}.txt", len(self.classes))
+
     def files(self) -> list[Path]:
         """The image files in order.
 
@@ -60,12 +68,11 @@ class DistilledDetection(Finished):
         """
 
         def load(path: Path) -> Sample:
-            label_file = self.folder / "labels" / "train" / f"{path.stem}.txt"
             try:
                 image, _, _ = decode(path.read_bytes())
             except UnreadableImage as error:
                 raise FocusError(f"{path} {error}: {_AGAIN}") from error
-            return Sample(fitted(image, side), *_labels(label_file, len(self.classes)))
+            return Sample(fitted(image, side), *self._boxes(path))
 
         files = self.files()
         need = len(files) * 3 * side**2
@@ -91,12 +98,14 @@ def fitted(image: Image.Image, side: int) -> np.ndarray:
     return np.array(image.resize((width, height), Image.Resampling.BILINEAR))
 
 
-def open_detection(folder: Path | str) -> DistilledDetection:
-    """Opens a distilled detection dataset.
+def open_detection(folder: Path | str | DistilledDetection) -> DistilledDetection:
+    """Opens a distilled detection dataset; one that is open stays as it is.
 
     Raises:
         FocusError: there is none, it is unfinished or damaged, or it holds images to classify.
     """
+    if isinstance(folder, DistilledDetection):
+        return folder
     folder = Path(folder)
     command = f"focusdd detect distill SOURCE --out {folder}"
     require_finished(folder, ("distill", "detect distill"), "a distilled detection dataset", command)

@@ -14,46 +14,51 @@ import torch
 from torch import nn
 
 from focusdd.core.errors import FocusError
-from focusdd.core.files import read_json, write_json
+from focusdd.core.files import write_json
 from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.models.checkpoint import CHECKPOINT
 from focusdd.models.device import device_name, peak_device_memory_mb, pick_device
 from focusdd.settings import DetectTrainSettings
+from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import settle
 from focusdd.sources.base import DetectionSource
+from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.detect.checkpoint import Detector, save_detector
 from focusdd.tasks.detect.distilled import DistilledDetection, Sample, open_detection
 from focusdd.tasks.detect.evaluate import DetectionScore, Metric, evaluate
 from focusdd.tasks.detect.yolo import CLIP, Lessons, detection_loss, new_network, ultralytics
 from focusdd.training.loop import RESUME, StepLoss, hash_seed, run_epochs, turn, warm_cosine
+from focusdd.training.result import TrainedDetector
 
 VERSION = 1
 _FACTS = ("key", "method", "ipc", "images", "size", "seed")
 _PARTS = 20  # of a training: what is saved and shown, and the last tenth of them goes without mosaics
 
 
+@with_keywords(settings=DetectTrainSettings)
 def train(
     distilled: DistilledDetection | Path | str,
-    val: DetectionSource,
+    val: DetectionSource | Path | str,
     out: Path | str,
     settings: DetectTrainSettings | None = None,
     *,
     overwrite: bool = False,
-) -> dict[str, Any]:
+) -> TrainedDetector:
     """Trains a detector from scratch on a distilled detection dataset.
 
     The weights of the last step are scored once on all of `val`; nothing is chosen by it.
 
     Returns:
-        The content of `result.json`: average precision as fractions, and what it was reached with.
+        Average precision as fractions, and what it was reached with: the content of `result.json`.
 
     Raises:
         FocusError: `distilled` is no distilled detection dataset, `val` has other classes, Ultralytics is not
             installed, or `out` holds something else.
     """
-    data = distilled if isinstance(distilled, DistilledDetection) else open_detection(distilled)
+    data = open_detection(distilled)
     resolved = settle(settings or DetectTrainSettings(), size=input_size(data.info["size"]))
     settings, own = resolved.settings, resolved.key
+    val = open_detection_source(val, "val")
     _check_classes(data, val)
     ultralytics()
     Metric(len(val.classes))  # what is not installed shows before anything is spent
@@ -114,7 +119,7 @@ def train(
         return {"mAP50-95": result["map"], "mAP50": result["map50"]}
 
     stage = Stage("detect train", VERSION, own, inputs, scratch=(RESUME,))
-    return read_json(run_stage(stage, out, make, overwrite) / "result.json")
+    return TrainedDetector.read(run_stage(stage, out, make, overwrite))
 
 
 def input_size(size: int) -> int:

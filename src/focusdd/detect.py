@@ -1,0 +1,42 @@
+"""Object detection from Python: `focusdd.detect.distill`, `train`, `compare`, `extract` and the openers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from focusdd.core.lazy import attach
+
+if TYPE_CHECKING:
+    # ruff: noqa: F401
+    from focusdd.comparison.public import detect_compare as compare
+    from focusdd.settings import DetectCompareSettings as CompareSettings
+    from focusdd.settings import DetectDistillSettings as DistillSettings
+    from focusdd.settings import DetectTrainSettings as TrainSettings
+    from focusdd.sources.detection import open_detection_source as open_source
+    from focusdd.tasks.detect.checkpoint import Detector as Detector
+    from focusdd.tasks.detect.checkpoint import load_detector as load_model
+    from focusdd.tasks.detect.distilled import DistilledDetection as Distilled
+    from focusdd.tasks.detect.distilled import open_detection as open_distilled
+    from focusdd.tasks.detect.train import train as train
+    from focusdd.tasks.public import detect_distill as distill
+    from focusdd.tasks.public import detect_extract as extract
+    from focusdd.training.result import TrainedDetector as TrainedDetector
+
+__getattr__, __dir__, __all__ = attach(
+    __name__,
+    {
+        "CompareSettings": "focusdd.settings:DetectCompareSettings",
+        "Detector": "focusdd.tasks.detect.checkpoint:Detector",
+        "Distilled": "focusdd.tasks.detect.distilled:DistilledDetection",
+        "DistillSettings": "focusdd.settings:DetectDistillSettings",
+        "TrainSettings": "focusdd.settings:DetectTrainSettings",
+        "TrainedDetector": "focusdd.training.result:TrainedDetector",
+        "compare": "focusdd.comparison.public:detect_compare",
+        "distill": "focusdd.tasks.public:detect_distill",
+        "extract": "focusdd.tasks.public:detect_extract",
+        "load_model": "focusdd.tasks.detect.checkpoint:load_detector",
+        "open_distilled": "focusdd.tasks.detect.distilled:open_detection",
+        "open_source": "focusdd.sources.detection:open_detection_source",
+        "train": "focusdd.tasks.detect.train:train",
+    },
+)

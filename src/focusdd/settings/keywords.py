@@ -1,0 +1,74 @@
+"""Settings as keywords: `distill("photos", "tiny", ipc=10)` instead of `DistillSettings(ipc=10)`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from focusdd.core.errors import FocusError, plain_settings_error
+from focusdd.settings.base import Settings, unknown_name
+
+R = TypeVar("R")
+
+
+def with_keywords(**trees: type[Settings]) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """Lets a function take the fields of its settings as keywords, beside or instead of settings objects.
+
+    Args:
+        trees: the type of each parameter that holds settings. The first of them is built where it is not
+            given.
+
+    Raises:
+        FocusError: on the call: an unknown keyword, or a value that a setting does not take.
+    """
+
+    def wrap(function: Callable[..., R]) -> Callable[..., R]:
+        signature = inspect.signature(function)
+        own = signature.parameters
+        fields = {name: key for key, tree in reversed(trees.items()) for name in tree.model_fields}
+
+        @wraps(function)
+        def call(*args: Any, **given: Any) -> R:
+            keywords: dict[str, dict[str, Any]] = {key: {} for key in trees}
+            for name in [name for name in given if name not in own]:
+                if name not in fields:
+                    renamed = {old: new for tree in trees.values() for old, new in tree.renamed.items()}
+                    raise FocusError(unknown_name(name, fields | dict(own), renamed))
+                keywords[fields[name]][name] = given.pop(name)
+            try:
+                bound = signature.bind_partial(*args, **given).arguments
+            except TypeError as error:
+                raise FocusError(f"{function.__name__}: {error}") from error
+            for number, (key, tree) in enumerate(trees.items()):
+                value = bound.get(key)
+                if value is not None and not isinstance(value, Settings):  # engine="ray"
+                    keywords[key][key], value = value, None
+                if keywords[key] or (value is None and not number):
+                    bound[key] = _built(tree, value, keywords[key])
+            missing = [name for name, one in own.items() if one.default is one.empty and name not in bound]
+            if missing:
+                raise FocusError(f"{function.__name__} needs {' and '.join(missing)}")
+            return function(**bound)
+
+        more = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=field.annotation)
+            for name in fields
+            if name not in own
+            for field in [trees[fields[name]].model_fields[name]]
+        ]
+        call.__signature__ = signature.replace(parameters=[*own.values(), *more])  # type: ignore[attr-defined]
+        return call
+
+    return wrap
+
+
+def _built(tree: type[Settings], base: Settings | None, keywords: dict[str, Any]) -> Settings:
+    given = {} if base is None else {name: getattr(base, name) for name in base.model_fields_set}
+    try:
+        return tree(**given | keywords)
+    except ValidationError as error:
+        raise plain_settings_error(error) from error
