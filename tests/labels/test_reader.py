@@ -50,7 +50,7 @@ def test_training_needs_no_teacher(
     settings = TrainSettings(labels=kind, **RECIPE)
     results = [train(labelled, val, tmp_path / name, settings) for name in ("one", "two")]
     assert results[0] == results[1]
-    assert results[0]["teacher"]["name"] == TEACHER
+    assert results[0].teacher["name"] == TEACHER
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
     assert weights[0] == weights[1]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +13,7 @@ from focusdd.core.stage import read_json
 class Trained:
     """A trained network and what it reached on the validation images. Scores are fractions, 0 to 1."""
 
-    folder: Path
+    folder: Path = field(compare=False)
     """Holds the checkpoint, result.json and run.json."""
     per_class: dict[str, float | None]
     """The score of every class; None for a class without validation images."""
