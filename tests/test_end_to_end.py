@@ -156,8 +156,8 @@ def test_the_size_of_the_teacher_is_that_of_the_student_unless_told(demo, tmp_pa
     assert 0 <= result.balanced <= 1 and result.chance == pytest.approx(0.1)
     capsys.readouterr()
     told = settings.model_copy(update={"size": 48})
-    assert train(out / "focus", val, tmp_path / "told", told)["settings"]["size"] == 48
+    assert train(out / "focus", val, tmp_path / "told", told).settings["size"] == 48
     assert "fitted at 64 px, used at 48 px" in " ".join(capsys.readouterr().out.split())
     hard = settings.model_copy(update={"teacher": "", "labels": "hard"})
     side = open_distilled(out / "focus").info["size"]
-    assert train(out / "focus", val, tmp_path / "hard", hard)["settings"]["size"] == side
+    assert train(out / "focus", val, tmp_path / "hard", hard).settings["size"] == side
