@@ -39,12 +39,13 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from focusdd import ExtractSettings, FitSettings, TrainSettings, extract, open_source
 from focusdd.core import decoders
 from focusdd.core.images import decode, resize
+from focusdd.demo.run import WEIGHTS
 from focusdd.extraction import inference
 from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
 from focusdd.models import graphs
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.device import peak_device_memory_mb, pick_device
-from focusdd.models.load import load_model, new_net
+from focusdd.models.load import Model, load_model, new_net
 from focusdd.models.precision import autocast, cast_weights
 from focusdd.models.regions import Regions, Whole
 from focusdd.settings.resolve import resolve
@@ -277,12 +278,11 @@ def extraction(bench: Bench) -> None:
 
 def _extractor(bench: Bench) -> Path:
     """A checkpoint of the default extractor's kind; its weights do not matter, so a probe judges."""
-    folder = bench.work / "vit"
+    folder = WEIGHTS / "vit" if bench.tiny else bench.work / "vit"
     if not folder.exists():
-        folder.mkdir()
+        folder.mkdir(parents=True)
         names = [f"class {number}" for number in range(CLASSES)]
-        name = "test_vit" if bench.tiny else EXTRACTOR
-        net, arguments = new_net(name, CLASSES, bench.side, torch.device("cpu"), 0)
+        net, arguments = new_net(EXTRACTOR, CLASSES, bench.side, torch.device("cpu"), 0)
         save_checkpoint(folder, net, names, names, bench.side, arguments, {})
     return folder
 
@@ -322,23 +322,35 @@ def passes(way: str) -> Iterator[None]:
         "compiled": lambda net, device: torch.compile(net, mode="reduce-overhead"),
     }
     with ExitStack() as stack:
-        for module in (graphs, losses, fit):
+        for module in (graphs, losses):
             stack.enter_context(mock.patch.object(module, "replayed", ways[way]))
         yield
 
 
 def student_step(bench: Bench, student: str, batch: int) -> Callable[[], None]:
     """A step of training on random pixels with a ResNet-18 as teacher."""
-    net, _ = new_net(student, CLASSES, bench.side, bench.device, 0)
-    net.train()
     teacher = load_model("resnet18", bench.device, bench.side, pretrained=False, num_classes=CLASSES)
-    images = torch.randint(0, 256, (100, 3, bench.side, bench.side), dtype=torch.uint8)
-    pixels = Pixels(images, torch.arange(100) % CLASSES, ())
     settings = TrainSettings(student=student, size=bench.side)
     settings = resolve(settings, taught="labels by region", **recipe(settings)._asdict()).settings
+    return _step(bench, student, batch, teacher, settings, bench.side, 2)
+
+
+def fit_step(bench: Bench, model: str, batch: int) -> Callable[[], None]:
+    """A step of `fit` on random pixels."""
+    settings = fit._recipe(FitSettings(model=model, size=bench.side, batch_size=batch))
+    return _step(bench, model, batch, None, settings, round(bench.side * 1.25), 1)
+
+
+def _step(
+    bench: Bench, name: str, batch: int, teacher: Model | None, settings: TrainSettings, side: int, grid: int
+) -> Callable[[], None]:
+    net, _ = new_net(name, CLASSES, bench.side, bench.device, 0)
+    net.train()
+    images = torch.randint(0, 256, (max(100, batch), 3, side, side), dtype=torch.uint8)
+    pixels = Pixels(images, torch.arange(len(images)) % CLASSES, ())
     outputs = torch.arange(CLASSES, device=bench.device)
-    loss = losses.online_loss(net, pixels, 2, teacher, outputs, settings, bench.device)
-    optimizer = torch.optim.AdamW(net.parameters(), settings.lr, fused=True)
+    loss = losses.online_loss(net, pixels, grid, teacher, outputs, settings, bench.device)
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-3, fused=True)
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
@@ -390,38 +402,20 @@ def _step_rate(bench: Bench, make: Callable[..., Callable[[], None]], student: s
 
 def fitting(bench: Bench, ways: tuple[str, ...] = ("recorded", "plain")) -> None:
     """Images per second of `fit`."""
-    side, batch = round(bench.side * 1.25), 4 if bench.tiny else 64
-    model = "test_resnet" if bench.tiny else "resnet18"
-    images = torch.randint(0, 256, (20 * batch, 3, side, side), dtype=torch.uint8)
-    pixels = Pixels(images, torch.arange(len(images)) % CLASSES, ())
-    settings = FitSettings(model=model, size=bench.side, batch_size=batch)
-
-    def rate() -> float:
-        net, _ = new_net(model, CLASSES, bench.side, bench.device, 0)
-        net.train()
-        loss = fit._loss(net, pixels, None, None, settings, bench.device)
-        optimizer = torch.optim.AdamW(net.parameters(), settings.lr, fused=True)
-        generator = torch.Generator().manual_seed(0)
-
-        def step() -> None:
-            value = loss(torch.randperm(len(images), generator=generator)[:batch], generator)
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            optimizer.step()
-
-        for _ in range(3):
-            step()
-        return bench.rate(step, batch)
-
+    model, batch = ("test_resnet", 4) if bench.tiny else ("resnet18", 64)
+    name, unit = f"fit, {model}, batch {batch}: ", "images/s"
     for way in ways:
         with passes(way):
-            name = f"fit, {model}, batch {batch}: "
-            bench.row(name + way, "images/s", rate, f"{name}recorded")
+
+            def rate() -> float:
+                return batch * _step_rate(bench, fit_step, model, batch)
+
+            bench.row(name + way, unit, rate, f"{name}recorded")
     if "plain" in ways:
         start = time.perf_counter()
-        count = len(load_source(bench.source, side, "read"))
-        rate_of_reading = count / (time.perf_counter() - start)
-        bench.row("fit: images read", "images/s", lambda: rate_of_reading)
+        count = len(load_source(bench.source, round(bench.side * 1.25), "read"))
+        reading = count / (time.perf_counter() - start)
+        bench.row("fit: images read", unit, lambda: reading)
 
 
 def labelling(bench: Bench, ways: tuple[str, ...] = ("recorded", "plain")) -> None:

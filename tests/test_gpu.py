@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from focusdd import ExtractSettings, FitSettings, extract
+from focusdd import ExtractSettings, extract
 from focusdd.demo.run import WEIGHTS
 from focusdd.extraction import inference
 from focusdd.models import graphs
@@ -21,7 +21,7 @@ from focusdd.settings import TrainSettings
 from focusdd.settings.resolve import resolve
 from focusdd.sources import DemoSource
 from focusdd.sources.pixels import Pixels
-from focusdd.training import fit, losses
+from focusdd.training import losses
 from focusdd.training.losses import online_loss
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
@@ -157,33 +157,6 @@ def test_a_recorded_pass_draws_as_the_seed_says() -> None:
     Replayed(Whole(Drops().to(device)))(images)
     torch.manual_seed(3)
     assert all(torch.equal(recorded(images)[0], one) for one in expected)
-
-
-@gpu
-def test_fit_takes_the_same_steps_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    device = pick_device("cuda")
-    pixels = Pixels(torch.randint(0, 256, (20, 3, 80, 80), dtype=torch.uint8), torch.arange(20) % 10, ())
-    teacher = load_model("resnet18", device, 64, pretrained=False, num_classes=10)
-    settings = FitSettings(model="resnet18", size=64, mixup=0.5)
-    start, _ = new_net("resnet18", 10, 64, device, 0)
-
-    def fitted() -> tuple[float, torch.Tensor]:
-        net = copy.deepcopy(start).train()
-        loss = fit._loss(net, pixels, teacher, torch.arange(10, device=device), settings, device)
-        optimizer = torch.optim.SGD(net.parameters(), 0.01)
-        for step, rows in enumerate(torch.arange(20).split(8)):
-            value = loss(rows, torch.Generator().manual_seed(step))
-            optimizer.zero_grad(set_to_none=True)
-            value.backward()
-            optimizer.step()
-        return value.item(), torch.cat([one.detach().flatten() for one in net.parameters()])
-
-    mine, weights = fitted()
-    for module in (fit, graphs):
-        monkeypatch.setattr(module, "replayed", lambda net, device: net)
-    theirs, expected = fitted()
-    assert mine == pytest.approx(theirs, rel=0.05)
-    assert F.cosine_similarity(weights, expected, dim=0) > 0.999
 
 
 @gpu
