@@ -403,3 +403,11 @@ def test_students_outside_the_distribution(work: Path) -> None:
     run_stage(Stage("robustness", 1, {}, inputs), out, make)
     words = Page(report(work)).words()
     assert "Top-1, corrupted" in words and "25.0%" in words and "12.5%" in words
+
+
+def test_the_page_says_who_is_ahead_and_whose_images_no_seed_changes(work: Path) -> None:
+    words = Page(report(work)).words()
+    assert "ipc 1, resnet18, soft: focus is 15.0 ± 0.0 points ahead of random (2 seeds)." in words
+    assert (
+        "2 †" in words and "The images are the same for every seed" in words
+    )  # focus at one image per class

@@ -29,6 +29,7 @@ from focusdd.tasks.distill import distill, require_index_of
 from focusdd.tasks.extract import extract
 
 RESULTS, SCORES = "results.csv", "scores.csv"
+_SECONDS = ("seconds_extract", "seconds_distil", "seconds_train")
 _SCORE_COLUMNS = ["method", "ipc", "student", "seeds"]
 _SCORE_COLUMNS += [column for name in Scores._fields[3:] for column in (name, f"{name}_std")]
 
@@ -122,11 +123,14 @@ def _remarks(trials: Sequence[Trial], context: ComparisonContext) -> list[str]:
 def _run(trials: Sequence[Trial], context: ComparisonContext, engine: EngineSettings) -> pa.Table:
     comparison, out = context.task.comparison, context.out
     rows: dict[Trial, dict[str, Any]] = {}
+    names = comparison.schema.names
+
+    def ordered() -> list[dict[str, Any]]:
+        return [rows[trial] for trial in trials if trial in rows]
 
     def finished(trial: Trial) -> None:
         rows[trial] = row_of(trial, context)
-        ordered = [rows[one] for one in trials if one in rows]
-        write_whole(out / RESULTS, csv_text(comparison.schema.names, ordered))
+        write_whole(out / RESULTS, csv_text(names, ({n: row[n] for n in names} for row in ordered())))
 
     if engine.engine == "local":
         for number, trial in enumerate(trials):
@@ -138,8 +142,8 @@ def _run(trials: Sequence[Trial], context: ComparisonContext, engine: EngineSett
         from focusdd.comparison.remote import run_trials
 
         run_trials(trials, context, engine, finished)
-    table = [rows[trial] for trial in trials]
-    if {"labels", "top1"} <= set(comparison.schema.names):
+    table = ordered()
+    if {"labels", "top1"} <= set(names):
         outcomes = (Outcome(*(row[name] for name in Outcome._fields)) for row in table)
         write_whole(out / SCORES, csv_text(_SCORE_COLUMNS, map(_score_row, score(outcomes))))
     _say_counts(table)
@@ -194,7 +198,7 @@ def row_of(trial: Trial, context: ComparisonContext) -> dict[str, Any]:
         "device_memory_train_mb": trained.get("device_memory_mb"),
         **task.comparison.row(trial, read_json(folder / "result.json"), context),
     }
-    return {name: row.get(name) for name in task.comparison.schema.names}
+    return {name: row.get(name) for name in dict.fromkeys([*task.comparison.schema.names, *_SECONDS])}
 
 
 def _left(trials: Sequence[Trial], done: Mapping[Trial, dict[str, Any]], context: ComparisonContext) -> str:

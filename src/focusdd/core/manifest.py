@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def require_finished(out: Path, stages: tuple[str, ...], what: str, command: str
     """Checks that a folder is the finished output of a stage.
 
     Args:
+        stages: its possible names, where "*" stands for any task.
         what: the output, in words.
         command: what makes one.
 
@@ -57,7 +59,7 @@ def require_finished(out: Path, stages: tuple[str, ...], what: str, command: str
     )
     if not isinstance(known, dict):
         raise FocusError(f"{out} is not {what}: make one with `{command}`")
-    if known.get("stage") not in stages:
+    if not any(fnmatchcase(str(known.get("stage")), stage) for stage in stages):
         made = f"is made by `focusdd {known.get('stage')}`"
         raise FocusError(f"{out} {made} and is not {what}: make one with `{command}`")
     require_whole(out)

@@ -106,7 +106,7 @@ def open_index(folder: Path | str | Index) -> Index:
         return folder
     folder = Path(folder)
     command = f"focusdd extract SOURCE --out {folder}"
-    require_finished(folder, ("extract", "detect extract"), "an index", command)
+    require_finished(folder, ("extract", "* extract"), "an index", command)
     return Index(folder, read_json(folder / "index.json"))
 
 

@@ -21,7 +21,7 @@ from focusdd.reports.collect import Found, FoundDistilled, as_written, collect
 from focusdd.reports.detection import detection
 from focusdd.reports.figures import accuracy_figure, cost_figure, deviation
 from focusdd.reports.looks import PATCH_COLOUR, TRUE_COLOUR, looks, photo
-from focusdd.reports.results import Row, rows, scores
+from focusdd.reports.results import Row, rows, scores, verdicts
 from focusdd.selection.plan import Tile
 
 NAME = "report.html"
@@ -98,8 +98,10 @@ def _content(found: Found) -> dict[str, Any]:
         "figures": [(*key, accuracy_figure(panel), cost_figure(panel)) for key, panel in panels.items()],
         "columns": {
             **{name: any(getattr(row, name) for row in table) for name in ("corrupted", "other")},
+            "fixed": any(len(row.seeds) > 1 and not row.redrawn for row in table),
             "balanced": any(_differ(row.top1, row.balanced) for row in table),
         },
+        "verdicts": verdicts(table),
         "scores": scores(table),
         "teachers": list(dict.fromkeys((*s.teacher, s.val_name) for s in found.students if s.teacher)),
         "extractors": [(info["extractor"], info["counts"]["images"]) for info in infos],

@@ -9,11 +9,12 @@ from statistics import mean
 from typing import Any, NamedTuple
 
 from focusdd.comparison.scores import Outcome, Scores, score
+from focusdd.comparison.verdict import Verdict, judge, subject
 from focusdd.reports.collect import Found, FoundDistilled, Student, method_rank
 
 _APART = {"ipc", "seed", "distil seed", "method"}  # settings that make no variant of a method
 _SHOWN = {"labels", "epochs", "augment"}  # settings with a place of their own in a row
-_NOT_IN_RECIPE = {*_SHOWN, "student", "seed", "lr", "weight_decay", "device", "teacher"}
+_NOT_IN_RECIPE = {*_SHOWN, "tile_crops", "student", "seed", "lr", "weight_decay", "device", "teacher"}
 
 
 class Times(NamedTuple):
@@ -53,6 +54,8 @@ class Row:
     other: list[float]
     """Top-1 on a second source; empty without one."""
     per_class: dict[str, float]
+    redrawn: bool
+    """Whether the seeds chose the images too, so far as it is known; else they changed the training alone."""
     times: Times
 
 
@@ -80,7 +83,8 @@ def rows(found: Found) -> list[Row]:
 
 def _line(student: Student) -> tuple[str, ...]:
     """What rows have in common that a variant must tell apart."""
-    return student.stage.inputs.get("val", ""), student.distilled["method"], student.architecture
+    labels = str(student.settings["labels"])
+    return student.stage.inputs.get("val", ""), student.distilled["method"], student.architecture, labels
 
 
 def _settings(student: Student, datasets: dict[str, FoundDistilled]) -> dict[str, str]:
@@ -129,8 +133,13 @@ def _row(group: list[Student], datasets: dict[str, FoundDistilled], variant: str
         corrupted=[student.corrupted for student in group if student.corrupted is not None],
         other=[student.other[1] for student in group if student.other is not None],
         per_class=per_class,
+        redrawn=_redrawn(first, datasets.get(first.distilled["key"])),
         times=_times(group, [datasets[key] for s in group if (key := s.distilled["key"]) in datasets]),
     )
+
+
+def _redrawn(student: Student, dataset: FoundDistilled | None) -> bool:
+    return student.distilled["method"] != "full" and (dataset is None or "seed" in dataset.stage.settings)
 
 
 def _augmented(student: Student) -> bool:
@@ -153,11 +162,33 @@ def scores(table: list[Row]) -> list[tuple[tuple[str, int], list[Scores]]]:
     return found
 
 
+def verdicts(table: list[Row]) -> list[tuple[tuple[str, int], Verdict]]:
+    """By validation set, how the first method stands against the others that share its recipe."""
+    groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
+    for row in table:
+        if row.method != "full":
+            groups[row.val, row.ipc, row.student, row.labels, row.augmented, row.recipe].append(row)
+    found = []
+    for (val, ipc, student, labels, augmented, _), group in groups.items():
+        runs = {_name(row): dict(zip(row.seeds, row.top1, strict=True)) for row in group}
+        spent = {
+            _name(row): (row.times.extract or 0.0) + row.times.distil for row in group if row.times.distil
+        }
+        setting = ", ".join([f"ipc {ipc}", student, labels, *(["not augmented"] if not augmented else [])])
+        method = subject(runs)
+        if method is not None and (verdict := judge(setting, method, runs, spent)):
+            found.append((val, verdict))
+    return found
+
+
+def _name(row: Row) -> str:
+    return f"{row.method} ({row.variant})" if row.variant else row.method
+
+
 def _trials(group: list[Row]) -> Iterator[Outcome]:
     for row in group:
-        method = f"{row.method} ({row.variant})" if row.variant else row.method
         for seed, top1 in zip(row.seeds, row.top1, strict=True):
-            yield Outcome(method, row.ipc, row.student, row.labels, row.augmented, seed, top1)
+            yield Outcome(_name(row), row.ipc, row.student, row.labels, row.augmented, seed, top1)
 
 
 def _times(students: list[Student], datasets: list[FoundDistilled]) -> Times:

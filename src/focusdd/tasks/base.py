@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from focusdd.settings.resolve import resolve
+from focusdd.settings.resolve import not_given, resolve
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,8 +37,12 @@ def _no_words(_: Any) -> str:
     return ""
 
 
-def _no_facts(*_: Any) -> dict[str, str]:
+def _no_facts(*_: Any) -> dict[str, Any]:
     return {}
+
+
+def _as_read(_: Any, reading: ExtractorSettings) -> ExtractorSettings:
+    return reading
 
 
 def _one(*_: Any) -> float:
@@ -79,23 +83,23 @@ class Distillation:
     settings: Callable[[], Any]
     with_index: tuple[str, ...]
     """Methods that choose among what `extract` found."""
-    extract_settings: Callable[[Any, ExtractorSettings], Any]
-    """How to extract for these settings."""
     plan: Callable[[Any, Any, Index | None, Model | None, Path], Any]
     """(source, settings, index, judge, folder) -> a plan: tiles, images(), table(), short."""
     files: Callable[[Any, Any], list[str]]
     """(plan, settings) -> names below the folder of what `compose` writes."""
     compose: Callable[[Any, Any, Path, Any, str, EngineSettings | None], int]
     """(source, plan, folder, settings, key, engine): writes the images, returns their number."""
-    describe: Callable[[Any, Any, Any, Index | None], dict[str, Any]]
-    """(source, settings, plan, index) -> fields of distilled.json beside those of all tasks."""
     fields: tuple[str, ...]
     """All fields of distilled.json in their order."""
     card: Callable[[dict[str, Any]], str]
     """The dataset card of a distilled.json."""
-    counts: Callable[[dict[str, Any]], dict[str, Any]]
-    """What done.json counts of a distilled.json."""
     open: Callable[[Path | str], Finished]
+    extract_settings: Callable[[Any, ExtractorSettings], Any] = _as_read
+    """(settings, how images are read) -> settings of `extract`."""
+    describe: Callable[[Any, Any, Any, Index | None], dict[str, Any]] = _no_facts
+    """(source, settings, plan, index) -> fields of distilled.json beside those of all tasks."""
+    counts: Callable[[dict[str, Any]], dict[str, Any]] = _no_facts
+    """What done.json counts of a distilled.json."""
     facts: Callable[[Any, Any], dict[str, Any]] = _no_facts
     """(source, settings): what settings derive their defaults from."""
     check: Callable[[Any, Any], None] = _nothing
@@ -178,6 +182,21 @@ class ComparisonContext:
         return self.task.comparison.folders(trial, self)[0]
 
 
+def distilling(trial: Trial, settings: Any, **more: Any) -> Any:
+    """How a trial's dataset is made: by its method, budget and seed, and `more` settings of `distill`."""
+    budget = {trial.budget.name: trial.budget.value} if trial.budget else {}
+    own = {"method": trial.method, "seed": trial.seed, **budget, **more}
+    return not_given(settings.distill.model_copy(update=own))
+
+
+def _training(trial: Trial, context: ComparisonContext) -> Any:
+    return context.settings.train
+
+
+def _folders(trial: Trial, context: ComparisonContext) -> list[Path]:
+    return [context.out / "students" / f"{trial.data}-{trial.student}-seed{trial.seed}"]
+
+
 @dataclass(frozen=True)
 class Comparison:
     """How methods of a task are compared."""
@@ -191,16 +210,16 @@ class Comparison:
     """Settings by group that the comparison sets itself, with the name of its own setting for each."""
     trials: Callable[[Any], list[Trial]]
     """All trials, seed by seed, so that an unfinished comparison has something of everything."""
-    distilling: Callable[[Trial, Any], Any]
-    """(trial, settings) -> settings of `distill`; None where the trial learns from the source as it is."""
-    training: Callable[[Trial, ComparisonContext], Any]
-    """How a trial's student is trained."""
-    folders: Callable[[Trial, ComparisonContext], list[Path]]
-    """The folders that `train` fills, the student's first."""
     train: Callable[[Trial, Any, ComparisonContext], None]
     """(trial, its dataset or None, context): trains and scores a student, or finds it finished."""
     row: Callable[[Trial, dict[str, Any], ComparisonContext], dict[str, Any]]
     """(trial, result.json, context) -> columns beside those of all tasks."""
+    distilling: Callable[[Trial, Any], Any] = distilling
+    """(trial, settings) -> settings of `distill`; None where the trial learns from the source as it is."""
+    training: Callable[[Trial, ComparisonContext], Any] = _training
+    """How a trial's student is trained."""
+    folders: Callable[[Trial, ComparisonContext], list[Path]] = _folders
+    """The folders that `train` fills, the student's first."""
     check: Callable[[Any], None] = _nothing
     """(settings): raises FocusError for a combination that makes no sense."""
     facts: Callable[[Any], dict[str, str]] = _no_facts

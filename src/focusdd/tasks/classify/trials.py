@@ -16,7 +16,7 @@ from focusdd.settings import CompareSettings, DistillSettings, TrainSettings
 from focusdd.settings.resolve import not_given
 from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
 from focusdd.sources.pixels import DecodedOnce
-from focusdd.tasks.base import Budget, Comparison, ComparisonContext, Trial
+from focusdd.tasks.base import Budget, Comparison, ComparisonContext, Trial, distilling
 from focusdd.training.corruptions import CORRUPTIONS
 from focusdd.training.robustness import robustness
 from focusdd.training.train import train, train_on_source
@@ -81,10 +81,7 @@ def _trials(settings: CompareSettings) -> list[Trial]:
 
 
 def _distilling(trial: Trial, settings: CompareSettings) -> DistillSettings | None:
-    if trial.budget is None:
-        return None
-    own = {"ipc": trial.budget.value, "method": trial.method, "seed": trial.seed, "teacher": settings.teacher}
-    return not_given(settings.distill.model_copy(update=own))
+    return distilling(trial, settings, teacher=settings.teacher) if trial.budget else None
 
 
 def _folders(trial: Trial, context: ComparisonContext) -> list[Path]:

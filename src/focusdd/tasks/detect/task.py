@@ -9,7 +9,7 @@ from typing import Any
 
 from focusdd.extraction.index import Index
 from focusdd.models.load import Model
-from focusdd.settings import ComposeSettings, DetectDistillSettings, EngineSettings, ExtractorSettings
+from focusdd.settings import ComposeSettings, DetectDistillSettings, EngineSettings
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.base import Distillation, Task
@@ -20,10 +20,6 @@ from focusdd.tasks.detect.rows import EXTRACTION
 from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import WITH_INDEX
 from focusdd.tasks.detect.trials import COMPARISON
-
-
-def _extract_settings(_: DetectDistillSettings, reading: ExtractorSettings) -> ExtractorSettings:
-    return reading
 
 
 def _plan(
@@ -115,7 +111,6 @@ DISTILLATION = Distillation(
     version=2,
     settings=DetectDistillSettings,
     with_index=WITH_INDEX,
-    extract_settings=_extract_settings,
     plan=_plan,
     files=files_of,
     compose=_compose,

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from focusdd.core.files import read_json
-from focusdd.settings import DetectCompareSettings, DetectDistillSettings, DetectTrainSettings
+from focusdd.settings import DetectCompareSettings, DetectTrainSettings
 from focusdd.settings.resolve import not_given
 from focusdd.tasks.base import Budget, Comparison, ComparisonContext, Trial
 from focusdd.tasks.detect.distilled import DistilledDetection
@@ -57,12 +57,6 @@ def _trials(settings: DetectCompareSettings) -> list[Trial]:
     ]
 
 
-def _distilling(trial: Trial, settings: DetectCompareSettings) -> DetectDistillSettings:
-    budget = {trial.budget.name: trial.budget.value} if trial.budget else {}
-    own = {"method": trial.method, "seed": trial.seed, **budget}
-    return not_given(settings.distill.model_copy(update=own))
-
-
 def _training(trial: Trial, context: ComparisonContext) -> DetectTrainSettings:
     settings: DetectCompareSettings = context.settings
     own = {"detector": trial.student, "seed": trial.seed, "device": settings.device}
@@ -106,7 +100,6 @@ COMPARISON = Comparison(
     score="map",
     own=_OWN,
     trials=_trials,
-    distilling=_distilling,
     training=_training,
     folders=_folders,
     train=_train,

@@ -1,0 +1,99 @@
+"""A third task, to show what one takes: its rows hold an image's brightness, its student is a mean."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from focusdd.composition.dataset import Finished
+from focusdd.core.files import read_json, write_json
+from focusdd.core.stage import Stage, Workspace, run_stage
+from focusdd.extraction.index import Index
+from focusdd.extraction.inference import DecodedImage, Inference
+from focusdd.selection.baselines import random_plan
+from focusdd.selection.plan import Plan, Tile, image_name
+from focusdd.settings import CompareSettings, DistillSettings, ExtractorSettings
+from focusdd.sources import open_source
+from focusdd.tasks import base
+
+ROWS = pa.schema({"key": pa.string(), "hash": pa.string(), "label": pa.int32(), "level": pa.float64()})
+RESULTS = [("method", pa.string()), ("ipc", pa.int32()), ("seed", pa.int32()), ("level", pa.float64())]
+
+
+def inference(source: Any, model: Any, _: Any, settings: Any) -> Inference:
+    return Inference(source, model.input_size, settings, ROWS, rows, model.device)
+
+
+def rows(images: list[DecodedImage]) -> dict[str, Any]:
+    values = [(i.record.key, i.hash, i.record.label, float(np.mean(i.pixels))) for i in images]
+    return dict(zip(ROWS.names, zip(*values, strict=True), strict=True))
+
+
+def finish(out: Path, *_: Any) -> base.Extracted:
+    return base.Extracted("probe", 1.0, {"images": len(Index(out, {}).table(["key"]))}, {})
+
+
+def plan(source: Any, settings: DistillSettings, index: Index | None, *_: Any) -> Plan:
+    if index is None:
+        return random_plan(source, settings, "whole")
+    table, tiles = index.table(["key", "label", "level"]).sort_by("level").to_pylist(), []
+    for label, name in enumerate(source.classes):
+        for number, row in enumerate([row for row in table if row["label"] == label][: settings.ipc]):
+            cell = (label, 0, 0, "whole", row["key"], (0, 0, 8, 8), 8, 8, 0.0)
+            tiles.append(Tile(image_name(name, number), *cell))
+    return Plan(1, tuple(tiles))
+
+
+def compose(source: Any, plan: Plan, out: Path, *_: Any) -> int:
+    write_json(out / "levels.json", {tile.key: len(source.read(tile.key)) for tile in plan.tiles})
+    return len(plan.tiles)
+
+
+def train(trial: base.Trial, data: Finished, context: base.ComparisonContext) -> None:
+    def make(work: Workspace) -> dict[str, Any]:
+        work.declare(["result.json"])
+        with work.record.measure("train"):
+            level = np.mean(list(read_json(data.folder / "levels.json").values()))
+            write_json(work.out / "result.json", {"level": float(level) + trial.seed})
+        return {}
+
+    stage = Stage("toy train", 1, {"seed": trial.seed}, {"data": data.info["key"]})
+    run_stage(stage, context.student(trial), make)
+
+
+def trials(settings: CompareSettings) -> list[base.Trial]:
+    budget = base.Budget("ipc", settings.ipc[0])
+    return [base.Trial(m, budget, "table", n) for n in range(settings.seeds) for m in settings.methods]
+
+
+TOY = base.Task(
+    name="toy",
+    words="brightness",
+    prefix="toy ",
+    open_source=open_source,
+    extraction=base.Extraction(1, ExtractorSettings, inference, finish),
+    distillation=base.Distillation(
+        version=1,
+        settings=DistillSettings,
+        with_index=("focus",),
+        plan=plan,
+        files=lambda *_: ["levels.json"],
+        compose=compose,
+        fields=("key", "task", "method", "settings", "classes", "class_names"),
+        card=json.dumps,
+        open=lambda folder: Finished(Path(folder), read_json(Path(folder) / "distilled.json")),
+    ),
+    comparison=base.Comparison(
+        settings=CompareSettings,
+        schema=pa.schema(RESULTS),
+        score="level",
+        own={},
+        trials=trials,
+        train=train,
+        row=lambda trial, result, _: {"ipc": int(trial.budget.value), "level": result["level"]},
+    ),
+)
