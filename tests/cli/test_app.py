@@ -66,7 +66,7 @@ def photos(tmp_path):
         ),
         (["distill", "PHOTOS", "--out", "OUT", "--icp", "3"], "Did you mean --ipc"),
         (["distill", "nowhere", "--out", "OUT"], "there is no folder nowhere"),
-        (["distill", "PHOTOS", "--out", "OUT"], "no extractor: give --extractor"),
+        (["distill", "PHOTOS", "--out", "OUT"], "make a model with `focusdd fit`"),
         (["distill", "PHOTOS", "--out", "OUT", "--grid", "8", "--size", "32"], "tiles under 8 px"),
         (["distill", "PHOTOS", "--out", "OUT", "--method", "rded"], "give --teacher"),
         (["distill", "PHOTOS", "--out", "OUT", "--index", "nowhere"], "nowhere is not an index"),

@@ -90,13 +90,8 @@ def _check(task: Task, settings: Any, trials: Sequence[Trial], index: Index | No
         for name in sorted(getattr(settings, group).model_fields_set & names.keys()):
             raise FocusError(f"{group}.{name} is what is compared: use --{names[name]}")
     task.comparison.check(settings)
-    wanting = [trial.method for trial in trials if trial.method in task.distillation.with_index]
     if index is not None:
         require_index_of(task, index, source)
-    elif wanting and not settings.extractor:
-        raise FocusError(
-            f"method {wanting[0]} needs a ViT: give --extractor, a checkpoint folder or timm name"
-        )
     facts = task.distillation.facts(source, settings.distill)
     for trial in trials:
         wanted = task.comparison.distilling(trial, settings)

@@ -57,13 +57,13 @@ def accuracy_of(predicted: np.ndarray, labels: np.ndarray) -> Accuracy:
 
 
 def sample_accuracy(
-    model: Model, outputs: np.ndarray, source: Source, role: str, anyway: bool = False
+    model: Model, outputs: np.ndarray, source: Source, role: str, anyway: bool | None = None
 ) -> Accuracy:
     """Scores a model on a stratified sample of a source, and says the result.
 
     Args:
         outputs: the model's outputs in the order of the source's classes.
-        anyway: near chance is a warning.
+        anyway: near chance is a warning; None where no setting can say so.
 
     Raises:
         FocusError: the accuracy is near chance; the sentence names the likely cause.
@@ -123,14 +123,14 @@ def refuse_near_chance(
     who: str,
     where: str,
     model: Model,
-    anyway: bool = False,
+    anyway: bool | None = None,
 ) -> Accuracy:
     """Scores predictions (n,) of labels (n,), and refuses those that are no better than guessing.
 
     It is the balanced accuracy that has to be above chance: naming the most frequent class is often right.
 
     Args:
-        anyway: near chance is a warning.
+        anyway: near chance is a warning; None where no setting can say so.
 
     Raises:
         FocusError: near chance; the sentence names the likely cause.
@@ -150,8 +150,11 @@ def refuse_near_chance(
         f"the {who} gets {found.top1:.1%} of {found.images} images of {where} right, chance is "
         f"{found.chance:.1%} ({found.balanced:.1%} balanced over the classes); {cause}"
     )
+    if anyway is None:
+        raise FocusError(sentence)
     if not anyway:
-        raise FocusError(f"{sentence}. To go on all the same, add --anyway")
+        flags = "--anyway (in a comparison --train.anyway or --extract.anyway)"
+        raise FocusError(f"{sentence}. To go on all the same, add {flags}")
     warn(sentence)
     return found
 

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from focusdd.settings.base import Count, Device, Only, Settings
 from focusdd.settings.distill import DistillSettings, Method
-from focusdd.settings.extract import ExtractorSettings
+from focusdd.settings.extract import DEFAULT_EXTRACTOR, ExtractorSettings
 from focusdd.settings.train import TrainSettings
 
 _FULL = Only(methods=lambda methods: "full" in methods)
@@ -30,7 +30,7 @@ class CompareSettings(Settings):
     teacher: Annotated[str, Only(asked=("teacher",))] = ""
     """Model that gives the soft labels and scores the crops of method rded: a checkpoint folder or a timm
     model name."""
-    extractor: Annotated[str, Only(reader=("extractor",))] = ""
+    extractor: Annotated[str, Only(reader=("extractor",))] = DEFAULT_EXTRACTOR
     """ViT of the methods focus, herding and k-center: a checkpoint folder or a timm model name."""
     full_epochs: Annotated[Count | None, _FULL] = None
     """Passes over the source for method full. Default: as many steps as the largest ipc takes."""

@@ -20,7 +20,7 @@ from focusdd.settings.base import (
     Share,
 )
 from focusdd.settings.distill import ComposeSettings
-from focusdd.settings.extract import ExtractorSettings
+from focusdd.settings.extract import DEFAULT_EXTRACTOR, ExtractorSettings
 
 Detector = Literal["yolo11n", "yolo11s", "yolo11m", "yolo11l", "yolo11x"]
 DetectMethod = Literal["focus", "random", "selection", "paste", "full"]
@@ -136,7 +136,7 @@ class DetectCompareSettings(Settings):
     """Architectures as in `detect train --detector`."""
     seeds: Count = 3
     """Runs of every combination. They have the seeds 0, 1, ... for selecting and training."""
-    extractor: Annotated[str, Only(reader=("extractor",))] = ""
+    extractor: Annotated[str, Only(reader=("extractor",))] = DEFAULT_EXTRACTOR
     """ViT of the methods focus and selection: a checkpoint folder or a timm model name."""
     device: Device = "auto"
     """Device of all models. auto: a GPU if there is one."""

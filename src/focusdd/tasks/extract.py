@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from focusdd.core.console import warn
-from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of, write_json
 from focusdd.core.run_record import RunRecord
 from focusdd.core.stage import Stage, Workspace, run_stage
@@ -19,7 +18,7 @@ from focusdd.extraction.inference import as_extractor, fill_parts
 from focusdd.models.device import device_name, pick_device
 from focusdd.models.load import Model, load_model
 from focusdd.settings import EngineSettings
-from focusdd.settings.resolve import record, settle
+from focusdd.settings.resolve import record, resolve, settle
 from focusdd.tasks.base import Task
 from focusdd.tasks.classify.task import CLASSIFY
 
@@ -47,10 +46,9 @@ def extract(
     """
     adapter = task.extraction
     settings = settings or adapter.settings()
-    if not settings.extractor:
-        raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
     run = RunRecord()
-    model = load_model(settings.extractor, pick_device(settings.device), settings.input_size)
+    side = resolve(settings).settings.input_size
+    model = load_model(settings.extractor, pick_device(settings.device), side)
     vit = as_extractor(model)
     resolved = settle(settings, task=task.words, input_size=model.input_size)
     settings = resolved.settings

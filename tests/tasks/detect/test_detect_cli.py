@@ -86,7 +86,7 @@ def test_budgets_side_by_side(demo: Path, tmp_path: Path) -> None:
     [
         ({"distill": {"ipc": 3}}, "distill.ipc is what is compared: use --ipc"),
         ({"train": {"seed": 3}}, "train.seed is what is compared: use --seeds"),
-        ({}, "method focus needs a ViT"),
+        ({}, "vit_small_patch14_reg4_dinov2.*give a checkpoint folder"),
     ],
 )
 def test_comparisons_that_make_no_sense(settings: dict, words: str, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_distill_and_what_is_wrong_with_it(focusdd: Run) -> None:
     assert "wrote tiny: 10 images. Next: focusdd detect train tiny --val demo:4" in said
     refused = [
         (("detect", "distill", "nowhere/", "--out", "a"), "nowhere"),
-        (("detect", "distill", "demo:4", "--out", "b"), "no extractor"),
+        (("detect", "distill", "demo:4", "--out", "b"), "give a checkpoint folder"),
         ((*tiny, "--ipc", "2", "--out", "tiny"), "ipc was 1, now 2"),
         (("detect", "distill", "demo:4", *vit, "--size", "32", "--out", "c"), "tiles under 32 px"),
         (("detect", "train", "tiny", "--val", "demo:4", "--size", "100", "--out", "d"), "multiple of 32"),

@@ -10,20 +10,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import torch
 
-from focusdd.core.console import say
+from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import ViT
 from focusdd.extraction.index import Index, from_bytes, read_skipped, schema, write_part
 from focusdd.extraction.inference import DecodedImage, Inference, attention_of
 from focusdd.extraction.patches import attention_area, key_patches, patch_options
 from focusdd.extraction.probe import judge_parts
-from focusdd.models.checks import refuse_near_chance, sample_accuracy
+from focusdd.models.checks import SAMPLE, Accuracy, refuse_near_chance, sample_accuracy, sample_batches
 from focusdd.models.classes import map_classes
 from focusdd.models.load import Model
 from focusdd.models.precision import autocast
 from focusdd.settings import ExtractSettings
 from focusdd.sources.base import Source
 from focusdd.tasks.base import Extracted, Extraction
+
+_PROBE_SAMPLE = 8  # images per class that a probe is first tried on
 
 
 def _inference(source: Source, model: Model, vit: ViT, settings: ExtractSettings) -> Inference:
@@ -46,9 +48,44 @@ def _head_outputs(model: Model, source: Source, settings: ExtractSettings) -> np
 
 
 def _check(source: Source, model: Model, settings: ExtractSettings) -> None:
-    """Refuses a head that knows other classes, or these in another order."""
+    """Refuses a head, or features, that tell the classes apart no better than chance, on a sample."""
     if (outputs := _head_outputs(model, source, settings)) is not None:
-        sample_accuracy(model, outputs, source, "extractor")
+        sample_accuracy(model, outputs, source, "extractor", settings.anyway)
+        return
+    counts = np.bincount([record.label for record in source.records], minlength=len(source.classes))
+    if alone := [name for name, count in zip(source.class_names, counts, strict=True) if count == 1]:
+        few = ", ".join(alone[:3]) + (", ..." if len(alone) > 3 else "")
+        warn(f"a probe cannot judge classes with a single image, whose confidence is neutral: {few}")
+    count = max(SAMPLE, _PROBE_SAMPLE * len(source.classes))
+    if len(source.records) <= 4 * count:  # the pass itself takes little longer
+        return
+    features, labels = [], []
+    for pixels, of_them in sample_batches(source, count, model.input_size):
+        with torch.inference_mode(), autocast(model.device):
+            tokens = model.net.forward_features(model.prepare(pixels))  # type: ignore[operator]
+            feature = model.net.forward_head(tokens, pre_logits=True)  # type: ignore[operator]
+        features.append(feature.float().cpu().numpy())
+        labels.append(of_them)
+    matrix, own = np.concatenate(features), np.concatenate(labels)
+    (judged,) = judge_parts(own, len(source.classes), [len(own)], lambda _: matrix)
+    found = _score("probe", judged.predicted, own, model, source, settings)
+    if found is not None:
+        say(f"probe on the extractor's features: {found} on a sample of {found.images} images")
+
+
+def _score(
+    kind: str,
+    predicted: np.ndarray,
+    labels: np.ndarray,
+    model: Model,
+    source: Source,
+    settings: ExtractSettings,
+) -> Accuracy | None:
+    """Scores the rows that were judged, and refuses them near chance; None where none were."""
+    if not len(judged := np.flatnonzero(predicted >= 0)):
+        return None
+    rows, who = (predicted[judged], labels[judged]), f"{kind} of {model.name!r}"
+    return refuse_near_chance(*rows, len(source.classes), who, source.name, model, settings.anyway)
 
 
 @torch.inference_mode()
@@ -104,15 +141,12 @@ def _finish(
     if probe:
         _fill_confidence(index.parts(), labels, source)
     predicted = index.table(["predicted"]).column("predicted").to_numpy()
-    kind, accuracy = "probe" if probe else "head", 1.0
-    counts = {"images": len(labels), "skipped": len(skipped)}
-    if len(judged := np.flatnonzero(predicted >= 0)):
-        who = f"{kind} of {model.name!r}"
-        predicted, labels = predicted[judged], labels[judged]
-        found = refuse_near_chance(predicted, labels, len(source.classes), who, source.name, model)
+    kind = "probe" if probe else "head"
+    found = _score(kind, predicted, labels, model, source, settings)
+    if found is not None:
         say(f"{kind} of the extractor: {found} on {found.images} images of {source.name}")
-        accuracy = round(found.top1, 4)
-    return Extracted(kind, accuracy, counts, {})
+    counts = {"images": len(labels), "skipped": len(skipped)}
+    return Extracted(kind, round(found.top1, 4) if found is not None else 1.0, counts, {})
 
 
 def _fill_confidence(parts: list[Path], labels: np.ndarray, source: Source) -> None:

@@ -36,6 +36,7 @@ SCHEMA = pa.schema(
         ("weight_decay", _SHARE),
         ("by_region", pa.bool_()),  # what was learnt: labels of places, not of whole views
         ("top1", _SHARE),  # fractions, 0 to 1
+        ("balanced", _SHARE),  # top-1 of each class, the mean over classes
         ("top5", _SHARE),
         ("corrupted_top1", _SHARE),  # mean over corruptions and strengths
         *((f"{name}_top1", _SHARE) for name in CORRUPTIONS),  # mean over strengths
@@ -164,6 +165,7 @@ def _row(trial: Trial, result: dict[str, Any], context: ComparisonContext) -> di
         **{name: result["settings"][name] for name in ("size", "epochs", "lr", "weight_decay")},
         "by_region": result["taught"]["by_region"],
         "top1": result["top1"],
+        "balanced": result["balanced"],
         "top5": result["top5"],
         "corrupted_top1": scores.get("corrupted_top1"),
         **{f"{name}_top1": round(mean(corrupted[name]), 5) if corrupted else None for name in CORRUPTIONS},

@@ -1,0 +1,39 @@
+"""What is known before the pass over a source with class labels, and what its rows hold after."""
+
+import numpy as np
+import pytest
+
+from focusdd import ExtractSettings, FocusError, extract, open_source
+from focusdd.demo.run import WEIGHTS
+from focusdd.sources import DemoSource
+
+PROBE = ExtractSettings(extractor=str(WEIGHTS / "vit"), confidence="probe", device="cpu")
+
+
+def test_a_class_with_a_single_image_is_named_first_and_neutral_after(image_folder, draw, tmp_path, capsys):
+    root = image_folder(("apple", "pear"), per_class=6)
+    (root / "quince").mkdir()
+    draw(40, 30, seed=7).save(root / "quince" / "0.png")
+    index = extract(open_source(root), tmp_path / "index", PROBE)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "a single image, whose confidence is neutral: quince" in said
+    assert "12 images of" in said and "too few to tell" in said
+    rows = index.table(["label", "confidence", "predicted"]).to_pylist()
+    (alone,) = [row for row in rows if row["label"] == 2]
+    assert alone["confidence"] == pytest.approx(1 / 3) and alone["predicted"] == -1
+    assert all(row["predicted"] in (0, 1) for row in rows if row is not alone)
+
+
+def test_features_that_tell_nothing_apart_are_refused_before_the_pass(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("focusdd.tasks.classify.rows.SAMPLE", 40)
+    source = DemoSource(40)
+    shuffled = np.random.default_rng(0).permutation([record.label for record in source.records])
+    source.records = [
+        record._replace(label=int(label)) for record, label in zip(source.records, shuffled, strict=True)
+    ]
+    with pytest.raises(FocusError, match=r"the probe of .* gets .* of 80 images of demo.* --anyway"):
+        extract(source, tmp_path / "index", PROBE)
+    assert not (tmp_path / "index").exists()
+    extract(source, tmp_path / "index", PROBE.model_copy(update={"anyway": True}))
+    assert (tmp_path / "index" / "done.json").exists()
+    assert capsys.readouterr().out.count("chance is") == 2  # said of the sample, and of all
