@@ -25,7 +25,7 @@ from focusdd.core.decoders import decoders, most
 from focusdd.core.images import decode, encode, resize, square
 from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
 from focusdd.models.device import pick_device
-from focusdd.models.load import Model, new_net, normalise
+from focusdd.models.load import load_model, new_net, normalise
 from focusdd.models.precision import autocast
 from focusdd.settings.resolve import resolve
 from focusdd.sources.folder import FolderSource
@@ -136,12 +136,10 @@ def compose_rate(source: FolderSource, out: Path) -> float:
 
 def train_rate(student: str, pixels: Pixels, device: torch.device, batch: int, rounds: int) -> float:
     """Images per second of a training step: augmentation, teacher, student, optimiser."""
-    settings = TrainSettings(student=student)
+    settings = TrainSettings(student=student, size=VIEW)
     settings = resolve(settings, taught="labels by region", **recipe(settings)._asdict()).settings
     net, _ = new_net(student, CLASSES, settings.size, device, 0)
-    judge, _ = new_net(TEACHER, CLASSES, settings.size, device, 0)
-    half = (0.5, 0.5, 0.5)
-    teacher = Model(judge.eval(), TEACHER, settings.size, half, half, None, None, "", device)
+    teacher = load_model(TEACHER, device, settings.size, pretrained=False, num_classes=CLASSES)
     loss = online_loss(net, pixels, 2, teacher, torch.arange(CLASSES, device=device), settings, device)
     optimizer = torch.optim.AdamW(net.parameters(), settings.lr, fused=device.type in ("cpu", "cuda"))
     generator = torch.Generator().manual_seed(0)
