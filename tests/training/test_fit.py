@@ -15,7 +15,7 @@ def test_images_that_do_not_fit_into_memory_are_refused_at_once(
 ) -> None:
     monkeypatch.setattr(
         "focusdd.sources.pixels.free_memory", lambda: 20 * 3 * 80**2
-    )  # of which a fifth stays free
+    )
 
     def loaded(*_: object) -> None:
         raise AssertionError("a model was loaded")
@@ -23,6 +23,6 @@ def test_images_that_do_not_fit_into_memory_are_refused_at_once(
     monkeypatch.setattr("focusdd.training.fit.load_model", loaded)
     monkeypatch.setattr("focusdd.training.fit.start_of", loaded)
     settings = FitSettings(model="test_vit", size=64, teacher="anyone")
-    with pytest.raises(FocusError, match="demo:2 at 80 px needs .* GiB of memory"):
+    with pytest.raises(FocusError, match=r"demo:2 at 80 px needs .* GiB of memory"):
         fit(DemoSource(2), tmp_path / "out", settings)
     assert not (tmp_path / "out").exists()

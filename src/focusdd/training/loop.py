@@ -83,7 +83,7 @@ def run_epochs(
         FocusError: the loss is no longer a number, or a batch has fewer images than there are processes.
     """
     # a model names what else does not decay: tokens and embeddings of positions
-    undecayed = getattr(net, "no_weight_decay", set)()
+    undecayed: set[str] = getattr(net, "no_weight_decay", set)()
     groups = param_groups_weight_decay(net, weight_decay, no_weight_decay_list=undecayed)
     optimizer = torch.optim.AdamW(groups, lr=lr, fused=device.type in ("cpu", "cuda"))
     average = ModelEmaV3(net, ema) if ema else None
