@@ -23,10 +23,11 @@ from tables import publish
 
 from focusdd import DistillSettings, LabelSettings, TrainSettings, distill, label, open_source
 from focusdd.composition.dataset import open_distilled
-from focusdd.labels import label as stage
 from focusdd.labels.packed import pack, record_type
+from focusdd.labels.parts import write_parts
 from focusdd.labels.reader import LabelledViews
 from focusdd.labels.render import render
+from focusdd.labels.teacher import Teacher, tile_logits
 from focusdd.labels.tiles import compose, shares, visible
 from focusdd.labels.views import draw_views
 from focusdd.models.device import pick_device
@@ -108,10 +109,10 @@ def weight(options: argparse.Namespace) -> None:
     distilled = open_distilled(options.distilled)
     model = load_model(options.teacher, device, options.size)
     outputs = torch.arange(len(distilled.classes), device=device)
-    teacher = stage.Teacher(model, outputs)
+    teacher = Teacher(model, outputs)
     images = load_files(distilled.files(), distilled.info["size"]).images.to(device)
     grid, side = distilled.info["grid"], images.shape[-1]
-    logits = torch.from_numpy(stage.tile_logits(teacher, images, grid, options.size))
+    logits = torch.from_numpy(tile_logits(teacher, images, grid, options.size))
     rows = torch.arange(len(images))
     table = []
     for mixup in (0.0, 1.0):
@@ -172,7 +173,7 @@ def size(scratch: Path) -> None:
             return pack(2 * logits, top, bits, 20.0)
 
         start = time.perf_counter()
-        stage.write_parts(folder, shape[0], part, f"{count} {kind}")
+        write_parts(folder, shape[0], part, f"{count} {kind}")
         found = (folder / "labels.npy").stat().st_size / images
         each = record_type(classes, top, bits).itemsize
         rows.append(

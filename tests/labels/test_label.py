@@ -101,7 +101,7 @@ def test_labels_of_many_images_are_in_their_order(
 ) -> None:
     """Asked for in batches, which the last digits depend on."""
     out = Path(shutil.copytree(plain, tmp_path / "out"))
-    monkeypatch.setattr(stage, "_BATCH", 8)
+    monkeypatch.setattr("focusdd.labels.teacher.BATCH", 8)
     label(out, BY_REGION)
     many, once = (open_store(open_distilled(folder), "views") for folder in (out, by_region))
     assert many.records.shape == once.records.shape == (3, 20, 5)

@@ -13,9 +13,7 @@ from focusdd.sources import DemoSource
 def test_images_that_do_not_fit_into_memory_are_refused_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "focusdd.sources.pixels.free_memory", lambda: 20 * 3 * 80**2
-    )
+    monkeypatch.setattr("focusdd.sources.pixels.free_memory", lambda: 20 * 3 * 80**2)
 
     def loaded(*_: object) -> None:
         raise AssertionError("a model was loaded")

@@ -1,0 +1,113 @@
+"""What a teacher says of tiles and views."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from focusdd.composition.dataset import Distilled
+from focusdd.core.errors import FocusError
+from focusdd.labels.render import render, resized_crops
+from focusdd.labels.tiles import tile_boxes
+from focusdd.labels.views import Views
+from focusdd.models.checks import SAMPLE, refuse_near_chance, stratified
+from focusdd.models.classes import matched_outputs
+from focusdd.models.load import Model
+from focusdd.models.precision import autocast
+from focusdd.models.regions import Regions, has_regions
+from focusdd.settings import LabelSettings
+from focusdd.sources.base import Record
+
+BATCH = 64  # images per forward pass; fixed, because the last digits of a logit depend on it
+
+
+class Teacher(NamedTuple):
+    """A model with its outputs in the order of the dataset's classes."""
+
+    model: Model
+    outputs: torch.Tensor
+
+    @classmethod
+    def of(cls, model: Model, distilled: Distilled) -> Teacher:
+        """Raises FocusError when the model does not know the classes."""
+        outputs = matched_outputs(model, distilled, "teacher")
+        return cls(model, torch.as_tensor(outputs, device=model.device))
+
+    def logits(self, pixels: torch.Tensor) -> np.ndarray:
+        """[0, 255] images (B, 3, S, S) -> float32 logits (B, C)."""
+        batches = [self.model.logits(batch)[:, self.outputs] for batch in pixels.split(BATCH)]
+        return torch.cat(batches).cpu().numpy()
+
+    @torch.inference_mode()
+    def by_region(self, pixels: torch.Tensor, places: int) -> np.ndarray:
+        """[0, 255] images (B, 3, S, S) -> float32 logits (B, 1 + places^2, C): the whole, then its places."""
+        with autocast(self.model.device):
+            whole, said = Regions(self.model.net)(self.model.prepare(pixels))
+        each = F.adaptive_avg_pool2d(said, places).flatten(2).mT
+        return torch.cat([whole[:, None], each], 1)[..., self.outputs].cpu().numpy()
+
+    def require_places(self, places: int, size: int) -> None:
+        """Raises FocusError unless the teacher's last feature map has so many places per side."""
+        if not places:
+            return
+        most = 0
+        if has_regions(self.model.net, size, self.model.device):
+            with torch.inference_mode():
+                _, said = Regions(self.model.net)(torch.zeros((1, 3, size, size), device=self.model.device))
+            most = min(said.shape[2:])
+        if places > most:
+            who, use = f"teacher {self.model.name!r}", f"use --places {most}"
+            if most:
+                raise FocusError(
+                    f"the last feature map of {who} has {most} x {most} places at {size} px: {use} or fewer"
+                )
+            raise FocusError(f"{who} has no feature map of several places at {size} px: {use}")
+
+
+def teacher_facts(
+    teacher: Teacher, images: torch.Tensor, labels: np.ndarray, distilled: Distilled, settings: LabelSettings
+) -> dict[str, Any]:
+    """Who the teacher is, and its top-1 on the tiles of a stratified sample of the images.
+
+    Raises:
+        FocusError: it is near chance.
+    """
+    grid = distilled.info["grid"]
+    records = [Record(str(row), int(own)) for row, own in enumerate(labels)]
+    rows = [int(record.key) for record in stratified(records, max(1, SAMPLE // grid**2))]
+    logits = tile_logits(teacher, images[rows], grid, settings.size)[:, -(grid**2) :]
+    predicted, own = logits.argmax(-1).ravel(), labels[rows].repeat(grid**2)
+    who, where = f"teacher {teacher.model.name!r}", f"the tiles of {distilled.folder}"
+    refuse_near_chance(predicted, own, len(distilled.classes), who, where, teacher.model, settings.anyway)
+    return {
+        "name": teacher.model.name,
+        "weights": teacher.model.weights,
+        "accuracy": round(float((predicted == own).mean()), 5),
+        "tiles": len(own),
+    }
+
+
+def tile_logits(teacher: Teacher, images: torch.Tensor, grid: int, size: int) -> np.ndarray:
+    """Logits (n, labels of `tile_boxes`, C) of images, each part filling the teacher's size x size view."""
+    boxes = torch.tensor(tile_boxes(grid, images.shape[-1]), dtype=torch.float32)
+    parts = [
+        np.stack([teacher.logits(resized_crops(part, box.expand(len(part), 4), size)) for box in boxes], 1)
+        for part in images.split(BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def view_logits(
+    teacher: Teacher, images: torch.Tensor, views: Views, number: int, size: int, places: int = 0
+) -> Iterator[np.ndarray]:
+    """Logits of all images in the view with this number, a batch of images at a time.
+
+    Each (n, C), with places (n, 1 + places^2, C): those of all images at once would fill memory.
+    """
+    for rows in torch.arange(len(images)).split(BATCH):
+        shown = render(images, rows, views.take(torch.full_like(rows, number)), size, images.device)
+        yield teacher.by_region(shown, places) if places else teacher.logits(shown)
