@@ -10,6 +10,7 @@ from focusdd.core.version import __version__ as __version__
 if TYPE_CHECKING:
     from focusdd import detect as detect
     from focusdd.comparison.public import compare as compare
+    from focusdd.comparison.run import run as run
     from focusdd.composition.dataset import Distilled as Distilled
     from focusdd.composition.dataset import open_distilled as open_distilled
     from focusdd.core.errors import FocusError as FocusError
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from focusdd.settings import ExtractSettings as ExtractSettings
     from focusdd.settings import FitSettings as FitSettings
     from focusdd.settings import LabelSettings as LabelSettings
+    from focusdd.settings import RunSettings as RunSettings
     from focusdd.settings import TrainSettings as TrainSettings
     from focusdd.sources import Source as Source
     from focusdd.sources import open_source as open_source
@@ -53,6 +55,7 @@ __getattr__, __dir__, _names = attach(
         "LabelSettings": "focusdd.settings:LabelSettings",
         "LabelledViews": "focusdd.labels.reader:LabelledViews",
         "Model": "focusdd.models.load:Model",
+        "RunSettings": "focusdd.settings:RunSettings",
         "Source": "focusdd.sources:Source",
         "TrainSettings": "focusdd.settings:TrainSettings",
         "TrainedStudent": "focusdd.training.result:TrainedStudent",
@@ -68,6 +71,7 @@ __getattr__, __dir__, _names = attach(
         "open_source": "focusdd.sources:open_source",
         "publish": "focusdd.tasks.classify.publish:publish",
         "report": "focusdd.reports.page:report",
+        "run": "focusdd.comparison.run:run",
         "status": "focusdd.core.status:status",
         "train": "focusdd.training.train:train",
     },

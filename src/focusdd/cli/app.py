@@ -28,6 +28,7 @@ from focusdd.settings import (
     ExtractSettings,
     FitSettings,
     LabelSettings,
+    RunSettings,
     TrainSettings,
 )
 
@@ -272,6 +273,37 @@ def compare(
     )
     page = report(out)
     say(f"wrote {out / 'results.csv'}: {len(table)} runs. Next: open {page} in a browser")
+
+
+@app.command
+def run(
+    source: SourceName,
+    /,
+    *,
+    out: Path,
+    val: str | None = None,
+    settings: Annotated[RunSettings | None, Flat] = None,
+    overwrite: bool = False,
+) -> None:
+    """Fit a teacher, extract, distill and train a student: all stages in one command.
+
+    Example: `focusdd run photos/ --ipc 10 --student resnet18 --control --out runs/photos`
+
+    Parameters
+    ----------
+    out
+        Folder for all stages. An interrupted run goes on in it.
+    val
+        Source whose validation images the models are scored on. Default: SOURCE.
+    overwrite
+        Replace outputs of focusdd that were made with other settings.
+    """
+    from focusdd import report, run
+
+    run(source, out, settings or RunSettings(), val=val, overwrite=overwrite)
+    page = report(out)
+    following = f"focusdd label {out / 'distilled'} --teacher {out / 'teacher'}"
+    say(f"wrote {out}. Open {page} in a browser. Next: {following}")
 
 
 app.command(detect)

@@ -21,6 +21,7 @@ from focusdd.settings.extract import ExtractorSettings as ExtractorSettings
 from focusdd.settings.extract import ExtractSettings as ExtractSettings
 from focusdd.settings.extract import PatchSettings as PatchSettings
 from focusdd.settings.fit import FitSettings as FitSettings
+from focusdd.settings.run import RunSettings as RunSettings
 from focusdd.settings.source import SourceSettings as SourceSettings
 from focusdd.settings.train import AugmentSettings as AugmentSettings
 from focusdd.settings.train import LabelSettings as LabelSettings
