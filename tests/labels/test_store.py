@@ -14,11 +14,12 @@ from labelling import RECIPE, SETTINGS, TEACHER, label_files
 from PIL import Image
 
 from focusdd import FocusError, TrainSettings, label, publish, train
-from focusdd.composition.dataset import open_distilled
+from focusdd.composition.dataset import card, open_distilled
 from focusdd.core.manifest import renew
 from focusdd.labels.reader import LabelledViews
 from focusdd.labels.store import open_store
 from focusdd.sources import DemoSource
+from focusdd.tasks.classify.publish import _with_columns
 
 ROOT = Path(__file__).parents[2]
 
@@ -86,9 +87,9 @@ def test_publishing_looks_before_it_sends(copy: Path) -> None:
     assert made.url is None
     assert {"image", "label", "tiles", "soft_labels"} <= set(made.columns)
     assert made.files > 30
-    card = (copy / "README.md").read_text()
-    assert "license: other" in card
-    assert card.count(f"Teacher: `{TEACHER}`") == card.count("at 8 bits, for any temperature") == 2
+    shown = (copy / "README.md").read_text()
+    assert "license: other" in shown
+    assert shown.count(f"Teacher: `{TEACHER}`") == shown.count("at 8 bits, for any temperature") == 2
     assert before == (label_files(copy), (copy / "train" / "metadata.jsonl").read_bytes())
     assert not list(copy.parent.glob(".publish-*"))
     with pytest.raises(FocusError, match="without --to nothing is sent"):
@@ -107,16 +108,24 @@ def test_what_is_uploaded_loads_with_its_labels(
     sent = tmp_path / "sent"
 
     class Hub:
-        def create_repo(self, *_: object, **__: object) -> None: ...
+        def repo_exists(self, name: str, **_: object) -> bool:
+            return name == "me/taken"
+
+        def create_repo(self, *_: object, private: bool, **__: object) -> None:
+            assert private
 
         def upload_folder(self, folder_path: Path, **_: object) -> None:
             shutil.copytree(folder_path, sent)
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    assert publish(labelled, "me/tiny").url == "https://huggingface.co/datasets/me/tiny"
-    loaded = datasets.load_dataset(
-        "imagefolder", data_dir=str(sent), cache_dir=str(tmp_path / "cache"), split="train"
-    )
+    with pytest.raises(FocusError, match="me/taken exists on the Hub: give another name, or --overwrite"):
+        publish(labelled, "me/taken")
+    assert not sent.exists()
+    assert publish(labelled, "me/tiny", private=True).url == "https://huggingface.co/datasets/me/tiny"
+    loaded = datasets.load_dataset(str(sent), cache_dir=str(tmp_path / "cache"), split="train")
+    assert loaded.features["label"].names == list(open_distilled(labelled).classes)
+    said = "".join(path.read_text() for path in sent.rglob("*.json") if path.is_file())
+    assert TEACHER not in said + (sent / "README.md").read_text()
     tiles = open_store(open_distilled(labelled), "tiles")
     names = [path.name for path, _ in open_distilled(labelled).files()]
     for row in loaded.cast_column("image", datasets.Image(decode=False)):
@@ -124,3 +133,12 @@ def test_what_is_uploaded_loads_with_its_labels(
         assert [one["classes"] for one in row["soft_labels"]] == [list(range(10))] * 5
         np.testing.assert_allclose([one["logits"] for one in row["soft_labels"]], stored, atol=6e-4)
     LabelledViews(sent, TrainSettings(labels="stored", **RECIPE))  # a download is a distilled dataset
+
+
+def test_a_card_of_ones_own_keeps_its_words(copy: Path) -> None:
+    own = "---\nlicense: mit\n---\n# My photographs\n"
+    (copy / "README.md").write_text(own)
+    assert "soft_labels" in publish(copy).columns
+    sent = _with_columns(own, card(open_distilled(copy).info, (), True))
+    assert "license: mit" in sent and sent.endswith("# My photographs\n") and "class_label" in sent
+    assert (copy / "README.md").read_text() == own

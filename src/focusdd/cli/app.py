@@ -171,7 +171,9 @@ def label(
 
 
 @app.command
-def publish(distilled: Path, /, *, to: str | None = None) -> None:
+def publish(
+    distilled: Path, /, *, to: str | None = None, private: bool = False, overwrite: bool = False
+) -> None:
     """Upload a distilled dataset with its labels to the Hugging Face Hub, or look at what would be uploaded.
 
     Example: `focusdd publish tiny/ --to me/tiny-photos`
@@ -181,11 +183,15 @@ def publish(distilled: Path, /, *, to: str | None = None) -> None:
     distilled
         What `focusdd distill` made, with or without labels.
     to
-        Name on the Hub; without it, nothing is sent.
+        Name on the Hub. Without it nothing is sent.
+    private
+        Make a private repository.
+    overwrite
+        Replace files of a repository that exists.
     """
     from focusdd import publish
 
-    made = publish(distilled, to)
+    made = publish(distilled, to, private=private, overwrite=overwrite)
     if made.columns is not None:
         say(f"load_dataset reads it, with the columns {', '.join(made.columns)}")
     what = f"{made.files} files, {made.bytes / 2**20:.1f} MiB"

@@ -103,11 +103,12 @@ def open_distilled(folder: Path | str | Distilled) -> Distilled:
     return Distilled(folder, info)
 
 
-def card(info: dict[str, Any], labels: Sequence[dict[str, Any]] = ()) -> str:
+def card(info: dict[str, Any], labels: Sequence[dict[str, Any]] = (), soft_labels: bool = False) -> str:
     """The dataset card (README.md) in the Hugging Face form.
 
     Args:
         labels: the content of labels.json of each kind of stored labels.
+        soft_labels: whether metadata.jsonl has a column with those of the tiles.
     """
     settings = json.dumps(info["settings"], indent=1)
     images = info["ipc"] * len(info["classes"])
@@ -131,7 +132,7 @@ configs:
   data_files:
   - split: train
     path: train/**
----
+{_features(info, soft_labels)}---
 # A distilled dataset
 
 {images} images of {info["size"]} x {info["size"]} pixels, {info["ipc"]} for each of
@@ -139,7 +140,7 @@ configs:
 with the method `{info["method"]}`. {by}
 
 - `train/<class>/`: the images. `torchvision.datasets.ImageFolder("train")`, timm and
-  `datasets.load_dataset("imagefolder", data_dir=...)` read them as they are.
+  `datasets.load_dataset(FOLDER)` read them as they are.
   Labels are the class folders in plain sorted order; timm sorts numbers naturally ("2" before "10").
 - `train/metadata.jsonl`, `plan.parquet`: for every tile the source image it comes from and the box in that
   image's pixels (x0, y0, x1, y1; half-open).
@@ -151,6 +152,32 @@ The images are parts of the source's images: the source's licence and terms appl
 {settings}
 ```
 """
+
+
+def _features(info: dict[str, Any], soft_labels: bool) -> str:
+    """The columns that Hugging Face `datasets` finds, in its YAML: the label is a class with its name."""
+    names = "".join(f"          '{row}': {json.dumps(name)}\n" for row, name in enumerate(info["classes"]))
+    columns = {"tiles": _TILES} | ({"soft_labels": _SOFT_LABELS} if soft_labels else {})
+    nested = "".join(f"  - name: {name}\n    list:\n{fields}" for name, fields in columns.items())
+    return f"""  features:
+  - name: image
+    dtype: image
+  - name: label
+    dtype:
+      class_label:
+        names:
+{names}  - name: class_name
+    dtype: string
+{nested}"""
+
+
+def _fields(**kinds: str) -> str:
+    return "".join(f"    - name: {name}\n      {kind}\n" for name, kind in kinds.items())
+
+
+_INT, _TEXT = "dtype: int64", "dtype: string"
+_TILES = _fields(row=_INT, column=_INT, kind=_TEXT, source=_TEXT, box="sequence: float64")
+_SOFT_LABELS = _fields(classes="sequence: int64", logits="sequence: float64")
 
 
 def _of_labels(info: dict[str, Any]) -> str:

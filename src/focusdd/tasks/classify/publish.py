@@ -15,7 +15,7 @@ import numpy as np
 
 from focusdd.composition.dataset import Distilled, card, open_distilled
 from focusdd.core.errors import FocusError, no_room, plain_os_error, write_error
-from focusdd.core.files import remove, write_whole
+from focusdd.core.files import remove, write_json, write_whole
 from focusdd.core.lock import LOCK, locked
 from focusdd.core.manifest import CARD, renew, require_whole
 from focusdd.labels.packed import kept
@@ -35,18 +35,26 @@ class Published(NamedTuple):
     """Where it is; None after a dry run."""
 
 
-def publish(distilled: Distilled | Path | str, to: str | None = None) -> Published:
+def publish(
+    distilled: Distilled | Path | str,
+    to: str | None = None,
+    *,
+    private: bool = False,
+    overwrite: bool = False,
+) -> Published:
     """Uploads a distilled dataset with its labels; without `to`, checks and counts what would be uploaded.
 
     What is uploaded is a copy in which metadata.jsonl has a column `soft_labels` with the tile labels, so
-    that `load_dataset` gives them beside the images.
+    that `load_dataset` gives them beside the images. Of paths on this machine it tells the last part alone.
 
     Args:
         to: "owner/name" on the Hub.
+        private: make a private repository.
+        overwrite: add to a repository that is there already, and replace its files of the same names.
 
     Raises:
         FocusError: an image or a label is damaged, there is no room for a copy, `load_dataset` cannot read
-            it, or the Hub refuses.
+            it, the repository exists, or the Hub refuses.
     """
     distilled = open_distilled(distilled)
     require_whole(distilled.folder, hashes=True)
@@ -57,7 +65,8 @@ def publish(distilled: Distilled | Path | str, to: str | None = None) -> Publish
         files = [path for path in folder.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
         columns = _columns(folder, scratch / "cache", len(distilled.files()))
-        return Published(len(files), size, columns, _upload(folder, to) if to is not None else None)
+        url = _upload(folder, to, private, overwrite) if to is not None else None
+        return Published(len(files), size, columns, url)
 
 
 @contextmanager
@@ -101,8 +110,15 @@ def _copy(distilled: Distilled, stores: list[Store], folder: Path) -> None:
 
     shutil.copytree(distilled.folder, folder, copy_function=link, ignore=left_out)
     # written whole under another name and then renamed: the originals behind the links stay as they are
-    write_whole(folder / CARD, card(distilled.info, [store.info for store in stores]))
+    infos = [_without_paths(store.info) for store in stores]
+    for store, info in zip(stores, infos, strict=True):
+        _replace(folder / store.folder.relative_to(distilled.folder), "labels.json", info)
+    info = _without_paths(distilled.info)
+    _replace(folder, "distilled.json", info)
     tiles = next((store for store in stores if store.kind == "tiles"), None)
+    made = [card(distilled.info), card(distilled.info, [store.info for store in stores])]
+    text, ours = (folder / CARD).read_text(encoding="utf-8"), card(info, infos, tiles is not None)
+    write_whole(folder / CARD, ours if text in made else _with_columns(text, ours))
     if tiles is None:
         return
     names = [path.relative_to(distilled.folder / "train").as_posix() for path, _ in distilled.files()]
@@ -114,6 +130,42 @@ def _copy(distilled: Distilled, stores: list[Store], folder: Path) -> None:
     renew(folder, "train/metadata.jsonl")
 
 
+def _with_columns(own: str, ours: str) -> str:
+    """A card that people have edited, with what tells `datasets` how to read the folder."""
+    import yaml
+
+    head, body = _split(own)
+    facts = (yaml.safe_load(head) or {}) | {"configs": yaml.safe_load(_split(ours)[0])["configs"]}
+    return f"---\n{yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)}---\n{body}"
+
+
+def _split(text: str) -> tuple[str, str]:
+    """The YAML at the head of a card, and the rest."""
+    if not text.startswith("---\n"):
+        return "", text
+    head, _, body = text[4:].partition("\n---\n")
+    return head, body
+
+
+def _without_paths(info: dict[str, Any]) -> dict[str, Any]:
+    """The same facts, with the last part of each path that was typed here."""
+    own = dict(info)
+    for name in ("source", "extractor", "judge", "teacher"):
+        if isinstance(own.get(name), dict):
+            own[name] = own[name] | {"name": _last_part(own[name]["name"])}
+    return own | ({"index": None} if "index" in own else {})
+
+
+def _last_part(name: str) -> str:
+    public = ("hf:", "hf-hub:", "timm/", "demo:")
+    return name if name.startswith(public) else name.replace("\\", "/").rstrip("/").rpartition("/")[2]
+
+
+def _replace(folder: Path, name: str, info: dict[str, Any]) -> None:
+    write_json(folder / name, info)
+    renew(folder, name)
+
+
 def _columns(folder: Path, cache: Path, images: int) -> tuple[str, ...] | None:
     """Opens the folder with Hugging Face `datasets`, where that is installed."""
     if importlib.util.find_spec("datasets") is None:
@@ -123,9 +175,7 @@ def _columns(folder: Path, cache: Path, images: int) -> tuple[str, ...] | None:
     shown = datasets.is_progress_bar_enabled()
     datasets.disable_progress_bars()
     try:
-        loaded = datasets.load_dataset(
-            "imagefolder", data_dir=str(folder), cache_dir=str(cache), split="train"
-        )
+        loaded = datasets.load_dataset(str(folder), cache_dir=str(cache), split="train")
     except Exception as error:  # whatever its loaders raise means the same here
         for one in (error, error.__cause__):
             if isinstance(one, OSError) and no_room(one):
@@ -141,7 +191,7 @@ def _columns(folder: Path, cache: Path, images: int) -> tuple[str, ...] | None:
     return tuple(loaded.column_names)
 
 
-def _upload(folder: Path, to: str) -> str:
+def _upload(folder: Path, to: str, private: bool, overwrite: bool) -> str:
     if importlib.util.find_spec("huggingface_hub") is None:
         raise FocusError("uploading needs huggingface_hub: pip install 'focusdd[hub]'")
     from huggingface_hub import HfApi
@@ -149,7 +199,14 @@ def _upload(folder: Path, to: str) -> str:
 
     api = HfApi()
     try:
-        api.create_repo(to, repo_type="dataset", exist_ok=True)
+        if api.repo_exists(to, repo_type="dataset"):
+            if not overwrite:
+                raise FocusError(
+                    f"the dataset {to} exists on the Hub: give another name, or --overwrite to replace its "
+                    "files"
+                )
+        else:
+            api.create_repo(to, repo_type="dataset", private=private)
         api.upload_folder(repo_id=to, repo_type="dataset", folder_path=folder)
     except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
