@@ -6,14 +6,19 @@ from collections.abc import Sequence
 
 from focusdd.core.console import warn
 
+_READING = {
+    "--views.": "--extract.",
+    "--views.fit": "--extract.resize",
+    "--extract.fit": "--extract.resize",
+}
 # command: old flag (or the start of one, with a dot) -> new one
 RENAMED = {
     "extract": {"--fit": "--resize"},
     "distill": {"--fit": "--resize"},
     "label": {"--labels": "--kind"},
-    "compare": {"--views.": "--extract.", "--views.fit": "--extract.resize"},
+    "compare": _READING,
     "detect distill": {"--fit": "--resize"},
-    "detect compare": {"--views.": "--extract.", "--views.fit": "--extract.resize"},
+    "detect compare": _READING,
 }
 
 

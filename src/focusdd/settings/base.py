@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, model_validator
@@ -57,7 +57,7 @@ def positive(value: float) -> bool:
 class Settings(BaseModel):
     """Base of all settings. A value of None is as good as none given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
     renamed: ClassVar[dict[str, str]] = {}
     """Old names of fields, for the message."""
 
@@ -71,9 +71,11 @@ class Settings(BaseModel):
         return {name: value for name, value in data.items() if value is not None}
 
 
-def unknown_name(name: str, known: Mapping[str, Any], renamed: Mapping[str, str] | None = None) -> str:
-    """What is wrong with a name that no setting has: its new or its nearest name."""
+def unknown_name(
+    name: str, known: Iterable[str], renamed: Mapping[str, str] | None = None, noun: str = "setting"
+) -> str:
+    """What is wrong with a name that nothing has: its new or its nearest name."""
     if renamed and name in renamed:
-        return f"the setting {name!r} is called {renamed[name]!r} now"
-    near = difflib.get_close_matches(name, known, 1, cutoff=0.0)
-    return f"there is no setting {name!r}" + (f": did you mean {near[0]!r}?" if near else "")
+        return f"the {noun} {name!r} is called {renamed[name]!r} now"
+    near = difflib.get_close_matches(name, list(known), 1, cutoff=0.0)
+    return f"there is no {noun} {name!r}" + (f": did you mean {near[0]!r}?" if near else "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
+from pydantic import Field
+
 from focusdd.settings.base import Count, Device, Only, Settings
 from focusdd.settings.distill import DistillSettings, Method
 from focusdd.settings.extract import DEFAULT_EXTRACTOR, ExtractorSettings
@@ -40,9 +42,9 @@ class CompareSettings(Settings):
     """Score every student also on corrupted validation images: 5 corruptions at 5 strengths."""
     device: Device = "auto"
     """Device of all models. auto: a GPU if there is one."""
-    extract: ExtractorSettings = ExtractorSettings()
+    extract: ExtractorSettings = Field(default_factory=ExtractorSettings)
     """How the extractor reads the images."""
-    distill: DistillSettings = DistillSettings()
+    distill: DistillSettings = Field(default_factory=DistillSettings)
     """Settings of `distill` beside what is compared."""
-    train: TrainSettings = TrainSettings()
+    train: TrainSettings = Field(default_factory=TrainSettings)
     """Settings of `train` beside what is compared."""

@@ -140,9 +140,9 @@ class DetectCompareSettings(Settings):
     """ViT of the methods focus and selection: a checkpoint folder or a timm model name."""
     device: Device = "auto"
     """Device of all models. auto: a GPU if there is one."""
-    extract: ExtractorSettings = ExtractorSettings()
+    extract: ExtractorSettings = Field(default_factory=ExtractorSettings)
     """How the extractor reads the images."""
-    distill: DetectDistillSettings = DetectDistillSettings()
+    distill: DetectDistillSettings = Field(default_factory=DetectDistillSettings)
     """Settings of `detect distill` beside what is compared."""
-    train: DetectTrainSettings = DetectTrainSettings()
+    train: DetectTrainSettings = Field(default_factory=DetectTrainSettings)
     """Settings of `detect train` beside what is compared."""

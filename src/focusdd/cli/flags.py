@@ -1,0 +1,98 @@
+"""Flags that several commands share, and the panels of `--help` that flags stand in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Group, Parameter
+
+from focusdd import settings
+from focusdd.settings import EngineSettings, Settings, SourceSettings
+
+_PANELS = {
+    name: Group(name, sort_key=number)
+    for number, name in enumerate(
+        ("Output", "Source", "Comparison", "Selection", "Patches", "Extractor", "Labels", "Training",
+         "Augmentation", "Engine")
+    )
+}  # fmt: skip
+# the panel of every class that defines settings
+_PANEL_OF: dict[type[Settings], str] = {
+    settings.SourceSettings: "Source",
+    settings.SelectSettings: "Selection",
+    settings.DistillSettings: "Selection",
+    settings.ObjectSettings: "Selection",
+    settings.PatchSettings: "Patches",
+    settings.ExtractSettings: "Patches",
+    settings.ExtractorSettings: "Extractor",
+    settings.ComposeSettings: "Output",
+    settings.LabelSettings: "Labels",
+    settings.FitSettings: "Training",
+    settings.TrainSettings: "Training",
+    settings.DetectTrainSettings: "Training",
+    settings.AugmentSettings: "Augmentation",
+    settings.CompareSettings: "Comparison",
+    settings.DetectCompareSettings: "Comparison",
+    settings.RunSettings: "Training",
+    settings.EngineSettings: "Engine",
+}
+for _tree in (*_PANEL_OF, settings.DetectDistillSettings):
+    for _name, _field in _tree.model_fields.items():
+        _first = next(one for one in reversed(_tree.__mro__) if _name in vars(one).get("__annotations__", {}))
+        _own = Parameter(
+            group=_PANELS[_PANEL_OF[_first]],
+            help=" ".join((_field.description or "").split()),
+            show_default=_field.default not in (None, "", (), {}),
+        )
+        _field.metadata.append(_own)  # where cyclopts looks for it
+
+
+def _output(words: str) -> Parameter:
+    return Parameter(help=words, group=_PANELS["Output"])
+
+
+Flat = Parameter(name="*")
+"""Of settings: their fields are flags of the command."""
+Lists = Parameter(name="*", consume_multiple=True, negative_iterable=())
+"""The same for settings with lists, as in `--ipc 1 10`."""
+Out = Annotated[Path, _output("Folder for the result.")]
+Overwrite = Annotated[bool, _output("Make the result anew, also where focusdd made it with other settings.")]
+Index = Annotated[
+    Path | None,
+    _output("Index that `extract` made of this source. Default: a new one beside the result."),
+]
+Engine = Annotated[EngineSettings | None, Flat]
+SourceOptions = Annotated[SourceSettings | None, Flat]
+Images = Annotated[
+    str,
+    Parameter(
+        help="Images to classify: a folder of class folders, WebDataset tars or Parquet files; a pattern of "
+        "such files, also in a store (s3://...); hf:NAME for a Hugging Face dataset; demo for generated "
+        "images."
+    ),
+]
+BoxedImages = Annotated[
+    str,
+    Parameter(
+        help="Images with boxes: COCO (a .json file or a folder with one per split), Pascal VOC (a folder "
+        "with .xml files), YOLO (a data.yaml or its folder); demo for generated images."
+    ),
+]
+Distilled = Annotated[Path, Parameter(help="Distilled dataset.")]
+Folder = Annotated[Path, Parameter(help="Folder that holds outputs of focusdd, at any depth.")]
+_VAL = "Source whose validation images the final weights are scored on."
+Val = Annotated[str, Parameter(help=_VAL, group=_PANELS["Source"])]
+OptionalVal = Annotated[str | None, Parameter(help=_VAL, group=_PANELS["Source"])]
+ValOrSource = Annotated[str | None, Parameter(help=f"{_VAL} Default: SOURCE.", group=_PANELS["Source"])]
+Other = Annotated[
+    str | None,
+    Parameter(
+        help="Second source with the same classes. Students are scored on its validation images too.",
+        group=_PANELS["Source"],
+    ),
+]
+DemoOut = Annotated[Path, _output("Folder for everything the demo makes. An interrupted demo goes on in it.")]
+Quick = Annotated[
+    bool, _output("Run in seconds. It shows that the installation works, not what the method can do.")
+]
