@@ -47,6 +47,7 @@ from focusdd.settings import DetectDistillSettings, ExtractorSettings
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Record
 from focusdd.tasks.detect.task import DETECT
+from focusdd.tasks.distill import distill as run_distill
 
 TEACHER, VIT = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")
 RAY = EngineSettings(engine="ray")
@@ -344,7 +345,7 @@ def test_detection_is_the_same_on_a_cluster(
     monkeypatch.setattr("focusdd.tasks.detect.compose.SHARD", 2)
     views, settings = ExtractorSettings(extractor=VIT, device="cpu"), DetectDistillSettings(ipc=1, size=64)
     for name, engine in (("home", None), ("ray", RAY)):
-        made = distill(
+        made = run_distill(
             DemoSource(3), tmp_path / name / "x", settings, task=DETECT, extract=views, engine=engine
         )
         assert made.info["images"] == 10
