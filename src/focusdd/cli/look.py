@@ -10,12 +10,14 @@ from rich.table import Table
 from focusdd.cli.flags import Distilled, Folder
 from focusdd.core.console import console, say
 
+_TO = "Name on the Hub, as OWNER/NAME. Default: nothing is sent."
+
 
 def publish(
     distilled: Distilled,
     /,
     *,
-    to: Name = None,
+    to: Annotated[str | None, Parameter(help=_TO)] = None,
     private: Annotated[bool, Parameter(help="Make a private repository.")] = False,
     overwrite: Annotated[bool, Parameter(help="Replace files of a repository that exists.")] = False,
 ) -> None:
