@@ -40,7 +40,7 @@ def test_a_damaged_file_is_named(finished: Path, text: str | None, state: str) -
     (finished / "a.bin").unlink()
     if text is not None:
         (finished / "a.bin").write_text(text)
-    with pytest.raises(FocusError, match=rf"a\.bin is {state}: run the same `focusdd distill` again"):
+    with pytest.raises(FocusError, match=rf"a\.bin is {state}: run the command that made it again"):
         check(finished)
 
 
@@ -72,7 +72,7 @@ def test_what_is_no_finished_output(finished: Path, tmp_path: Path) -> None:
     ):
         require_finished(finished, ("extract",), "an index", "x")
     (finished / "done.json").unlink()
-    with pytest.raises(FocusError, match="is unfinished: run the same `focusdd distill` again"):
+    with pytest.raises(FocusError, match="is unfinished: run the command that made it again"):
         check(finished)
 
 

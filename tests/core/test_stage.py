@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from folders import everything
 
 from focusdd.core.errors import FocusError, OtherOutput
 from focusdd.core.files import read_json, remove, write_json, write_whole
 from focusdd.core.lock import LOCK
 from focusdd.core.stage import Make, Stage, Workspace, replacing, run_stage
+from folders import everything
 
 SETTINGS = {"ipc": 10, "grid": 2}
 INPUTS = {"source": "abc"}
@@ -226,9 +227,9 @@ def test_a_part_of_a_whole_is_replaced_only_when_it_is_another(tmp_path: Path) -
     out = tmp_path / "out"
     for ipc, overwrite, wanted in ((10, False, FILES), (10, True, []), (50, True, FILES)):
         own = {**SETTINGS, "ipc": ipc}
-        assert replacing(lambda anew, own=own: made(out, overwrite=anew, settings=own), overwrite) == wanted
+        assert replacing(partial(made, out, settings=own), overwrite) == wanted
     with pytest.raises(OtherOutput):
-        replacing(lambda anew: made(out, overwrite=anew), False)
+        replacing(partial(made, out), False)
 
 
 def test_an_output_that_kept_no_list_of_its_files(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_an_interrupted_stage_goes_on(
     monkeypatch.setattr(stage, "view_logits", interrupted)
     with pytest.raises(KeyboardInterrupt):
         label(out, SETTINGS)
-    with pytest.raises(FocusError, match="views is unfinished: run the same `focusdd label` again"):
+    with pytest.raises(FocusError, match="views is unfinished: run the command that made it again"):
         LabelledViews(out, TrainSettings(labels="views", **RECIPE))
     label(out, SETTINGS)
     assert len(calls) == 4  # the two views that were there were not asked for again

@@ -47,8 +47,8 @@ def repainted(folder: Path) -> None:
 DAMAGE = {
     "another distilled dataset": replaced("labels.json", lambda info: info.update(distilled="0" * 16)),
     "in another order": replaced("labels.json", lambda info: info["classes"].reverse()),
-    r"labels\.npy is changed or cut short: run the same `focusdd label` again": cut_short,
-    r"\.jpg is changed or cut short: run the same `focusdd distill` again": repainted,
+    r"labels\.npy is changed or cut short: run the command that made it again": cut_short,
+    r"\.jpg is changed or cut short: run the command that made it again": repainted,
     "not a folder of stored labels: make one with `focusdd label": lambda folder: shutil.rmtree(
         folder / "labels"
     ),

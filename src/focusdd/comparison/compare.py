@@ -7,6 +7,7 @@ it was, and one that was extended does only what is new.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -19,10 +20,12 @@ from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.core.files import csv_text, read_json, write_whole
 from focusdd.core.lock import locked
+from focusdd.core.stage import replacing
 from focusdd.execute import session
 from focusdd.extraction.index import Index, open_index
 from focusdd.settings import EngineSettings
 from focusdd.settings.resolve import idle_in_all, not_given, resolve
+from focusdd.sources.apart import require_apart
 from focusdd.tasks.base import ComparisonContext, Task, Trial
 from focusdd.tasks.classify.task import CLASSIFY
 from focusdd.tasks.distill import distill, require_index_of
@@ -67,6 +70,7 @@ def compare(
     trials = task.comparison.trials(settings)
     found = open_index(index) if index is not None else None
     _check(task, settings, trials, found, source)
+    require_apart(out, source, val, other)
     for held_out in filter(None, (val, other)):
         if held_out.classes != source.classes:
             raise FocusError(
@@ -77,7 +81,8 @@ def compare(
             own = {"extractor": settings.extractor, "device": settings.device}
             reading = settings.extract.model_copy(update=own)
             wanted = not_given(task.distillation.extract_settings(settings.distill, reading))
-            found = extract(source, out / "index", wanted, task=task, overwrite=overwrite, engine=engine)
+            make = partial(extract, source, out / "index", wanted, task=task, engine=engine)
+            found = replacing(make, overwrite)
         held_out = task.comparison.validation(val)
         context = ComparisonContext(task, settings, source, held_out, other, found, out, overwrite)
         for remark in _remarks(trials, context):
@@ -154,17 +159,17 @@ def make_dataset(trial: Trial, context: ComparisonContext) -> Any:
         return None
     if folder not in context.made:
         with_index = trial.method in context.task.distillation.with_index
-        context.made[folder] = distill(
+        reading = context.settings.extract.model_copy(update={"device": context.settings.device})
+        make = partial(
+            distill,
             context.source,
             folder,
             context.distilling(trial),
             task=context.task,
             index=context.index if with_index else None,
-            extract=not_given(
-                context.settings.extract.model_copy(update={"device": context.settings.device})
-            ),
-            overwrite=context.overwrite,
+            extract=not_given(reading),
         )
+        context.made[folder] = replacing(make, context.overwrite)
     return context.made[folder]
 
 

@@ -213,8 +213,8 @@ def cut(source: Source, tile: Cutting, width: int, height: int) -> Image.Image:
         raise FocusError(f"{tile.key} of {source.name} cannot be read any more: {error}") from error
     if (tile.hash and content_hash(data) != tile.hash) or found != [tile.width, tile.height]:
         raise FocusError(
-            f"{tile.key} of {source.name} has changed since the index was made: run `focusdd extract`, or "
-            "without --index this command, again with --overwrite"
+            f"{tile.key} of {source.name} has changed since the index was made: run `focusdd extract` with "
+            "--overwrite, or remove the folder OUT-index where there is one; then run this with --overwrite"
         )
     # a pixel of a reduced image stands for 2, 4 or 8 of the original, the last of a row for what is left
     factor = 2 ** round(math.log2(max(tile.width, tile.height) / max(image.size)))

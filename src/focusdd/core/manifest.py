@@ -83,12 +83,8 @@ def require_whole(out: Path, hashes: bool = False) -> None:
 
 def again(out: Path) -> str:
     """What makes the missing part of a stage, in words: the very command where it is known."""
-    run, stage = (
-        read_json(out / name) if (out / name).exists() else {} for name in ("run.json", "stage.json")
-    )
-    if command := run.get("command"):
-        return f"run `{command}` again"
-    return f"run the same `focusdd {stage.get('stage', 'command')}` again"
+    command = read_json(out / "run.json").get("command") if (out / "run.json").exists() else None
+    return f"run `{command}` again" if command else "run the command that made it again"
 
 
 def renew(out: Path, name: str) -> None:

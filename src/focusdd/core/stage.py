@@ -116,17 +116,17 @@ def run_stage(
     return out
 
 
-def replacing(make: Callable[[bool], _Made], overwrite: bool) -> _Made:
-    """make(False); with `overwrite`, make(True) where that finds the output of other settings.
+def replacing(make: Callable[..., _Made], overwrite: bool) -> _Made:
+    """make(), and with `overwrite` make(overwrite=True) where that finds the output of other settings.
 
     For a stage that is part of a larger whole: what fits of it is kept.
     """
     try:
-        return make(False)
+        return make()
     except OtherOutput:
         if not overwrite:
             raise
-        return make(True)
+        return make(overwrite=True)
 
 
 def stage_in(out: Path) -> dict[str, Any] | None:

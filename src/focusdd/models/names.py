@@ -14,6 +14,7 @@ import timm
 
 import focusdd.models.convnet  # noqa: F401  registers "convnet5" with timm
 from focusdd.core.errors import FocusError
+from focusdd.core.manifest import require_finished
 
 _HUB = ("hf-hub:", "hf_hub:", "hf:")
 _TIMEOUT = 5.0  # seconds for the first answer of the hub: huggingface_hub itself goes on asking for a minute
@@ -55,6 +56,8 @@ def origin(name: str, weights: bool = True) -> Origin:
     """
     prefix = next((prefix for prefix in _HUB if name.startswith(prefix)), None)
     path = Path(name.removeprefix("local-dir:"))
+    if prefix is None and (path / "stage.json").is_file():
+        require_finished(path, ("fit", "train"), "a checkpoint", "focusdd fit SOURCE --model ... --out ...")
     plain = name.removeprefix(prefix or "").removeprefix("timm/")
     if prefix is None and (path / "config.json").is_file():
         return _of_folder(name, path, weights)

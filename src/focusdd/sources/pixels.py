@@ -15,6 +15,7 @@ from focusdd.core.console import progress, warn
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
+from focusdd.core.manifest import again
 from focusdd.sources.base import Record, Source
 
 _RESIDENT = 4 * 2**30  # bytes of images that are kept on the device that trains
@@ -111,7 +112,8 @@ def load_files(files: Sequence[tuple[Path, int]], side: int, copies: int = 1) ->
     pixels = _load(jobs, side, "read", "the distilled dataset", copies)
     if pixels.skipped:
         name, reason = pixels.skipped[0]
-        raise FocusError(f"{name} {reason}: the distilled dataset is damaged, run `focusdd distill` again")
+        folder = Path(name).parents[2]  # <distilled>/train/<class>/<image>
+        raise FocusError(f"{name} {reason}: the distilled dataset is damaged, {again(folder)}")
     return pixels
 
 

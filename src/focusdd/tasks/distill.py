@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from focusdd.extraction.index import Index, open_index
 from focusdd.models.load import Model
 from focusdd.settings import EngineSettings, ExtractorSettings
 from focusdd.settings.resolve import not_given, settle
+from focusdd.sources.apart import require_apart
 from focusdd.sources.identity import content_hashes
 from focusdd.tasks.base import Task
 from focusdd.tasks.classify.task import CLASSIFY
@@ -45,6 +47,7 @@ def distill(
         FocusError: the index is of another source, the settings cannot be met, or `out` holds something else.
     """
     adapter, out = task.distillation, Path(out)
+    require_apart(out, source)
     settings = settings or adapter.settings()
     resolved = settle(settings, **adapter.facts(source, settings))
     settings = resolved.settings
@@ -108,10 +111,7 @@ def _index(
     if index is None:
         wanted = not_given(task.distillation.extract_settings(settings, reading))
         folder = out.with_name(out.name + "-index")
-        return replacing(
-            lambda anew: run_extract(source, folder, wanted, task=task, overwrite=anew, engine=engine),
-            overwrite,
-        )
+        return replacing(partial(run_extract, source, folder, wanted, task=task, engine=engine), overwrite)
     opened = open_index(index)
     require_index_of(task, opened, source)
     return opened

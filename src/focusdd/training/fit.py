@@ -23,6 +23,7 @@ from focusdd.settings import FitSettings, TrainSettings
 from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import settle
 from focusdd.sources import open_source
+from focusdd.sources.apart import require_apart
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import load_source, require_memory
 from focusdd.training.evaluate import evaluate
@@ -59,6 +60,7 @@ def fit(
     source = open_source(source)
     val = open_source(val, "val") if val is not None else None
     device = pick_device(settings.device)
+    require_apart(Path(out), source, val)
     if val is not None and val.classes != source.classes:
         raise FocusError(
             f"{val.name} and {source.name} have other classes: give a validation folder of the same"

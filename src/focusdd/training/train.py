@@ -29,6 +29,7 @@ from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import record, resolve, settle
 from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
 from focusdd.sources import open_source
+from focusdd.sources.apart import require_apart
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import Pixels, load_files, load_source
 from focusdd.training.evaluate import evaluate
@@ -110,6 +111,7 @@ def train_on_source(
     Raises:
         FocusError: as `train`; or the images do not fit into memory.
     """
+    require_apart(Path(out), source)
     lesson = _Lesson(
         name=source.name,
         classes=source.classes,
@@ -135,6 +137,7 @@ def _train(
             f"{val.name} has other classes than {lesson.name}: {len(val.classes)} and "
             f"{len(lesson.classes)}, the first {val.classes[0]!r} and {lesson.classes[0]!r}"
         )
+    require_apart(out, val)
     device = pick_device(settings.device)
     try:
         with joined(device) as ranks:

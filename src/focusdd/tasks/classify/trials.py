@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow as pa
 from focusdd.composition.dataset import Distilled
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
+from focusdd.core.stage import replacing
 from focusdd.settings import CompareSettings, DistillSettings, TrainSettings
 from focusdd.settings.resolve import not_given
 from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
@@ -141,19 +143,21 @@ def _train(trial: Trial, data: Distilled | None, context: ComparisonContext) -> 
     folder, *outside = _folders(trial, context)
     if data is None:
         side = settings.distill.size
-        train_on_source(context.source, context.val, folder, recipe, side=side, overwrite=context.overwrite)
+        teach = partial(train_on_source, context.source, context.val, folder, recipe, side=side)
     else:
-        train(data, context.val, folder, recipe, overwrite=context.overwrite)
+        teach = partial(train, data, context.val, folder, recipe)
+    replacing(teach, context.overwrite)
     for scores in outside:
-        robustness(
+        judge = partial(
+            robustness,
             folder,
             context.val,
             scores,
             other=context.other,
             corruptions=settings.corruptions,
             device=settings.device,
-            overwrite=context.overwrite,
         )
+        replacing(judge, context.overwrite)
 
 
 def _row(trial: Trial, result: dict[str, Any], context: ComparisonContext) -> dict[str, Any]:

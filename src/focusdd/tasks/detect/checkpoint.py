@@ -16,6 +16,7 @@ from torch import nn
 
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json, write_json, write_whole
+from focusdd.core.manifest import again, require_finished
 from focusdd.models.device import pick_device
 from focusdd.tasks.detect.distilled import fitted
 from focusdd.tasks.detect.yolo import Found, find, new_network
@@ -68,20 +69,20 @@ def load_detector(folder: Path | str, device: str = "auto") -> Detector:
     """Reads a trained detector.
 
     Raises:
-        FocusError: there is none, or its weights do not fit its description.
+        FocusError: there is none, it is damaged, or its weights do not fit its description.
     """
-    folder = Path(folder)
+    folder, make = Path(folder), "focusdd detect train DISTILLED --val ... --out ..."
+    if (folder / "stage.json").exists():
+        require_finished(folder, ("detect train",), "a detector", make)
     config = read_json(folder / "config.json")
     if not isinstance(config, dict) or not {"detector", "size", "classes", "class_names"} <= config.keys():
-        raise FocusError(f"{folder} holds no detector: make one with `focusdd detect train`")
+        raise FocusError(f"{folder} holds no detector: make one with `{make}`")
     target = pick_device(device)
     net = new_network(config["detector"], len(config["classes"]), target)
     try:
         net.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:200]
-        raise FocusError(
-            f"the weights of {folder} cannot be loaded ({reason}): run `focusdd detect train` again"
-        ) from error
+        raise FocusError(f"the weights of {folder} cannot be loaded ({reason}): {again(folder)}") from error
     names = tuple(config["classes"]), tuple(config["class_names"])
     return Detector(net.eval(), config["detector"], *names, config["size"], target)

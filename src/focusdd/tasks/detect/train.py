@@ -21,6 +21,7 @@ from focusdd.models.device import device_name, peak_device_memory_mb, pick_devic
 from focusdd.settings import DetectTrainSettings
 from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import settle
+from focusdd.sources.apart import require_apart
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.detect.checkpoint import Detector, save_detector
@@ -60,6 +61,7 @@ def train(
     settings, own = resolved.settings, resolved.key
     val = open_detection_source(val, "val")
     _check_classes(data, val)
+    require_apart(Path(out), val)
     ultralytics()
     Metric(len(val.classes))  # what is not installed shows before anything is spent
     device = pick_device(settings.device)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from focusdd.core.files import read_json
+from focusdd.core.stage import replacing
 from focusdd.settings import DetectCompareSettings, DetectTrainSettings
 from focusdd.settings.resolve import not_given
 from focusdd.tasks.base import Budget, Comparison, ComparisonContext, Trial
@@ -69,7 +71,7 @@ def _folders(trial: Trial, context: ComparisonContext) -> list[Path]:
 
 def _train(trial: Trial, data: DistilledDetection, context: ComparisonContext) -> None:
     recipe = _training(trial, context)
-    train(data, context.val, context.student(trial), recipe, overwrite=context.overwrite)
+    replacing(partial(train, data, context.val, context.student(trial), recipe), context.overwrite)
 
 
 def _row(trial: Trial, result: dict[str, Any], context: ComparisonContext) -> dict[str, Any]:
