@@ -18,12 +18,8 @@ from focusdd.extraction.inference import as_extractor, fill_parts
 from focusdd.models.device import device_name, pick_device
 from focusdd.models.load import Model, load_model
 from focusdd.settings import EngineSettings
-<<<<<<< HEAD
 from focusdd.settings.resolve import record, resolve, settle
-=======
-from focusdd.settings.resolve import record, settle
 from focusdd.sources.apart import require_apart
->>>>>>> 1bef734 (Commands that error messages suggest mend what is damaged; outputs stay out of sources)
 from focusdd.tasks.base import Task
 from focusdd.tasks.classify.task import CLASSIFY
 
@@ -51,12 +47,7 @@ def extract(
     """
     adapter = task.extraction
     settings = settings or adapter.settings()
-<<<<<<< HEAD
-=======
-    if not settings.extractor:
-        raise FocusError("no extractor: give --extractor, a ViT's checkpoint folder or timm name")
     require_apart(Path(out), source)
->>>>>>> 1bef734 (Commands that error messages suggest mend what is damaged; outputs stay out of sources)
     run = RunRecord()
     side = resolve(settings).settings.input_size
     model = load_model(settings.extractor, pick_device(settings.device), side)
