@@ -30,7 +30,8 @@ from focusdd.sources import DemoSource
 SMALL = {
     "focusdd.extraction.inference.SHARD": 16,
     "focusdd.composition.images.SHARD": 4,
-    "focusdd.labels.label._BATCH": 8,
+    "focusdd.labels.label.BATCH": 8,
+    "focusdd.labels.teacher.BATCH": 8,
     "focusdd.training.loop._SAVE_SECONDS": -1,  # a checkpoint after every epoch
 }
 TEACHER, VIT = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")

@@ -227,7 +227,7 @@ def test_compose_and_label_are_the_same_on_a_cluster(
     monkeypatch.setattr("focusdd.composition.images.SHARD", 4)
     monkeypatch.chdir(tmp_path)  # relative names mean the same to a worker
     made = distill(open_source(str(home / "photos")), "tiny", DISTILL, engine=RAY)
-    monkeypatch.setattr("focusdd.labels.label._BATCH", 64)
+    monkeypatch.setattr("focusdd.labels.label.BATCH", 64)
     for store in label(made, LABEL, engine=EngineSettings(engine="ray", workers=1)):
         assert store.info["images"] == 20
     assert digests(tmp_path / "tiny") == digests(home / "tiny")
