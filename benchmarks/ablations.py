@@ -151,7 +151,9 @@ def parse(row: str) -> tuple[str, dict[str, Any]]:
 
 
 def _fields(kind: Any, settings: dict[str, Any], without: set[str] = frozenset()) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name in kind.model_fields.keys() - without}
+    # rows of older tables have the names of their time
+    named = {kind.renamed.get(name, name): value for name, value in settings.items()}
+    return {name: value for name, value in named.items() if name in kind.model_fields.keys() - without}
 
 
 if __name__ == "__main__":

@@ -44,10 +44,10 @@ from focusdd.extraction import inference
 from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
 from focusdd.models import graphs
 from focusdd.models.checkpoint import save_checkpoint
+from focusdd.models.dense import DenseLogits, PooledLogits
 from focusdd.models.device import peak_device_memory_mb, pick_device
 from focusdd.models.load import Model, load_model, new_net
 from focusdd.models.precision import autocast, cast_weights
-from focusdd.models.regions import Regions, Whole
 from focusdd.settings.resolve import resolve
 from focusdd.sources.base import Record, Source
 from focusdd.sources.pixels import Pixels, load_source
@@ -366,16 +366,16 @@ def bare_step(bench: Bench, student: str, batch: int) -> Callable[[], None]:
     """The passes alone, recorded: the student's both ways and the teacher's, on a batch that is there."""
     net, _ = new_net(student, CLASSES, bench.side, bench.device, 0)
     teacher = load_model("resnet18", bench.device, bench.side, pretrained=False, num_classes=CLASSES)
-    mine, theirs = (graphs.replayed(Regions(one), bench.device) for one in (net.train(), teacher.net))
+    mine, theirs = (graphs.replayed(DenseLogits(one), bench.device) for one in (net.train(), teacher.net))
     images = torch.rand((batch, 3, bench.side, bench.side), device=bench.device)
     images = images.contiguous(memory_format=torch.channels_last)
 
     def step() -> None:
         with autocast(bench.device):
-            whole, places = mine(images)
+            whole, dense = mine(images)
             with torch.inference_mode():
                 theirs(images)
-        (whole.sum() + places.sum()).backward()
+        (whole.sum() + dense.sum()).backward()
 
     return step
 
@@ -425,7 +425,7 @@ def labelling(bench: Bench, ways: tuple[str, ...] = ("recorded", "plain")) -> No
         images = torch.rand((64, 3, bench.side, bench.side), device=bench.device) * 255
         for way in ways:
             with passes(way):
-                ask = graphs.asked(teacher, Whole, True)
+                ask = graphs.asked(teacher, PooledLogits, True)
                 base = f"label, {name}: recorded"
                 bench.row(
                     f"label, {name}: {way}",

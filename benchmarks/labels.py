@@ -22,7 +22,7 @@ from focusdd.composition.dataset import open_distilled
 from focusdd.labels.packed import record_type
 
 # row -> settings of `label`; None asks the teacher online, {} learns the class index. Rows "by region" tell
-# places apart, all others know whole views alone
+# locations apart, all others know whole views alone
 ROWS: dict[str, dict[str, Any] | None] = {
     "online": None,
     "online by region": None,
@@ -36,11 +36,11 @@ ROWS: dict[str, dict[str, Any] | None] = {
     "50 views, top 3, 8 bits": {"kind": "views", "views": 50, "top": 3},
     "150 views, 8 bits": {"kind": "views", "views": 150},
     "300 views, 8 bits": {"kind": "views", "views": 300},
-    "9 views by region, 4 x 4, 8 bits": {"kind": "views", "views": 9, "places": 4},
-    "30 views by region, 4 x 4, 8 bits": {"kind": "views", "views": 30, "places": 4},
-    "50 views by region, 4 x 4, 4 bits": {"kind": "views", "views": 50, "places": 4, "bits": 4},
-    "150 views by region, 2 x 2, 8 bits": {"kind": "views", "views": 150, "places": 2},
-    "150 views by region, 4 x 4, 8 bits": {"kind": "views", "views": 150, "places": 4},
+    "9 views by region, 4 x 4, 8 bits": {"kind": "views", "views": 9, "dense": 4},
+    "30 views by region, 4 x 4, 8 bits": {"kind": "views", "views": 30, "dense": 4},
+    "50 views by region, 4 x 4, 4 bits": {"kind": "views", "views": 50, "dense": 4, "bits": 4},
+    "150 views by region, 2 x 2, 8 bits": {"kind": "views", "views": 150, "dense": 2},
+    "150 views by region, 4 x 4, 8 bits": {"kind": "views", "views": 150, "dense": 4},
 }
 COLUMNS = ["row", "method", "ipc", "seed", "student", "size", "epochs", "bytes_per_image", "of_full_fp16",
            "imagenet_ipc10_mb", "imagenet_ipc50_mb", "imagenet_ipc100_mb", "top1", "top5",
@@ -84,7 +84,7 @@ def main() -> None:
             kind = "soft" if changes is None else changes.get("kind", "hard")
             recipe = TrainSettings(student=options.student, teacher=options.teacher, labels=kind,
                                    size=options.size, epochs=options.epochs, seed=seed,
-                                   regions=float("by region" in name))  # fmt: skip
+                                   dense_weight=float("by region" in name))  # fmt: skip
             result = train(own, val, folder / "student", recipe)
             cost = read(folder / "student" / "run.json")
             full = options.epochs * len(info["classes"]) * 2
@@ -111,7 +111,7 @@ def imagenet_bytes(changes: dict[str, Any] | None, grid: int) -> int:
         return 0
     each = record_type(1000, changes.get("top", 32), changes.get("bits", 8)).itemsize
     if changes["kind"] == "views":
-        labels = changes["views"] * (1 + changes.get("places", 0) ** 2)
+        labels = changes["views"] * (1 + changes.get("dense", 0) ** 2)
     else:
         labels = 1 + grid**2 if grid > 1 else 1
     return each * labels + 8  # and what recognises a changed image

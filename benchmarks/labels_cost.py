@@ -117,7 +117,7 @@ def weight(options: argparse.Namespace) -> None:
     table = []
     for mixup in (0.0, 1.0):
         for tile_crops in (0.0, 0.5, 1.0):
-            recipe = AugmentSettings(mixup=mixup, tile_crops=tile_crops)
+            recipe = AugmentSettings(mix_prob=mixup, tile_crops=tile_crops)
             far, near = 0.0, dict.fromkeys(("tiles alone", "half", "whole alone", "area"), 0.0)
             drawn = draw_views(12, len(images), side, grid, recipe, torch.Generator().manual_seed(0))
             for number in range(12):

@@ -54,7 +54,7 @@ OURS, STORED = "focusdd train", "focusdd train --labels stored"
 # loop -> settings in which the recipe differs from the default; None is RDED's own loop
 STUDENTS: dict[str, dict[str, Any] | None] = {
     "RDED's loop": None,
-    "focusdd, all as RDED's": {"regions": 0.0, "tile_crops": 0.0, "schedule": "half-cosine"},
+    "focusdd, all as RDED's": {"dense_weight": 0.0, "tile_crops": 0.0, "schedule": "half-cosine"},
     "focusdd train": {"batch_size": TrainSettings().batch_size},
 }
 COLUMNS = ["loop", "method", "ipc", "seed", "student", "size", "batch", "epochs", "top1", "top5",
@@ -152,7 +152,7 @@ def ours(
     distilled = open_distilled(copy)
     settings = TrainSettings(
         student=options.student, size=size, batch_size=options.batch_size, epochs=options.rounds + 1,
-        regions=0.0,  # labels of whole views, as RDED's
+        dense_weight=0.0,  # labels of whole views, as RDED's
     )  # fmt: skip
     settings = resolve(settings, taught="labels by region", **recipe(settings)._asdict()).settings
     classes = len(distilled.classes)

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--view-size", type=int, default=128, help="what the extractor sees")
     parser.add_argument("--epochs", type=int, default=300)
-    parser.add_argument("--regions", type=float, default=TrainSettings().regions)
+    parser.add_argument("--regions", type=float, default=TrainSettings().dense_weight)
     options = parser.parse_args()
     source, val = open_source(options.data), open_source(options.data, "val")
     for seed in options.seeds:
@@ -56,7 +56,7 @@ def main() -> None:
                 continue
             recipe = TrainSettings(
                 student=options.student, teacher=options.teacher, size=options.size, epochs=options.epochs,
-                seed=seed, regions=options.regions,
+                seed=seed, dense_weight=options.regions,
             )  # fmt: skip
             made: dict[str, Any] = {}
             name = f"{method}-ipc{options.ipc}-seed{seed}"

@@ -24,7 +24,7 @@ EPOCHS=${EPOCHS:-300}
 FIT_EPOCHS=${FIT_EPOCHS:-100}
 
 $FOCUSDD fit "$DATA" --model "$TEACHER" --size "$SIZE" --epochs "$FIT_EPOCHS" --batch-size 128 --lr 2e-3 \
-    --mixup 0.5 --val "$DATA" --out "$OUT/teacher"
+    --mix-prob 0.5 --val "$DATA" --out "$OUT/teacher"
 $FOCUSDD fit "$DATA" --model "$EXTRACTOR" --size "$SIZE" --epochs "$FIT_EPOCHS" --teacher "$OUT/teacher" \
     --val "$DATA" --out "$OUT/extractor"
 # shellcheck disable=SC2086  # lists

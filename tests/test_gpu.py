@@ -13,10 +13,10 @@ from focusdd import ExtractSettings, extract
 from focusdd.demo.run import WEIGHTS
 from focusdd.extraction import inference
 from focusdd.models import graphs
+from focusdd.models.dense import DenseLogits, PooledLogits
 from focusdd.models.device import pick_device
 from focusdd.models.graphs import Replayed, replayed
 from focusdd.models.load import load_model, new_net
-from focusdd.models.regions import Regions, Whole
 from focusdd.settings import TrainSettings
 from focusdd.settings.resolve import resolve
 from focusdd.sources import DemoSource
@@ -28,24 +28,24 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this m
 
 
 def test_without_a_gpu_nothing_is_recorded() -> None:
-    net = Whole(torch.nn.Linear(2, 2))
+    net = PooledLogits(torch.nn.Linear(2, 2))
     assert replayed(net, torch.device("cpu")) is net
 
 
 @gpu
-@pytest.mark.parametrize("regions", [0.0, 1.0])
+@pytest.mark.parametrize("weight", [0.0, 1.0])
 @pytest.mark.parametrize("student", ["resnet18", "mobilenetv2_100", "vit_tiny_patch16_224"])
 def test_recorded_steps_are_those_of_the_network_itself(
-    monkeypatch: pytest.MonkeyPatch, student: str, regions: float
+    monkeypatch: pytest.MonkeyPatch, student: str, weight: float
 ) -> None:
     """Three steps, the last with fewer images, which no record fits."""
     device = pick_device("cuda")
-    if regions and student.startswith("vit"):
-        pytest.skip("a ViT has no regions")
+    if weight and student.startswith("vit"):
+        pytest.skip("a ViT has no dense logits")
     torch.manual_seed(0)
     pixels = Pixels(torch.randint(0, 256, (20, 3, 96, 96), dtype=torch.uint8), torch.arange(20) % 10, ())
     teacher = load_model("resnet18", device, 64, pretrained=False, num_classes=10)
-    settings = resolve(TrainSettings(student=student, size=64, regions=regions)).settings
+    settings = resolve(TrainSettings(student=student, size=64, dense_weight=weight)).settings
     net, _ = new_net(student, 10, 64, device, 0)
     net.train()
 
@@ -97,7 +97,7 @@ def test_a_pass_that_cannot_be_recorded_is_taken_as_usual(capsys: pytest.Capture
     device = pick_device("cuda")
     net = Waits().to(device)
     images, stream = torch.randn(4, 3, 16, 16, device=device), torch.cuda.current_stream()
-    recorded = Replayed(Whole(net))
+    recorded = Replayed(PooledLogits(net))
     for _ in range(2):
         answer, _ = recorded(images)
         assert torch.allclose(answer, net(images))
@@ -112,13 +112,13 @@ def test_a_recording_that_fails_leaves_random_numbers_and_earlier_records_alone(
     device = pick_device("cuda")
     images = torch.randn(4, 3, 16, 16, device=device)
     with torch.set_grad_enabled(gradients):
-        earlier = Replayed(Whole(Drops().to(device)))
+        earlier = Replayed(PooledLogits(Drops().to(device)))
         earlier(images)
         torch.manual_seed(1)
         expected = torch.randn(5, device=device), earlier(images)[0].clone(), torch.randn(5, device=device)
         torch.manual_seed(1)
         drawn = [torch.randn(5, device=device)]
-        assert Replayed(Whole(Waits().to(device)))._recorded(images) is None
+        assert Replayed(PooledLogits(Waits().to(device)))._recorded(images) is None
         drawn += [earlier(images)[0].clone(), torch.randn(5, device=device)]
     for mine, theirs in zip(drawn, expected, strict=True):
         assert torch.equal(mine, theirs)
@@ -139,7 +139,7 @@ def test_recording_changes_neither_statistics_nor_random_numbers(gradients: bool
         torch.manual_seed(1)
         assert torch.equal(torch.randn(5, device=device), expected[0])
         with torch.set_grad_enabled(gradients):
-            assert Replayed(Regions(net))._recorded(images) is not None
+            assert Replayed(DenseLogits(net))._recorded(images) is not None
         assert torch.equal(torch.randn(5, device=device), expected[1])
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
@@ -149,12 +149,12 @@ def test_a_recorded_pass_draws_as_the_seed_says() -> None:
     """Also after another recording: a run that goes on takes the steps of one that was not interrupted."""
     device = pick_device("cuda")
     images = torch.ones(4, 3, 16, 16, device=device)
-    recorded = Replayed(Whole(Drops().to(device)))
+    recorded = Replayed(PooledLogits(Drops().to(device)))
     recorded(images)
     torch.manual_seed(3)
     expected = [recorded(images)[0].clone() for _ in range(2)]
     assert not torch.equal(*expected)
-    Replayed(Whole(Drops().to(device)))(images)
+    Replayed(PooledLogits(Drops().to(device)))(images)
     torch.manual_seed(3)
     assert all(torch.equal(recorded(images)[0], one) for one in expected)
 

@@ -116,7 +116,7 @@ def test_a_row_for_every_run(compared):
         assert (row["seconds_extract"] is not None) == (row["method"] == "focus")
         assert (row["seconds_distil"] is None) == (row["method"] == "full")
         assert (row["lr"], row["weight_decay"]) == (2e-3, 0.01)
-        assert row["by_region"] is False  # at this size the last map is one place
+        assert row["dense"] is False  # at this size the last map is one place
         assert row["machine"] and row["date"] and torch.__version__.startswith(row["torch"])
     assert [row["top1"] for row in written] == [str(top1) for top1 in table.column("top1").to_pylist()]
 
@@ -337,7 +337,7 @@ def test_keys_of_students_say_what_changes_them(tmp_path):
     assert key("other", lr=2e-3) != usual
     plain = key("plain", augment=False)
     assert plain != usual
-    assert key("plain-mixup", augment=False, mixup=0.5) == plain
+    assert key("plain-mixup", augment=False, mix_prob=0.5) == plain
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("plain", "plain-mixup")]
     assert weights[0] == weights[1]
 

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from labelling import BY_REGION, SETTINGS
+from labelling import DENSE, SETTINGS
 
 from focusdd import DistillSettings, distill, label
 from focusdd.sources import DemoSource
@@ -34,8 +34,8 @@ def copy(labelled: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def by_region(plain: Path) -> Path:
-    """Views with a label for each of 2 x 2 places."""
+def dense(plain: Path) -> Path:
+    """Views with a label for each of 2 x 2 locations."""
     out = Path(shutil.copytree(plain, plain.with_name("by-region")))
-    label(out, BY_REGION)
+    label(out, DENSE)
     return out

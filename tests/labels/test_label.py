@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from labelling import BY_REGION, CPU, RECIPE, SETTINGS, TEACHER, label_files
+from labelling import CPU, DENSE, RECIPE, SETTINGS, TEACHER, label_files
 
 from focusdd import FocusError, TrainSettings, label, publish
 from focusdd.composition.dataset import open_distilled
@@ -97,13 +97,13 @@ def test_labels_of_other_settings_are_not_overwritten(copy: Path) -> None:
 
 
 def test_labels_of_many_images_are_in_their_order(
-    by_region: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    dense: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked for in batches, which the last digits depend on."""
     out = Path(shutil.copytree(plain, tmp_path / "out"))
     monkeypatch.setattr("focusdd.labels.teacher.BATCH", 8)
-    label(out, BY_REGION)
-    many, once = (open_store(open_distilled(folder), "views") for folder in (out, by_region))
+    label(out, DENSE)
+    many, once = (open_store(open_distilled(folder), "views") for folder in (out, dense))
     assert many.records.shape == once.records.shape == (3, 20, 5)
     rows = np.arange(20)
     for number in range(3):
@@ -111,16 +111,16 @@ def test_labels_of_many_images_are_in_their_order(
         assert np.abs(one - other).max() < 0.05 * np.abs(other).max()
 
 
-def test_places_that_the_teacher_does_not_have_are_refused(plain: Path, tmp_path: Path) -> None:
-    with pytest.raises(FocusError, match="has 2 x 2 places at 64 px: use --places 2 or fewer"):
-        label(plain, BY_REGION.model_copy(update={"places": 3}))
-    blind = BY_REGION.model_copy(update={"teacher": str(WEIGHTS / "vit")})
-    with pytest.raises(FocusError, match=r"no feature map of several places at 64 px: use --places 0$"):
+def test_locations_that_the_teacher_does_not_have_are_refused(plain: Path, tmp_path: Path) -> None:
+    with pytest.raises(FocusError, match="has 2 x 2 locations at 64 px: use --dense 2 or less"):
+        label(plain, DENSE.model_copy(update={"dense": 3}))
+    blind = DENSE.model_copy(update={"teacher": str(WEIGHTS / "vit")})
+    with pytest.raises(FocusError, match=r"no feature map of several locations at 64 px: use --dense 0$"):
         label(plain, blind)
     assert not (plain / "labels").exists()
     label(Path(shutil.copytree(plain, tmp_path / "tiles")), blind.model_copy(update={"kind": "tiles"}))
 
 
-def test_the_card_and_publishing_know_places(by_region: Path) -> None:
-    assert "in 2 x 2 places" in (by_region / "README.md").read_text()
-    publish(by_region)
+def test_the_card_and_publishing_know_dense_labels(dense: Path) -> None:
+    assert "at 2 x 2 locations" in (dense / "README.md").read_text()
+    publish(dense)

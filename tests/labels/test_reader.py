@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from labelling import BY_REGION, CPU, RECIPE, TEACHER
+from labelling import CPU, DENSE, RECIPE, TEACHER
 from torch.utils.data import DataLoader
 
 from focusdd import FocusError, TrainSettings, label, train
 from focusdd.labels.reader import LabelledViews
+from focusdd.models.dense import DenseLogits, PooledLogits, has_dense_logits
 from focusdd.models.load import load_model, new_net, normalisation, normalise
 from focusdd.models.precision import autocast
-from focusdd.models.regions import Regions, Whole, has_regions
 from focusdd.sources import DemoSource
 from focusdd.training.distances import divergence_of_logits
 from focusdd.training.loop import turn
@@ -78,19 +78,19 @@ def test_items_are_those_of_a_batch_in_any_order(labelled: Path, kind: str) -> N
     assert seen == len(data)
 
 
-def test_labels_of_places_are_what_the_teacher_says_of_them(by_region: Path) -> None:
+def test_dense_labels_are_what_the_teacher_says(dense: Path) -> None:
     teacher = load_model(TEACHER, CPU, 64)
-    data = LabelledViews(by_region, TrainSettings(labels="stored", **RECIPE))
-    assert data.store.records.shape == (3, 20, 5) and data.store.places == 2
+    data = LabelledViews(dense, TrainSettings(labels="stored", **RECIPE))
+    assert data.store.records.shape == (3, 20, 5) and data.store.dense == 2
     assert data.settings.tile_crops == 0.5  # as with a teacher at hand
     rows = torch.arange(20)
     for number in range(3):
         numbers = torch.full_like(rows, number)
-        pixels, (whole, places) = data.batch(rows, numbers, by_region=True)
+        pixels, (whole, located) = data.batch(rows, numbers, dense=True)
         with torch.inference_mode(), autocast(CPU):
-            said, said_there = Regions(teacher.net)(teacher.prepare(pixels))
-        assert places.shape == said_there.shape == (20, 10, 2, 2)
-        for stored, heard in ((whole, said), *zip(places.unbind(3), said_there.unbind(3), strict=True)):
+            said, said_there = DenseLogits(teacher.net)(teacher.prepare(pixels))
+        assert located.shape == said_there.shape == (20, 10, 2, 2)
+        for stored, heard in ((whole, said), *zip(located.unbind(3), said_there.unbind(3), strict=True)):
             heard = heard - heard.amin(1, keepdim=True)
             assert (stored - heard).abs().max() < 0.51 * heard.max() / 255 + 1e-3
         same, distribution = data.batch(rows, numbers)
@@ -100,25 +100,25 @@ def test_labels_of_places_are_what_the_teacher_says_of_them(by_region: Path) -> 
 
 
 @pytest.mark.parametrize(("size", "student"), [(64, "test_resnet"), (64, "test_vit")])
-def test_the_loss_of_stored_labels_is_that_of_every_place(by_region: Path, size: int, student: str) -> None:
-    """Against one place after another; a student without places learns the whole."""
+def test_the_loss_of_stored_labels_is_that_of_every_place(dense: Path, size: int, student: str) -> None:
+    """Against one location after another; a student without them learns the whole."""
     net, _ = new_net(student, 10, size, CPU, 0)
-    recipe = TrainSettings(labels="stored", **RECIPE | {"student": student}, regions=0.3)
-    data = LabelledViews(by_region, recipe)
-    knows = has_regions(net, size, CPU)
-    settled = recipe.model_copy(update={"regions": 0.3 if knows else 0.0})
+    recipe = TrainSettings(labels="stored", **RECIPE | {"student": student}, dense_weight=0.3)
+    data = LabelledViews(dense, recipe)
+    knows = has_dense_logits(net, size, CPU)
+    settled = recipe.model_copy(update={"dense_weight": 0.3 if knows else 0.0})
     net.eval()  # the same batch statistics for both ways
     rows = torch.tensor([3, 19, 0, 7])
     found = stored_loss(net, data, settled, CPU)(rows, torch.Generator().manual_seed(1))
     numbers = (rows + turn(torch.Generator().manual_seed(1))) % 3
-    pixels, (whole, places) = data.batch(rows, numbers, by_region=True)
+    pixels, (whole, located) = data.batch(rows, numbers, dense=True)
     with autocast(CPU):
-        mine = (Regions if knows else Whole)(net)(normalise(pixels, *normalisation(net)))
+        mine = (DenseLogits if knows else PooledLogits)(net)(normalise(pixels, *normalisation(net)))
     expected = divergence_of_logits(mine[0], whole, 20.0)
     if knows:
-        assert mine[1].shape == places.shape
+        assert mine[1].shape == located.shape
         each = [
-            divergence_of_logits(mine[1][..., row, column], places[..., row, column], 20.0)
+            divergence_of_logits(mine[1][..., row, column], located[..., row, column], 20.0)
             for row in range(2)
             for column in range(2)
         ]
@@ -126,32 +126,32 @@ def test_the_loss_of_stored_labels_is_that_of_every_place(by_region: Path, size:
     torch.testing.assert_close(found, expected)
 
 
-def test_a_student_is_taught_by_region_where_labels_and_student_know_them(
-    by_region: Path, labelled: Path, tmp_path: Path
+def test_a_student_is_taught_densely_where_labels_and_student_know_them(
+    dense: Path, labelled: Path, tmp_path: Path
 ) -> None:
     val = DemoSource(16, "val")
 
     def taught(folder: Path, name: str, **changes: object) -> bool:
         settings = TrainSettings(labels="stored", **RECIPE | changes)
-        return train(folder, val, tmp_path / name, settings).taught["by_region"]
+        return train(folder, val, tmp_path / name, settings).taught["dense"]
 
-    assert taught(by_region, "one")
-    assert not taught(by_region, "two", regions=0.0)
-    assert not taught(by_region, "three", student="test_vit")
+    assert taught(dense, "one")
+    assert not taught(dense, "two", dense_weight=0.0)
+    assert not taught(dense, "three", student="test_vit")
     assert not taught(labelled, "four")
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
     assert weights[0] != weights[1]
-    with pytest.raises(FocusError, match=r"regions was 1\.0, now 0\.0"):
-        taught(by_region, "one", regions=0.0)
-    assert not taught(labelled, "four", regions=0.0)  # the same run: complete
+    with pytest.raises(FocusError, match=r"dense_weight was 1\.0, now 0\.0"):
+        taught(dense, "one", dense_weight=0.0)
+    assert not taught(labelled, "four", dense_weight=0.0)  # the same run: complete
 
 
-def test_places_are_for_labels_that_know_them(
+def test_dense_labels_are_for_views(
     labelled: Path, plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = LabelledViews(labelled, TrainSettings(labels="views", **RECIPE))
-    with pytest.raises(FocusError, match="know no places: label with --places"):
-        data.batch(torch.arange(4), torch.zeros(4, dtype=torch.long), by_region=True)
+    with pytest.raises(FocusError, match="are not dense: label with --dense"):
+        data.batch(torch.arange(4), torch.zeros(4, dtype=torch.long), dense=True)
     out = Path(shutil.copytree(plain, tmp_path / "tiles"))
-    label(out, BY_REGION.model_copy(update={"kind": "tiles"}))
-    assert "--places has no effect with kind tiles" in capsys.readouterr().out
+    label(out, DENSE.model_copy(update={"kind": "tiles"}))
+    assert "--dense has no effect with kind tiles" in capsys.readouterr().out

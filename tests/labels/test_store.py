@@ -64,7 +64,7 @@ def test_labels_that_do_not_belong_are_refused(copy: Path, tmp_path: Path, said:
     assert not (tmp_path / "out" / "result.json").exists()
 
 
-def test_the_reader_in_the_documents_reads_what_we_read(labelled: Path, by_region: Path, copy: Path) -> None:
+def test_the_reader_in_the_documents_reads_what_we_read(labelled: Path, dense: Path, copy: Path) -> None:
 
     code = re.search(r"```python\n(import json.*?)```", (ROOT / "docs" / "labels.md").read_text(), re.S)[1]
     found: dict = {}
@@ -72,7 +72,7 @@ def test_the_reader_in_the_documents_reads_what_we_read(labelled: Path, by_regio
     views, tiles = (open_store(open_distilled(labelled), kind) for kind in ("views", "tiles"))
     np.testing.assert_array_equal(found["read"](views.folder, 2, 7), views.logits(2, 7))
     np.testing.assert_array_equal(found["read"](tiles.folder, 4), tiles.logits(4))
-    placed = open_store(open_distilled(by_region), "views")
+    placed = open_store(open_distilled(dense), "views")
     np.testing.assert_array_equal(found["read"](placed.folder, 2, 7), placed.logits(2, 7))
     np.testing.assert_array_equal(found["read"](tiles.folder, slice(None), 0), tiles.logits(slice(None), 0))
     for bits, top in ((4, 32), (4, 3), (8, 5), (16, 5)):

@@ -26,7 +26,7 @@ recipes = st.builds(
     crop=st.floats(0.01, 1),
     tile_crops=st.sampled_from([0.0, 0.5, 1.0]),
     shuffle_tiles=st.booleans(),
-    mixup=st.sampled_from([0.0, 0.5, 1.0]),
+    mix_prob=st.sampled_from([0.0, 0.5, 1.0]),
 )
 
 
@@ -61,7 +61,7 @@ def test_tiles_are_weighted_by_the_pixels_that_show_them(
 def test_a_composed_label_is_near_the_teachers(labelled: Path) -> None:
     """Composed from tiles, a label is far nearer to what the teacher says of the view than nothing is."""
     teacher = load_model(TEACHER, CPU, 64)
-    data = LabelledViews(labelled, TrainSettings(labels="tiles", **RECIPE | {"epochs": 5, "mixup": 0.0}))
+    data = LabelledViews(labelled, TrainSettings(labels="tiles", **RECIPE | {"epochs": 5, "mix_prob": 0.0}))
     pixels, target = data.batch(torch.arange(100) % 20, torch.arange(100) // 20)
     said = (teacher.logits(pixels) / 20).softmax(1)
     far = (said * (said * 10).log()).sum(1).mean()

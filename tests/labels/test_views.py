@@ -17,7 +17,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def test_views_are_those_of_the_recipe() -> None:
-    recipe = AugmentSettings(tile_crops=0.25, mixup=0.5, crop=0.5)
+    recipe = AugmentSettings(tile_crops=0.25, mix_prob=0.5, crop=0.5)
     views = draw_views(2000, 50, 64, 2, recipe, generator(1)).records()
     x0, y0, x1, y1 = views["crop"].astype(int).T
     area = (x1 - x0) * (y1 - y0) / 64**2
@@ -28,7 +28,7 @@ def test_views_are_those_of_the_recipe() -> None:
     assert (views["mix"][mixed, :2] >= views["crop"][mixed, :2]).all()
     assert (views["mix"][mixed, 2:] <= views["crop"][mixed, 2:]).all()
     assert set(views["shift"]) == set(range(1, 50))
-    calm = AugmentSettings(tile_crops=1, flip=False, mixup=0, shuffle_tiles=False, crop=1)
+    calm = AugmentSettings(tile_crops=1, flip=False, mix_prob=0, shuffle_tiles=False, crop=1)
     still = draw_views(9, 1, 50, 3, calm, generator(1))
     assert not still.flip.any()
     assert not still.mix.any()
@@ -50,7 +50,7 @@ def test_records_are_drawn_as_they_always_were() -> None:
 @settings(deadline=None)
 @given(st.integers(0, 99), st.integers(1, 4), st.integers(1, 9), st.integers(8, 70))
 def test_records_come_back_from_the_file(seed: int, grid: int, images: int, side: int) -> None:
-    views = draw_views(4, images, side, grid, AugmentSettings(tile_crops=1, mixup=0.5), generator(seed))
+    views = draw_views(4, images, side, grid, AugmentSettings(tile_crops=1, mix_prob=0.5), generator(seed))
     for one, other in zip(views, Views.of(views.records()), strict=True):
         assert one.dtype == other.dtype
         torch.testing.assert_close(one, other)

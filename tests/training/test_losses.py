@@ -1,4 +1,4 @@
-"""Region-level labels: what a network says of every place of its last feature map."""
+"""Losses of one batch, and the dense logits that they compare."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from focusdd import DistillSettings, TrainSettings, distill, train
 from focusdd.demo.run import WEIGHTS
 from focusdd.labels.render import render
 from focusdd.labels.views import Views, draw_views
+from focusdd.models.dense import DenseLogits, has_dense_logits, on_one_grid
 from focusdd.models.load import load_model, new_net, normalisation, normalise
-from focusdd.models.regions import Regions, has_regions, paired
 from focusdd.sources import DemoSource
 from focusdd.sources.pixels import Pixels, load_source
 from focusdd.training.distances import divergence_of_logits, squared_error
@@ -48,19 +48,19 @@ def small(name: str) -> nn.Module:
 @pytest.mark.parametrize("name", MEANS + NORMS)
 def test_the_whole_is_what_the_network_says_and_places_are_read_one_by_one(name: str) -> None:
     net, images = small(name), torch.randn(2, 3, 64, 64)
-    whole, places = Regions(net)(images)
+    whole, dense = DenseLogits(net)(images)
     torch.testing.assert_close(whole, net(images))
     maps = net.forward_features(images)
     if name.startswith("swin"):
         maps = maps.permute(0, 3, 1, 2)
-    assert places.shape == (2, 7, *maps.shape[2:]) and maps.shape[2] > 1
+    assert dense.shape == (2, 7, *maps.shape[2:]) and maps.shape[2] > 1
     for row in range(maps.shape[2]):
         for column in range(maps.shape[3]):
             one = maps[:, :, row : row + 1, column : column + 1]
             one = one.permute(0, 2, 3, 1) if name.startswith("swin") else one
-            torch.testing.assert_close(places[:, :, row, column], net.forward_head(one), rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(dense[:, :, row, column], net.forward_head(one), rtol=1e-4, atol=1e-5)
     if name in MEANS:
-        torch.testing.assert_close(places.mean((2, 3)), whole, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(dense.mean((2, 3)), whole, rtol=1e-4, atol=1e-5)
 
 
 @torch.inference_mode()
@@ -69,7 +69,7 @@ def test_a_place_is_where_it_is_seen() -> None:
     net, images = small("test_resnet"), torch.zeros(1, 3, 128, 128)
     changed = images.clone()
     changed[:, :, :32, 96:] = 3.0
-    moved = (Regions(net)(changed)[1] - Regions(net)(images)[1]).abs().sum(1)[0]
+    moved = (DenseLogits(net)(changed)[1] - DenseLogits(net)(images)[1]).abs().sum(1)[0]
     assert moved.argmax() == moved.shape[1] - 1
 
 
@@ -79,20 +79,20 @@ def test_a_place_is_where_it_is_seen() -> None:
         ("test_resnet", True),
         ("test_convnext", True),
         ("test_vit", False),  # tokens, not maps
-        ("convnet5", False),  # its head reads all places at once
+        ("convnet5", False),  # its head reads all dense at once
     ],
 )
-def test_whether_a_network_has_regions(name: str, expected: bool) -> None:
+def test_whether_a_network_has_dense_logits(name: str, expected: bool) -> None:
     net = new_net(name, 7, 64, CPU, 0)[0].train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    assert has_regions(net, 64, CPU) is expected
+    assert has_dense_logits(net, 64, CPU) is expected
     assert net.training
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
 
 def test_two_grids_meet_on_the_coarser() -> None:
     one, other = torch.randn(2, 5, 4, 4), torch.randn(2, 5, 2, 2)
-    mine, theirs = paired(one, other)
+    mine, theirs = on_one_grid(one, other)
     assert mine.shape == theirs.shape == (2 * 4, 5)
     for number, (image, row, column) in enumerate(
         (image, row, column) for image in range(2) for row in range(2) for column in range(2)
@@ -103,11 +103,11 @@ def test_two_grids_meet_on_the_coarser() -> None:
 
 
 @pytest.mark.parametrize(("loss", "distance"), [("kl", divergence_of_logits), ("mse", squared_error)])
-@pytest.mark.parametrize("regions", [0.0, 0.3, 1.0])
-def test_the_loss_is_that_of_the_whole_and_of_every_place(loss, distance, regions: float) -> None:
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_the_loss_is_that_of_the_whole_and_of_every_location(loss, distance, weight: float) -> None:
     """Against one place after another."""
     settings = TrainSettings(
-        teacher=TEACHER, student="test_convnext", size=64, regions=regions, loss=loss, device="cpu"
+        teacher=TEACHER, student="test_convnext", size=64, dense_weight=weight, loss=loss, device="cpu"
     )
     teacher, pixels = load_model(TEACHER, CPU, 64), load_source(SOURCE, 80, "read")
     net, _ = new_net("test_convnext", 10, 64, CPU, 0)
@@ -119,20 +119,20 @@ def test_the_loss_is_that_of_the_whole_and_of_every_place(loss, distance, region
 
     views = draw_views(4, len(pixels), 80, 1, settings, torch.Generator().manual_seed(1))
     view = render(pixels.images, rows, views, 64, CPU)
-    mine = Regions(net)(normalise(view, *normalisation(net)))
+    mine = DenseLogits(net)(normalise(view, *normalisation(net)))
     with torch.no_grad():
-        theirs = Regions(teacher.net)(teacher.prepare(view))
+        theirs = DenseLogits(teacher.net)(teacher.prepare(view))
     whole = distance(mine[0], theirs[0][:, outputs], 20.0)
     torch.testing.assert_close(
         distance(net(normalise(view, *normalisation(net))), teacher.logits(view)[:, outputs], 20.0), whole
     )
     assert mine[1].shape[2:] == theirs[1].shape[2:] == (2, 2)
-    places = [
+    dense = [
         distance(mine[1][:, :, row, column], theirs[1][:, outputs, row, column], 20.0)
         for row in range(2)
         for column in range(2)
     ]
-    torch.testing.assert_close(found, (1 - regions) * whole + regions * sum(places) / 4)
+    torch.testing.assert_close(found, (1 - weight) * whole + weight * sum(dense) / 4)
 
 
 @pytest.mark.parametrize("grid", [1, 2])
@@ -168,22 +168,24 @@ def test_mixed_cross_entropy_weighs_both_labels(mix: Any) -> None:
     torch.testing.assert_close(mixed_cross_entropy(logits, labels, rows, views), expected)
 
 
-def test_regions_are_part_of_the_recipe_of_soft_labels_alone(tmp_path: Path) -> None:
+def test_dense_labels_are_part_of_the_recipe_of_soft_labels_alone(tmp_path: Path) -> None:
     tiny = distill(SOURCE, tmp_path / "tiny", DistillSettings(method="random", ipc=1, size=64))
     val = DemoSource(12, "val")
     settings = TrainSettings(
         teacher=TEACHER, student="test_resnet", size=64, epochs=1, batch_size=5, lr=1e-3, device="cpu"
     )
     soft = [
-        train(tiny, val, tmp_path / f"soft{w}", settings.model_copy(update={"regions": w}))
+        train(tiny, val, tmp_path / f"soft{w}", settings.model_copy(update={"dense_weight": w}))
         for w in (0.0, 0.5)
     ]
     weights = [(tmp_path / f"soft{w}" / "model.safetensors").read_bytes() for w in (0.0, 0.5)]
-    assert weights[0] != weights[1] and [one["settings"]["regions"] for one in soft] == [0.0, 0.5]
-    whole = {"by_region": False, "tile_crops": 1.0}
-    assert [one["taught"] for one in soft] == [whole, {"by_region": True, "tile_crops": 0.5}]
+    assert weights[0] != weights[1] and [one.settings["dense_weight"] for one in soft] == [0.0, 0.5]
+    whole = {"dense": False, "tile_crops": 1.0}
+    assert [one.taught for one in soft] == [whole, {"dense": True, "tile_crops": 0.5}]
     small = train(tiny, val, tmp_path / "small", settings.model_copy(update={"size": 32}))
     assert small.taught == whole  # a map of one place
     hard = settings.model_copy(update={"labels": "hard", "teacher": ""})
     assert train(tiny, val, tmp_path / "hard", hard).taught == whole
-    train(tiny, val, tmp_path / "hard", hard.model_copy(update={"regions": 0.0}))  # the same run: complete
+    train(
+        tiny, val, tmp_path / "hard", hard.model_copy(update={"dense_weight": 0.0})
+    )  # the same run: complete

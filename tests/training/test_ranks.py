@@ -39,7 +39,7 @@ TRAIN = TrainSettings(
 )
 STORED = TRAIN.model_copy(update={"labels": "stored", "teacher": ""})
 FIT = FitSettings(
-    model="test_vit", size=32, epochs=2, batch_size=7, mixup=0.5, ema=0.5, teacher=TEACHER, device="cpu"
+    model="test_vit", size=32, epochs=2, batch_size=7, mix_prob=0.5, ema=0.5, teacher=TEACHER, device="cpu"
 )
 PATHS = (Path(focusdd.__file__).parents[1], Path(__file__).parent)
 STARTED = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "OMP_NUM_THREADS": "1"}
@@ -236,7 +236,7 @@ def test_every_row_is_in_one_share_and_all_are_about_equal(batch: int, count: in
 Make = Callable[[nn.Module, Ranks], Callable[[torch.Tensor, torch.Generator], torch.Tensor]]
 
 
-@pytest.mark.parametrize("kind", ["soft", "regions", "hard", "plain", "stored", "fit", "taught"])
+@pytest.mark.parametrize("kind", ["soft", "dense", "hard", "plain", "stored", "fit", "taught"])
 def test_the_gradients_of_the_shares_add_up(kind: str, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever CutMix takes from rows of other processes."""
     monkeypatch.setattr(Ranks, "spread", lambda self, net, device: net)
@@ -246,18 +246,18 @@ def test_the_gradients_of_the_shares_add_up(kind: str, tiny: Any, monkeypatch: p
     def make(net: nn.Module, ranks: Ranks) -> Any:
         if kind == "stored":
             data = focusdd.LabelledViews(tiny, STORED)
-            whole_views = STORED.model_copy(update={"regions": 0.0})  # a ViT has no regions
+            whole_views = STORED.model_copy(update={"dense_weight": 0.0})  # a ViT has no dense logits
             return stored_loss(net, data, whole_views, CPU, ranks)
         if kind in ("fit", "taught"):
             judge = teacher if kind == "taught" else None
-            changed = FIT.model_copy(update={"mixup": 1.0})
+            changed = FIT.model_copy(update={"mix_prob": 1.0})
             return online_loss(net, pixels, 1, judge, known, fitting._recipe(changed), CPU, ranks, 0.1)
-        judge = teacher if kind in ("soft", "regions") else None
-        own = {"augment": kind != "plain", "regions": float(kind == "regions")}
+        judge = teacher if kind in ("soft", "dense") else None
+        own = {"augment": kind != "plain", "dense_weight": float(kind == "dense")}
         changed = resolve(TRAIN.model_copy(update=own)).settings
         return online_loss(net, pixels, 2, judge, known, changed, CPU, ranks)
 
-    net, _ = new_net("test_convnext" if kind == "regions" else "test_vit", 10, 32, CPU, 0)
+    net, _ = new_net("test_convnext" if kind == "dense" else "test_vit", 10, 32, CPU, 0)
     rows = torch.tensor([3, 9, 0, 7, 1, 2, 8])
 
     def gradient(ranks: Ranks) -> torch.Tensor:

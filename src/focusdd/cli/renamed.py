@@ -15,8 +15,14 @@ _READING = {
 RENAMED = {
     "extract": {"--fit": "--resize"},
     "distill": {"--fit": "--resize"},
-    "label": {"--labels": "--kind"},
-    "compare": _READING,
+    "label": {"--labels": "--kind", "--mixup": "--mix-prob", "--places": "--dense"},
+    "fit": {"--mixup": "--mix-prob"},
+    "train": {"--mixup": "--mix-prob", "--regions": "--dense-weight"},
+    "compare": {
+        **_READING,
+        "--train.mixup": "--train.mix-prob",
+        "--train.regions": "--train.dense-weight",
+    },
     "detect distill": {"--fit": "--resize"},
     "detect compare": _READING,
 }

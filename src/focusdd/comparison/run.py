@@ -71,7 +71,7 @@ def run(
     source, out = open_source(source), Path(out)
     own = bool(settings.teacher) and origin(settings.teacher).architecture == settings.student
     fitting = FitSettings(
-        model=settings.student, size=settings.size, epochs=settings.fit_epochs, mixup=_CUTMIX,
+        model=settings.student, size=settings.size, epochs=settings.fit_epochs, mix_prob=_CUTMIX,
         teacher=settings.teacher, device=settings.device, seed=settings.seed,
     )  # fmt: skip
     reading = ExtractorSettings(extractor=settings.extractor, device=settings.device)

@@ -184,8 +184,8 @@ def _of_labels(info: dict[str, Any]) -> str:
     """A line of the card about stored labels."""
     kind, teacher, classes = info["kind"], info["teacher"], len(info["classes"])
     what = "every tile and every whole image" if kind == "tiles" else "a number of views of every image"
-    if places := info.get("places", 0):
-        what += f", each whole and in {places} x {places} places"
+    if dense := info.get("dense", info.get("places", 0)):  # its name in older files
+        what += f", each whole and at {dense} x {dense} locations"
     kept = f"the {info['top']} largest logits of {classes}" if info["top"] < classes else "all logits"
     told = f"for temperature {info['temperature']:g}" if info["temperature"] else "for any temperature"
     return f"""- `labels/{kind}`: soft labels of {what}: {kept} at {info["bits"]} bits, {told}.

@@ -62,7 +62,7 @@ def label(
     settings = settings.model_copy(update={"top": top, "size": model.input_size})
     settings = settle(settings, stored=stored).settings
     if settings.kind != "tiles":
-        teacher.require_places(settings.places, settings.size)
+        teacher.require_dense(settings.dense, settings.size)
     files = distilled.files()
     pixels = load_files(files, distilled.info["size"])
     images = pixels.images.to(device)
@@ -116,7 +116,7 @@ def _label(
             "teacher": facts,
             **{name: used.get(name) for name in ("size", "top", "bits", "temperature")},
             "recipe": recipe if kind == "views" else None,
-            "places": used.get("places", 0),
+            "dense": used.get("dense", 0),
             "images": len(images),
             "grid": distilled.info["grid"],
             "classes": list(distilled.classes),
@@ -156,7 +156,7 @@ class _Job:
         settings, size = self.settings, self.settings.size
         packed = partial(pack, top=settings.top, bits=settings.bits, temperature=settings.temperature)
         if self.kind == "views":
-            batches = view_logits(self.teacher, self.images, self.views, number, size, settings.places)
+            batches = view_logits(self.teacher, self.images, self.views, number, size, settings.dense)
             return np.concatenate([packed(logits) for logits in batches])[None]
         rows = np.array_split(np.arange(len(self.images)), self.parts)
         return packed(tile_logits(self.teacher, self.images[rows[number]], self.grid, size))

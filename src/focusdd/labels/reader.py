@@ -18,10 +18,10 @@ from focusdd.labels.render import render
 from focusdd.labels.store import Kind, Store, open_store, stored_kinds
 from focusdd.labels.tiles import compose, shares
 from focusdd.labels.views import Views, draw_views, plain_views
-from focusdd.models.regions import Answer
-from focusdd.settings import TrainSettings
+from focusdd.models.dense import Logits
+from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.settings.resolve import resolve
-from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
+from focusdd.settings.train import DENSE, WHOLE_VIEWS
 from focusdd.sources.pixels import load_files
 
 
@@ -51,7 +51,7 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         distilled = open_distilled(distilled)
         settings = settings or TrainSettings(labels="stored")
         self.store = _stored(distilled, settings)
-        taught = BY_REGION if self.store.places else WHOLE_VIEWS
+        taught = DENSE if self.store.dense else WHOLE_VIEWS
         self.settings = resolve(settings, taught=taught, size=self.store.info["size"]).settings
         _check_recipe(self.store, self.settings)
         self.grid: int = distilled.info["grid"]
@@ -75,29 +75,29 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return list(zip(pixels / 255, target, strict=True))
 
     def batch(
-        self, rows: torch.Tensor, numbers: torch.Tensor, by_region: bool = False
-    ) -> tuple[torch.Tensor, torch.Tensor | Answer]:
+        self, rows: torch.Tensor, numbers: torch.Tensor, dense: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | Logits]:
         """Views with these numbers (B,) of the images in these rows (B,).
 
         Args:
-            by_region: tell the places of the views apart, which the labels have to know.
+            dense: give dense labels, which the store has to hold.
 
         Returns:
-            float32 pixels [0, 255] (B, 3, size, size), and float32 probabilities (B, C) or, by region, logits
-            of the whole and of the places, each label up to a constant; on the device.
+            float32 pixels [0, 255] (B, 3, size, size), and float32 probabilities (B, C) or, dense, logits
+            of the whole and of its locations, each label up to a constant; on the device.
 
         Raises:
-            FocusError: by region, and the labels know no places.
+            FocusError: the labels are not dense.
         """
-        if by_region and not self.store.places:
-            raise FocusError(f"the labels in {self.store.folder} know no places: label with --places")
+        if dense and not self.store.dense:
+            raise FocusError(f"the labels in {self.store.folder} are not dense: label with --dense")
         views = self.views.take(numbers)
         pixels = render(self._images, rows, views, self.settings.size, self.device)
-        temperature, side = self.settings.temperature, self.store.places
+        temperature, side = self.settings.temperature, self.store.dense
         if self.store.kind == "views":
             logits = self._logits(numbers.numpy(), rows.numpy())
             whole = logits[:, 0] if side else logits
-            if by_region:
+            if dense:
                 return pixels, (whole, logits[:, 1:].mT.unflatten(2, (side, side)))
             return pixels, F.softmax(whole / temperature, 1)
         partners = (rows + views.shift) % len(self.pixels)
@@ -132,7 +132,8 @@ def _check_recipe(store: Store, settings: TrainSettings) -> None:
     """Raises FocusError when the views are of another recipe; warns where labels fit less well."""
     info = store.info
     if store.kind == "views":
-        made = {"size": info["size"], "augment": True, **info["recipe"]}
+        drawn = {AugmentSettings.renamed.get(name, name): value for name, value in info["recipe"].items()}
+        made = {"size": info["size"], "augment": True, **drawn}
         changed = [name for name in made if made[name] != getattr(settings, name)]
         if changed:
             words = ", ".join(f"{name} was {made[name]}, now {getattr(settings, name)}" for name in changed)

@@ -30,8 +30,8 @@ class Store:
     info: dict[str, Any]
     """The content of labels.json."""
     records: np.ndarray
-    """tiles: (images, labels of `tile_boxes`); views: (views, images), and with places
-    (views, images, 1 + places^2), the whole view first and then its places row by row."""
+    """tiles: (images, labels of `tile_boxes`); views: (views, images), and dense
+    (views, images, 1 + dense^2), the whole view first and then its locations row by row."""
     views: np.ndarray | None
     """Records of the views (views,), of kind "views" alone."""
 
@@ -40,9 +40,9 @@ class Store:
         return self.info["kind"]
 
     @property
-    def places(self) -> int:
-        """Places per side of a view that have labels of their own."""
-        return self.info.get("places", 0)
+    def dense(self) -> int:
+        """Locations per side of a view that have labels of their own."""
+        return int(self.info.get("dense", self.info.get("places", 0)))  # its name in older files
 
     @property
     def key(self) -> str:

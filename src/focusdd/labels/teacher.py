@@ -16,9 +16,9 @@ from focusdd.labels.tiles import tile_boxes
 from focusdd.labels.views import Views
 from focusdd.models.checks import SAMPLE, refuse_near_chance, stratified
 from focusdd.models.classes import matched_outputs
+from focusdd.models.dense import DenseLogits, has_dense_logits
 from focusdd.models.load import Model
 from focusdd.models.precision import autocast
-from focusdd.models.regions import Regions, has_regions
 from focusdd.settings import LabelSettings
 from focusdd.sources.base import Record
 
@@ -43,29 +43,31 @@ class Teacher(NamedTuple):
         return torch.cat(batches).cpu().numpy()
 
     @torch.inference_mode()
-    def by_region(self, pixels: torch.Tensor, places: int) -> np.ndarray:
-        """[0, 255] images (B, 3, S, S) -> float32 logits (B, 1 + places^2, C): the whole, then its places."""
+    def dense(self, pixels: torch.Tensor, side: int) -> np.ndarray:
+        """[0, 255] images (B, 3, S, S) -> float32 logits (B, 1 + side^2, C), the whole image first."""
         with autocast(self.model.device):
-            whole, said = Regions(self.model.net)(self.model.prepare(pixels))
-        each = F.adaptive_avg_pool2d(said, places).flatten(2).mT
+            whole, said = DenseLogits(self.model.net)(self.model.prepare(pixels))
+        each = F.adaptive_avg_pool2d(said, side).flatten(2).mT
         return torch.cat([whole[:, None], each], 1)[..., self.outputs].cpu().numpy()
 
-    def require_places(self, places: int, size: int) -> None:
-        """Raises FocusError unless the teacher's last feature map has so many places per side."""
-        if not places:
+    def require_dense(self, side: int, size: int) -> None:
+        """Raises FocusError unless the teacher's last feature map has so many locations per side."""
+        if not side:
             return
         most = 0
-        if has_regions(self.model.net, size, self.model.device):
+        if has_dense_logits(self.model.net, size, self.model.device):
             with torch.inference_mode():
-                _, said = Regions(self.model.net)(torch.zeros((1, 3, size, size), device=self.model.device))
+                _, said = DenseLogits(self.model.net)(
+                    torch.zeros((1, 3, size, size), device=self.model.device)
+                )
             most = min(said.shape[2:])
-        if places > most:
-            who, use = f"teacher {self.model.name!r}", f"use --places {most}"
+        if side > most:
+            who, use = f"teacher {self.model.name!r}", f"use --dense {most}"
             if most:
                 raise FocusError(
-                    f"the last feature map of {who} has {most} x {most} places at {size} px: {use} or fewer"
+                    f"the last feature map of {who} has {most} x {most} locations at {size} px: {use} or less"
                 )
-            raise FocusError(f"{who} has no feature map of several places at {size} px: {use}")
+            raise FocusError(f"{who} has no feature map of several locations at {size} px: {use}")
 
 
 def teacher_facts(
@@ -102,12 +104,12 @@ def tile_logits(teacher: Teacher, images: torch.Tensor, grid: int, size: int) ->
 
 
 def view_logits(
-    teacher: Teacher, images: torch.Tensor, views: Views, number: int, size: int, places: int = 0
+    teacher: Teacher, images: torch.Tensor, views: Views, number: int, size: int, dense: int = 0
 ) -> Iterator[np.ndarray]:
     """Logits of all images in the view with this number, a batch of images at a time.
 
-    Each (n, C), with places (n, 1 + places^2, C): those of all images at once would fill memory.
+    Each (n, C), dense (n, 1 + dense^2, C): those of all images at once would fill memory.
     """
     for rows in torch.arange(len(images)).split(BATCH):
         shown = render(images, rows, views.take(torch.full_like(rows, number)), size, images.device)
-        yield teacher.by_region(shown, places) if places else teacher.logits(shown)
+        yield teacher.dense(shown, dense) if dense else teacher.logits(shown)

@@ -81,7 +81,7 @@ def draw_views(
         order = plain.order
     flip = (draws[:, 0] < 0.5) & recipe.flip
     shift = torch.randint(1, images, (count,), generator=generator) if images > 1 else plain.shift
-    chosen, share = draws[:, 4:] < recipe.mixup, draws[:, 3:4]
+    chosen, share = draws[:, 4:] < recipe.mix_prob, draws[:, 3:4]
     if mix == "mixup":
         own = torch.where(chosen, share, 1.0)[:, 0]
         return Views(order, crop.long(), flip, shift, plain.mix, own)

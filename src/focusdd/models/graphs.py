@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from focusdd.core.console import say
+from focusdd.models.dense import Logits, PooledLogits
 from focusdd.models.load import Model
 from focusdd.models.precision import autocast
-from focusdd.models.regions import Answer, Whole
 
 _WARM_UP = 3  # passes before recording, as PyTorch advises: libraries choose their kernels in them
 
@@ -25,10 +25,10 @@ _Pass = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
 def replayed(net: nn.Module, device: torch.device) -> nn.Module:
     """The same network with its passes recorded, on a GPU; elsewhere, and for several processes, itself."""
-    return Replayed(net) if device.type == "cuda" and isinstance(net, Whole) else net
+    return Replayed(net) if device.type == "cuda" and isinstance(net, PooledLogits) else net
 
 
-def asked(teacher: Model, kind: type[Whole], recorded: bool) -> Callable[[torch.Tensor], Answer]:
+def asked(teacher: Model, kind: type[PooledLogits], recorded: bool) -> Callable[[torch.Tensor], Logits]:
     """What a teacher says of [0, 255] images (B, 3, S, S), without gradients.
 
     Recorded on a GPU, the answer to one batch is overwritten by that to the next.
@@ -38,9 +38,9 @@ def asked(teacher: Model, kind: type[Whole], recorded: bool) -> Callable[[torch.
         net = replayed(net, teacher.device)
 
     @torch.inference_mode()
-    def ask(images: torch.Tensor) -> Answer:
+    def ask(images: torch.Tensor) -> Logits:
         with autocast(teacher.device):
-            answer: Answer = net(teacher.prepare(images))
+            answer: Logits = net(teacher.prepare(images))
             return answer
 
     return ask
@@ -59,21 +59,21 @@ class Replayed(nn.Module):
     before the recording, or by waiting for the GPU in it, is asked as usual every time.
     """
 
-    def __init__(self, net: Whole) -> None:
+    def __init__(self, net: PooledLogits) -> None:
         super().__init__()
         self.net = net
         self._shape: torch.Size | None = None
         self._replay: _Pass | None = None
 
-    def forward(self, images: torch.Tensor) -> Answer:
+    def forward(self, images: torch.Tensor) -> Logits:
         """Normalised (B, 3, H, W) -> what the network answers."""
         if self._shape is None:
             self._shape, self._replay = images.shape, self._recorded(images)
         if self._replay is None or images.shape != self._shape:
-            answer: Answer = self.net(images)
+            answer: Logits = self.net(images)
             return answer
-        whole, *places = self._replay(images)
-        return whole, places[0] if places else None
+        whole, *dense = self._replay(images)
+        return whole, dense[0] if dense else None
 
     def _recorded(self, images: torch.Tensor) -> _Pass | None:
         """A replay of the pass, backwards too where gradients are on; nothing of the network has changed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -11,6 +11,8 @@ from focusdd.settings.base import UNSET, Anyway, Derived, Device, NotInKey, Seed
 
 class FitSettings(Settings):
     """How a teacher or an extractor is trained on a source."""
+
+    renamed: ClassVar[dict[str, str]] = {"mixup": "mix_prob"}
 
     model: str = ""
     """Architecture: a timm model name, with or without timm/, or hf-hub:OWNER/NAME. Default: that of
@@ -34,8 +36,8 @@ class FitSettings(Settings):
     flip: bool = True
     """Mirror half of the images. Switch it off for digits, letters and whatever else has a left and a
     right."""
-    mixup: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Probability of CutMix for a batch."""
+    mix_prob: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability that a box of another image is mixed into an image (CutMix)."""
     pretrained: Annotated[bool, Derived()] = UNSET
     """Start from timm's pretrained weights. Default: if timm has such for --model, they can be had, and there
     are no --model-args."""

@@ -22,7 +22,7 @@ from focusdd.settings.base import (
 )
 from focusdd.settings.recipes import described
 
-BY_REGION, WHOLE_VIEWS = "labels by region", "labels of whole views"
+DENSE, WHOLE_VIEWS = "dense labels", "labels of whole views"
 """Values of the fact "taught": what the labels that a student learns from are of."""
 _SHOWN = Only(augment=(True,), kind=("views", "both"))
 _SOFT = Only(labels=("soft", "stored", "tiles", "views"))
@@ -30,29 +30,31 @@ _VIEWS = Only(kind=("views", "both"))
 
 
 def _tile_crops(values: Mapping[str, Any]) -> float:
-    return 0.5 if values.get("taught") == BY_REGION or values.get("places") else 1.0
+    return 0.5 if values.get("taught") == DENSE or values.get("dense") else 1.0
 
 
 class AugmentSettings(Settings):
     """How a student is shown distilled images. The defaults are the recipe of every table here."""
 
+    renamed: ClassVar[dict[str, str]] = {"mixup": "mix_prob"}
+
     crop: Annotated[Share, _SHOWN] = 0.5
     """Smallest fraction of a distilled image, or of a tile, that a random resized crop shows."""
     tile_crops: Annotated[float, Field(ge=0, le=1), _SHOWN, Derived(_tile_crops)] = UNSET
-    """Fraction of the crops that are taken within one tile. Default: 0.5 with labels by region, else 1."""
+    """Fraction of the crops that are taken within one tile. Default: 0.5 with dense labels, else 1."""
     flip: Annotated[bool, _SHOWN] = True
     """Mirror half of the images. Switch it off for digits, letters and whatever else has a left and a
     right."""
     shuffle_tiles: Annotated[bool, _SHOWN] = True
     """Put the tiles of a distilled image in random order in every epoch."""
-    mixup: Annotated[float, Field(ge=0, le=1), _SHOWN] = 1.0
-    """Probability that the images of a batch are mixed, by CutMix unless --mix says otherwise."""
+    mix_prob: Annotated[float, Field(ge=0, le=1), _SHOWN] = 1.0
+    """Probability that another image is mixed into a view, by CutMix unless --mix says otherwise."""
 
 
 class LabelSettings(AugmentSettings):
     """Which soft labels are stored beside the images, and in how many bytes."""
 
-    renamed: ClassVar[dict[str, str]] = {"labels": "kind"}
+    renamed: ClassVar[dict[str, str]] = {"mixup": "mix_prob", "labels": "kind", "places": "dense"}
 
     teacher: Annotated[str, NotInKey]
     """Model that gives the labels: a checkpoint folder or a timm model name."""
@@ -63,9 +65,9 @@ class LabelSettings(AugmentSettings):
     """Side of the teacher's and the student's input in pixels. Default: what the teacher was fitted at."""
     views: Annotated[Count, _VIEWS] = 100
     """Crops of every image that are labelled."""
-    places: Annotated[int, Field(ge=0, le=64), _VIEWS] = 0
-    """Places per side of every crop that get labels of their own, so that students are taught by region. 0
-    labels whole crops alone."""
+    dense: Annotated[int, Field(ge=0, le=64), _VIEWS] = 0
+    """Dense labels: locations per side of every crop that get labels of their own. 0 labels whole crops
+    alone."""
     top: Annotated[int, Field(ge=1, le=65535)] = 32
     """Most probable classes that a label stores. All others share one value."""
     bits: Literal[4, 8, 16] = 8
@@ -82,6 +84,8 @@ class LabelSettings(AugmentSettings):
 
 class TrainSettings(AugmentSettings):
     """How a student learns from a distilled dataset. The defaults are the recipe of every table here."""
+
+    renamed: ClassVar[dict[str, str]] = {"mixup": "mix_prob", "regions": "dense_weight"}
 
     student: str = "resnet18"
     """Any timm model name."""
@@ -112,11 +116,12 @@ class TrainSettings(AugmentSettings):
     """Temperature of the teacher's and the student's distribution."""
     hard_weight: Annotated[float, Field(ge=0, lt=1), _SOFT] = 0.0
     """Weight of the cross-entropy with the class index. The distance from the teacher has the rest."""
-    regions: Annotated[float, Field(ge=0, le=1), Only(taught=(BY_REGION,)), _SOFT] = 1.0
-    """Weight of the distance at every place of the last feature maps. The distance of whole views has the
-    rest. Networks without such maps and stored labels without places know whole views alone."""
-    mix: Annotated[Literal["cutmix", "mixup"], Only(augment=(True,), mixup=positive)] = "cutmix"
-    """How batches are mixed. cutmix: a box of another image. mixup: a blend of two. Stored labels know
+    dense_weight: Annotated[float, Field(ge=0, le=1), Only(taught=(DENSE,)), _SOFT] = 1.0
+    """Weight of dense labels: of the distance at every location of the last feature maps. The distance of
+    whole views has the rest. Networks without such maps and stored labels that are not dense have whole views
+    alone."""
+    mix: Annotated[Literal["cutmix", "mixup"], Only(augment=(True,), mix_prob=positive)] = "cutmix"
+    """How images are mixed. cutmix: a box of another image. mixup: a blend of two. Stored labels know
     cutmix alone."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of an exponential moving average of the weights, which is then scored and saved. 0 takes the last

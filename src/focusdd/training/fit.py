@@ -160,8 +160,8 @@ def _recipe(settings: FitSettings) -> TrainSettings:
         tile_crops=0,
         flip=settings.flip,
         shuffle_tiles=False,
-        mixup=settings.mixup,
+        mix_prob=settings.mix_prob,
         temperature=2.0,
         hard_weight=0.5,
-        regions=0.0,
+        dense_weight=0.0,
     )

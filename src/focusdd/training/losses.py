@@ -9,10 +9,10 @@ from torch import nn
 from focusdd.labels.reader import LabelledViews
 from focusdd.labels.render import render
 from focusdd.labels.views import Views, draw_views, plain_views
+from focusdd.models.dense import DenseLogits, Logits, PooledLogits, on_one_grid
 from focusdd.models.graphs import asked, replayed
 from focusdd.models.load import Model, normalisation, normalise
 from focusdd.models.precision import autocast
-from focusdd.models.regions import Answer, Regions, Whole, paired
 from focusdd.settings import TrainSettings
 from focusdd.sources.pixels import Pixels
 from focusdd.training.distances import DISTANCES, divergence
@@ -39,12 +39,12 @@ def online_loss(
         grid: tiles per side of the images.
         teacher: None: the class index is all there is to learn.
         outputs: (C,) the teacher's output of each class.
-        settings: as the networks can follow them; with `regions`, both have these.
+        settings: as the networks can follow them; with `dense_weight`, both give dense logits.
         smoothing: of the class index as a label.
     """
     images, labels = pixels.resident(device), pixels.labels.to(device)
     mean, std = normalisation(net)
-    kind = Regions if settings.regions > 0 and teacher is not None else Whole
+    kind = DenseLogits if settings.dense_weight > 0 and teacher is not None else PooledLogits
     student = replayed(ranks.spread(kind(net), device), device)
     # beside other processes, recording would meet their messages
     ask = None if teacher is None else asked(teacher, kind, ranks.count == 1)
@@ -63,8 +63,8 @@ def online_loss(
             predicted = student(normalise(seen, mean, std))
         soft = None
         if ask is not None and outputs is not None:
-            whole, places = ask(seen)
-            target = whole[:, outputs].clone(), None if places is None else places[:, outputs].clone()
+            whole, dense = ask(seen)
+            target = whole[:, outputs].clone(), None if dense is None else dense[:, outputs].clone()
             soft = distance(predicted, target, settings)
             if not settings.hard_weight:
                 return soft
@@ -91,14 +91,14 @@ def mixed_cross_entropy(
     return torch.lerp(losses[1], losses[0], views.own.to(predicted.device)).mean()
 
 
-def distance(predicted: Answer, target: Answer, settings: TrainSettings) -> torch.Tensor:
-    """How far logits are from the teacher's: of the whole and, where both know them, of the places."""
-    apart, temperature = DISTANCES[settings.loss], settings.temperature
-    whole = apart(predicted[0], target[0], temperature)
+def distance(predicted: Logits, target: Logits, settings: TrainSettings) -> torch.Tensor:
+    """How far logits are from the teacher's: of the whole and, where both have them, of the locations."""
+    distance_of, temperature = DISTANCES[settings.loss], settings.temperature
+    whole = distance_of(predicted[0], target[0], temperature)
     if predicted[1] is None or target[1] is None:
         return whole
-    of_places = apart(*paired(predicted[1], target[1]), temperature)
-    return (1 - settings.regions) * whole + settings.regions * of_places
+    dense = distance_of(*on_one_grid(predicted[1], target[1]), temperature)
+    return (1 - settings.dense_weight) * whole + settings.dense_weight * dense
 
 
 def stored_loss(
@@ -111,16 +111,18 @@ def stored_loss(
     """The loss of one batch with stored labels: every image in another of its views in every epoch.
 
     Args:
-        settings: as student and labels can follow them; with `regions`, both have these.
+        settings: as student and labels can follow them; with `dense_weight`, both give dense logits.
     """
     mean, std = normalisation(net)
-    student = replayed(ranks.spread((Regions if settings.regions > 0 else Whole)(net), device), device)
+    student = replayed(
+        ranks.spread((DenseLogits if settings.dense_weight > 0 else PooledLogits)(net), device), device
+    )
     views = len(data.views.flip)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         mine = rows[ranks.rows(len(rows))]
         numbers = (mine + turn(generator)) % views
-        pixels, target = data.batch(mine, numbers, by_region=settings.regions > 0)
+        pixels, target = data.batch(mine, numbers, dense=settings.dense_weight > 0)
         with autocast(device):
             predicted = student(normalise(pixels, mean, std))
         if isinstance(target, tuple):

@@ -56,7 +56,7 @@ class TrainedStudent(Trained):
     teacher: dict[str, Any] | None
     """Name and sample accuracy of the teacher; None with hard labels."""
     taught: dict[str, Any]
-    """How it was taught: by_region, and tile_crops."""
+    """How it was taught: dense, and tile_crops."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,14 +20,14 @@ from focusdd.labels.reader import LabelledViews
 from focusdd.models.checkpoint import CHECKPOINT, save_checkpoint
 from focusdd.models.checks import sample_accuracy
 from focusdd.models.classes import matched_outputs
+from focusdd.models.dense import has_dense_logits
 from focusdd.models.device import device_name, peak_device_memory_mb, pick_device
 from focusdd.models.graphs import let_go
 from focusdd.models.load import Model, load_model, new_net, normalisation
-from focusdd.models.regions import has_regions
 from focusdd.settings import TrainSettings
 from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import record, resolve, settle
-from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
+from focusdd.settings.train import DENSE, WHOLE_VIEWS
 from focusdd.sources import open_source
 from focusdd.sources.apart import require_apart
 from focusdd.sources.base import Source
@@ -169,13 +169,13 @@ def _train_together(
         with run.measure("read"):
             data = lesson.stored(asked, device)
         inputs["labels"] = data.store.key
-    by_region = asked.labels == "soft" if data is None else data.store.places > 0
+    dense = asked.labels == "soft" if data is None else data.store.dense > 0
     size = lesson.facts["size"]
     if data is not None:
         size = data.settings.size
     elif teacher is not None:
         size = teacher.input_size
-    facts = recipe(asked)._asdict() | {"taught": BY_REGION if by_region else WHOLE_VIEWS, "size": size}
+    facts = recipe(asked)._asdict() | {"taught": DENSE if dense else WHOLE_VIEWS, "size": size}
     resolved = settle(asked, **facts)
     settings, own = resolved.settings, resolved.key
 
@@ -236,7 +236,7 @@ def _train_together(
             "distilled": lesson.facts,
             "teacher": _teacher_facts(teacher, accuracy, data),
             "settings": record(settings),
-            "taught": {"by_region": settled.regions > 0, "tile_crops": settled.tile_crops},
+            "taught": {"dense": settled.dense_weight > 0, "tile_crops": settled.tile_crops},
         }
         about = {"made_by": "focusdd train", "top1": result["top1"], "distilled": result["distilled"]}
         work.declare([*CHECKPOINT, "result.json"])
@@ -263,17 +263,17 @@ def _settled(
     teacher: Model | None,
     device: torch.device,
 ) -> TrainSettings:
-    """The settings as networks and labels can follow them: by region only if all of them have regions."""
+    """The settings as networks and labels can follow them: dense labels only where all can."""
     nets = [net, *([] if teacher is None else [teacher.net])]
-    by_region = asked.regions > 0 and facts["taught"] == BY_REGION
-    if by_region and not all(has_regions(one, asked.size, device) for one in nets):
-        say(f"{asked.student} is taught by whole views: it or its teacher has no regions")
-        by_region = False
-    if by_region:
+    dense = asked.dense_weight > 0 and facts["taught"] == DENSE
+    if dense and not all(has_dense_logits(one, asked.size, device) for one in nets):
+        say(f"{asked.student} is taught by whole views: it or its teacher has no dense logits")
+        dense = False
+    if dense:
         return resolve(asked, **facts).settings
     # crops that stored labels were made for stay as they are
     kept = facts if teacher is None else facts | {"taught": WHOLE_VIEWS}
-    return resolve(asked, **kept).settings.model_copy(update={"regions": 0.0})
+    return resolve(asked, **kept).settings.model_copy(update={"dense_weight": 0.0})
 
 
 def _check_stored(settings: TrainSettings) -> None:

@@ -16,7 +16,7 @@ from focusdd.core.files import read_json
 from focusdd.core.stage import replacing
 from focusdd.settings import CompareSettings, DistillSettings, TrainSettings
 from focusdd.settings.resolve import not_given
-from focusdd.settings.train import BY_REGION, WHOLE_VIEWS
+from focusdd.settings.train import DENSE, WHOLE_VIEWS
 from focusdd.sources.pixels import DecodedOnce
 from focusdd.tasks.base import Budget, Comparison, ComparisonContext, Trial, distilling
 from focusdd.training.corruptions import CORRUPTIONS
@@ -36,7 +36,7 @@ SCHEMA = pa.schema(
         ("epochs", _COUNT),
         ("lr", _SHARE),
         ("weight_decay", _SHARE),
-        ("by_region", pa.bool_()),  # what was learnt: labels of places, not of whole views
+        ("dense", pa.bool_()),  # what was learnt: dense labels, not those of whole views alone
         ("top1", _SHARE),  # fractions, 0 to 1
         ("balanced", _SHARE),  # top-1 of each class, the mean over classes
         ("top5", _SHARE),
@@ -116,7 +116,7 @@ def _facts(settings: CompareSettings) -> dict[str, str]:
     asked = "soft" in settings.labels or "rded" in settings.methods
     return {
         "asked": "teacher" if asked else "hard labels",
-        "taught": BY_REGION if "soft" in settings.labels else WHOLE_VIEWS,
+        "taught": DENSE if "soft" in settings.labels else WHOLE_VIEWS,
     }
 
 
@@ -167,7 +167,7 @@ def _row(trial: Trial, result: dict[str, Any], context: ComparisonContext) -> di
     return {
         "ipc": result["distilled"]["ipc"],
         **{name: result["settings"][name] for name in ("size", "epochs", "lr", "weight_decay")},
-        "by_region": result["taught"]["by_region"],
+        "dense": result["taught"]["dense"],
         "top1": result["top1"],
         "balanced": result["balanced"],
         "top5": result["top5"],
