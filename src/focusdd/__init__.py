@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from focusdd.settings import FitSettings as FitSettings
     from focusdd.settings import LabelSettings as LabelSettings
     from focusdd.settings import RunSettings as RunSettings
+    from focusdd.settings import SubsetSettings as SubsetSettings
     from focusdd.settings import TrainSettings as TrainSettings
     from focusdd.sources import Source as Source
     from focusdd.sources import open_source as open_source
     from focusdd.tasks.classify.publish import publish as publish
     from focusdd.tasks.public import distill as distill
     from focusdd.tasks.public import extract as extract
+    from focusdd.tasks.public import subset as subset
     from focusdd.training.fit import fit as fit
     from focusdd.training.result import TrainedStudent as TrainedStudent
     from focusdd.training.train import train as train
@@ -57,6 +59,7 @@ __getattr__, __dir__, _names = attach(
         "Model": "focusdd.models.load:Model",
         "RunSettings": "focusdd.settings:RunSettings",
         "Source": "focusdd.sources:Source",
+        "SubsetSettings": "focusdd.settings:SubsetSettings",
         "TrainSettings": "focusdd.settings:TrainSettings",
         "TrainedStudent": "focusdd.training.result:TrainedStudent",
         "compare": "focusdd.comparison.public:compare",
@@ -73,6 +76,7 @@ __getattr__, __dir__, _names = attach(
         "report": "focusdd.reports.page:report",
         "run": "focusdd.comparison.run:run",
         "status": "focusdd.core.status:status",
+        "subset": "focusdd.tasks.public:subset",
         "train": "focusdd.training.train:train",
     },
 )

@@ -43,6 +43,12 @@ COMMANDS = {
 
         Example: focusdd distill photos/ --ipc 10 --index index/ --out tiny/""",
     ),
+    "subset": (
+        "classify",
+        """Choose original images: a list, a folder of links, or copies.
+
+        Example: focusdd subset photos/ --ratio 0.1 --form links --out tenth/""",
+    ),
     "fit": (
         "classify",
         f"""Train a teacher or an extractor on a source and write a checkpoint folder.

@@ -68,6 +68,26 @@ def distill(
     say(f"wrote {out}: {images} images. Next: {following}")
 
 
+def subset(
+    source: Images,
+    /,
+    *,
+    out: Out,
+    index: Index = None,
+    options: SourceOptions = None,
+    settings: Annotated[tree.SubsetSettings | None, Flat] = None,
+    extract: Annotated[tree.ExtractorSettings | None, Flat] = None,
+    engine: Engine = None,
+    overwrite: Overwrite = False,
+) -> None:
+    from focusdd import subset
+    from focusdd.sources.options import with_options
+
+    source = with_options(source, options)
+    subset(source, out, settings, index=index, extract=extract, overwrite=overwrite, engine=engine)
+    say(f"wrote {out / 'subset.csv'}")
+
+
 def fit(
     source: Images,
     /,

@@ -35,6 +35,7 @@ _PANEL_OF: dict[type[Settings], str] = {
     settings.CompareSettings: "Comparison",
     settings.DetectCompareSettings: "Comparison",
     settings.RunSettings: "Training",
+    settings.SubsetSettings: "Selection",
     settings.EngineSettings: "Engine",
 }
 for _tree in (*_PANEL_OF, settings.DetectDistillSettings):

@@ -202,17 +202,23 @@ def duplicates_last(order: np.ndarray, features: np.ndarray, most: float, need: 
         most: cosine similarity above which two look alike.
         need: how many rows will be used; the others stay as they are.
     """
+    first = distinct(features, most, need)
+    return np.concatenate([order[first], np.delete(order, first)])
+
+
+def distinct(features: np.ndarray, most: float, need: int) -> list[int]:
+    """The first `need` rows of features (n, d) that look like none of these before them."""
     norms = np.linalg.norm(features.astype(np.float32), axis=1, keepdims=True)
     unit = features / np.maximum(norms, 1e-12)
-    free = np.ones(len(order), dtype=bool)
+    free = np.ones(len(features), dtype=bool)
     first: list[int] = []
-    for row in range(len(order)):
+    for row in range(len(features)):
         if len(first) == need:
             break
         if free[row]:
             first.append(row)
             free &= unit @ unit[row] <= most
-    return np.concatenate([order[first], np.delete(order, first)])
+    return first
 
 
 def _pool(rows: int, keep: float, least: int) -> int:

@@ -61,7 +61,8 @@ def distill(
     inputs = {"source": source.fingerprint}
     found, judge = None, adapter.judge(settings, reading)
     if settings.method in adapter.with_index:
-        found = _index(task, source, out, settings, index, reading, overwrite, engine)
+        wanted = adapter.extract_settings(settings, reading)
+        found = index_for(task, source, out, wanted, index, overwrite, engine)
         inputs |= {"index": found.key, "content": found.info["content"]}
     if judge is not None:
         inputs["teacher"] = judge.weights
@@ -98,20 +99,19 @@ def distill(
     return adapter.open(run_stage(stage, out, make, overwrite))
 
 
-def _index(
+def index_for(
     task: Task,
     source: Any,
     out: Path,
-    settings: Any,
+    wanted: Any,
     index: Index | Path | str | None,
-    reading: ExtractorSettings,
     overwrite: bool,
     engine: EngineSettings | None,
 ) -> Index:
+    """Opens an index, or makes one of these settings in the folder OUT-index."""
     if index is None:
-        wanted = not_given(task.distillation.extract_settings(settings, reading))
-        folder = out.with_name(out.name + "-index")
-        return replacing(partial(run_extract, source, folder, wanted, task=task, engine=engine), overwrite)
+        folder, settings = out.with_name(out.name + "-index"), not_given(wanted)
+        return replacing(partial(run_extract, source, folder, settings, task=task, engine=engine), overwrite)
     opened = open_index(index)
     require_index_of(task, opened, source)
     return opened

@@ -5,11 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar
 
 from focusdd.composition.dataset import Distilled
 from focusdd.extraction.index import Index
-from focusdd.settings import EngineSettings, ExtractorSettings, Settings
+from focusdd.settings import EngineSettings, ExtractorSettings, Settings, SubsetSettings
 from focusdd.settings.keywords import with_keywords
 from focusdd.tasks.base import Task
 from focusdd.tasks.classify.task import CLASSIFY
@@ -17,6 +18,7 @@ from focusdd.tasks.detect.distilled import DistilledDetection
 from focusdd.tasks.detect.task import DETECT
 from focusdd.tasks.distill import distill as run_distill
 from focusdd.tasks.extract import extract as run_extract
+from focusdd.tasks.subset import subset as run_subset
 
 R = TypeVar("R")
 _SPLITS = {"source": "train", "val": "val", "other": "val"}
@@ -49,6 +51,7 @@ extract: Callable[..., Index] = for_task(run_extract, CLASSIFY, CLASSIFY.extract
 distill: Callable[..., Distilled] = for_task(
     run_distill, CLASSIFY, CLASSIFY.distillation.settings, extract=ExtractorSettings
 )
+subset: Callable[..., Path] = for_task(run_subset, CLASSIFY, SubsetSettings, extract=ExtractorSettings)
 detect_extract: Callable[..., Index] = for_task(run_extract, DETECT, DETECT.extraction.settings)
 detect_distill: Callable[..., DistilledDetection] = for_task(
     run_distill, DETECT, DETECT.distillation.settings, extract=ExtractorSettings

@@ -1,0 +1,108 @@
+"""Subsets of original images: how many of every class, which, and in which form."""
+
+import csv
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from focusdd import FocusError, SubsetSettings, open_source, subset
+from focusdd.selection.subset import choose, shares
+
+COUNTS = {"ant": 12, "bee": 30, "cat": 3}
+
+
+def listed(path):
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def source():
+    return SimpleNamespace(classes=tuple(COUNTS), name="source")
+
+
+@given(
+    st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(any), st.integers(1, 120), st.integers(1, 4)
+)
+def test_shares_add_up_and_follow_the_classes(counts, number, least):
+    settings = SubsetSettings(number=number, least=least)
+    total, low = min(number, sum(counts)), [min(least, count) for count in counts]
+    if sum(low) > total:
+        with pytest.raises(FocusError, match="fewer than --least"):
+            shares(counts, sum(counts), settings)
+        return
+    given = shares(counts, sum(counts), settings)
+    assert sum(given) == total
+    assert all(few <= have <= count for few, have, count in zip(low, given, counts, strict=True))
+    for have, count, few in zip(given, counts, low, strict=True):
+        assert (
+            have == few or have - total * count / sum(counts) < 1
+        )  # nobody gets more than a rounded-up part
+
+
+def test_shares_of_other_kinds():
+    assert shares([12, 30, 3], 45, SubsetSettings(per_class=5)) == [5, 5, 3]
+    assert sum(shares([12, 30, 3], 45, SubsetSettings(ratio=0.2))) == 9
+
+
+@pytest.mark.parametrize("method", ["random", "herding", "k-center", "clusters", "realism"])
+def test_every_method_chooses_so_many_of_every_class(make_index, source, method):
+    index = make_index(COUNTS)
+    if method == "random":
+        rows = index.table(["key", "label"]).to_pylist()
+        source.records = [SimpleNamespace(**row) for row in rows]
+    settings = SubsetSettings(per_class=5, method=method)
+    made = choose(source, None if method == "random" else index, settings)
+    assert [len(keys) for keys in made.chosen] == [5, 5, 3]
+    assert all(
+        key.startswith(f"{name}/") for name, keys in zip(COUNTS, made.chosen, strict=True) for key in keys
+    )
+    assert choose(source, None if method == "random" else index, settings) == made
+
+
+def test_the_most_realistic_of_near_duplicates_is_kept(make_index, source):
+    index = make_index(COUNTS)
+    table = index.table(["key", "confidence", "mass"])
+    score = table["confidence"].to_numpy() * table["mass"].to_numpy()
+    keys = table["key"].to_pylist()
+    same = np.tile([1.0, 0.0], (45, 1))
+    same[:6] = [0.0, 1.0]  # two looks among the ants, one elsewhere
+    object.__setattr__(index, "features", lambda: same)
+    made = choose(source, index, SubsetSettings(per_class=5, method="realism", max_similarity=0.9))
+    best = sorted([max(range(6), key=score.__getitem__), max(range(6, 12), key=score.__getitem__)])
+    assert made.chosen[0] == [keys[row] for row in best]
+    assert [len(keys) for keys in made.duplicates] == [10, 29, 2]
+
+
+@pytest.mark.parametrize("form", ["list", "links", "copies"])
+def test_a_subset_is_a_list_links_or_copies(image_folder, tmp_path, capsys, form):
+    root = image_folder(("apple", "pear"), per_class=4)
+    before = {path: path.read_bytes() for path in root.rglob("*.png")}
+    out = subset(root, tmp_path / "half", ratio=0.5, method="random", form=form)
+    rows = listed(out / "subset.csv")
+    assert [row["class"] for row in rows] == ["apple", "apple", "pear", "pear"]
+    assert listed(out / "left_out.csv") == []
+    assert "4 of 8 images, 2 to 2 of a class" in " ".join(capsys.readouterr().out.split())
+    if form == "list":
+        assert not (out / "train").exists()
+    else:
+        for row in rows:
+            assert (out / row["file"]).is_symlink() == (form == "links")
+            assert (out / row["file"]).read_bytes() == before[root / row["key"]]
+        assert [record.label for record in open_source(out).records] == [0, 0, 1, 1]
+    subset(root, out, per_class=1, method="random", form=form, overwrite=True)
+    assert len(listed(out / "subset.csv")) == 2
+    assert {path: path.read_bytes() for path in root.rglob("*.png")} == before
+
+
+def test_what_cannot_be_asked_for(image_folder, tmp_path):
+    root = image_folder(("apple", "pear"), per_class=4)
+    for wrong in ({}, {"number": 2, "ratio": 0.5}):
+        with pytest.raises(FocusError, match="give one of --number, --ratio and --per-class"):
+            subset(root, tmp_path / "out", **wrong)
+    with pytest.raises(FocusError, match="has no files to link to: use --form copies"):
+        subset("demo:4", tmp_path / "out", per_class=1, method="random", form="links")
+    assert not (tmp_path / "out").exists()
