@@ -98,6 +98,21 @@ def test_what_has_no_effect_is_said(capsys: pytest.CaptureFixture[str], tmp_path
     assert "--extractor has no effect with method random" in said
 
 
+def test_a_comparison_says_what_has_no_effect_in_any_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    arguments = {"labels": ["hard"], "students": ["test_resnet"], "ipc": [1], "seeds": 1, "workers": 2}
+    own = {"train": {"size": 32, "epochs": 1, "temperature": 4}, "distill": {"keep": 0.5, "size": 32}}
+    table = focusdd.compare(
+        "demo:1", "demo:1", tmp_path / "out", methods=["random"], teacher=TEACHER, **arguments, **own
+    )
+    assert len(table) == 1
+    said = capsys.readouterr().out
+    for flag in ("--train.temperature", "--distill.keep", "--teacher", "--workers"):
+        assert said.count(f"{flag} has no effect with") == 1, flag
+    assert "--train.epochs has" not in said
+
+
 def test_help_lists_the_keywords() -> None:
     names = inspect.signature(focusdd.distill).parameters
     assert {"source", "out", "ipc", "extractor", "layers", "workers"} <= names.keys()

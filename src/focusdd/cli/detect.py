@@ -18,6 +18,7 @@ from focusdd.cli.flags import (
     Out,
     Overwrite,
     Quick,
+    SourceOptions,
     Val,
     ValOrSource,
 )
@@ -30,13 +31,16 @@ def distill(
     *,
     out: Out,
     index: Index = None,
+    options: SourceOptions = None,
     settings: Annotated[tree.DetectDistillSettings | None, Flat] = None,
     extract: Annotated[tree.ExtractorSettings | None, Flat] = None,
     engine: Engine = None,
     overwrite: Overwrite = False,
 ) -> None:
     from focusdd.detect import distill
+    from focusdd.sources.options import with_options
 
+    source = with_options(source, options)
     made = distill(source, out, settings, index=index, extract=extract, overwrite=overwrite, engine=engine)
     following = f"focusdd detect train {out} --val {quote(source)} --size ... --out ..."
     say(f"wrote {out}: {made.info['images']} images. Next: {following}")
@@ -48,12 +52,14 @@ def train(
     *,
     val: Val,
     out: Out,
+    options: SourceOptions = None,
     settings: Annotated[tree.DetectTrainSettings | None, Flat] = None,
     overwrite: Overwrite = False,
 ) -> None:
     from focusdd.detect import train
+    from focusdd.sources.options import with_options
 
-    detector = train(distilled, val, out, settings, overwrite=overwrite)
+    detector = train(distilled, with_options(val, options), out, settings, overwrite=overwrite)
     score = f"{detector.detector}: {detector.map:.1%} mAP50-95, {detector.map50:.1%} mAP50"
     say(f"{score} on {detector.val['images']} images of {detector.val['name']}")
     say(f"wrote {out}. Next: focusdd report {out.parent}")
@@ -66,14 +72,18 @@ def compare(
     out: Out,
     val: ValOrSource = None,
     index: Index = None,
+    options: SourceOptions = None,
     settings: Annotated[tree.DetectCompareSettings | None, Lists] = None,
     engine: Engine = None,
     overwrite: Overwrite = False,
 ) -> None:
     from focusdd import report
     from focusdd.detect import compare
+    from focusdd.sources.options import with_options
 
-    table = compare(source, val or source, out, settings, index=index, overwrite=overwrite, engine=engine)
+    held_out = with_options(val or source, options)
+    source = with_options(source, options)
+    table = compare(source, held_out, out, settings, index=index, overwrite=overwrite, engine=engine)
     say(f"wrote {out / 'results.csv'}: {len(table)} runs. Next: open {report(out)} in a browser")
 
 

@@ -38,7 +38,8 @@ _PANEL_OF: dict[type[Settings], str] = {
     settings.SubsetSettings: "Selection",
     settings.EngineSettings: "Engine",
 }
-for _tree in (*_PANEL_OF, settings.DetectDistillSettings):
+_TREES: tuple[type[Settings], ...] = (*_PANEL_OF, settings.DetectDistillSettings)
+for _tree in _TREES:
     for _name, _field in _tree.model_fields.items():
         _first = next(one for one in reversed(_tree.__mro__) if _name in vars(one).get("__annotations__", {}))
         _own = Parameter(

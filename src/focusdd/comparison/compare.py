@@ -85,7 +85,7 @@ def compare(
             found = replacing(make, overwrite)
         held_out = task.comparison.validation(val)
         context = ComparisonContext(task, settings, source, held_out, other, found, out, overwrite)
-        for remark in _remarks(trials, context):
+        for remark in _remarks(trials, context, index is not None):
             warn(remark)
         return _run(trials, context, engine)
 
@@ -104,11 +104,12 @@ def _check(task: Task, settings: Any, trials: Sequence[Trial], index: Index | No
             task.distillation.check(source, resolve(wanted, **facts).settings)
 
 
-def _remarks(trials: Sequence[Trial], context: ComparisonContext) -> list[str]:
-    """What of the user's settings has no effect in any run."""
+def _remarks(trials: Sequence[Trial], context: ComparisonContext, given: bool) -> list[str]:
+    """What of the user's settings has no effect in any run; `given`: the index is the user's."""
     task, settings = context.task, context.settings
     methods = " ".join(dict.fromkeys(trial.method for trial in trials))
-    reader = "extractor" if context.index is not None else f"methods {methods}"
+    made = "--index" if given else "extractor"
+    reader = made if context.index is not None else f"methods {methods}"
     facts = {"reader": reader, "task": task.words} | task.comparison.facts(settings)
     distilling = [wanted for trial in trials if (wanted := context.distilling(trial)) is not None]
     training = [task.comparison.training(trial, context) for trial in trials]

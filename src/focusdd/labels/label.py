@@ -53,7 +53,7 @@ def label(
         FocusError: the teacher does not know the classes or is near chance on the tiles, an image is damaged,
             or there are other labels already.
     """
-    distilled = open_distilled(distilled)
+    distilled, engine = open_distilled(distilled), settle(engine or EngineSettings()).settings
     device = pick_device(settings.device)
     model = load_model(settings.teacher, device, settings.size)
     teacher = Teacher.of(model, distilled)

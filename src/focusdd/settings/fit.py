@@ -19,7 +19,9 @@ class FitSettings(Settings):
     --init."""
     init: Annotated[str, NotInKey] = ""
     """Checkpoint folder to start from. Its head is kept if it has the same classes."""
-    model_args: dict[str, Annotated[int | float | bool | str, Field(union_mode="left_to_right")]] = Field({})
+    model_args: dict[str, Annotated[int | float | bool | str, Field(union_mode="left_to_right")]] = Field(
+        default={}
+    )
     """Arguments of the architecture, such as --model-args.depth 6 --model-args.patch-size 8."""
     size: Annotated[int, Field(ge=16, le=1024)] = 128
     """Side of the training images in pixels."""
