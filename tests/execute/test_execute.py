@@ -35,6 +35,7 @@ from focusdd import (
     label,
     open_source,
 )
+from focusdd.comparison.compare import compare as run_compare
 from focusdd.core.files import read_json, write_whole
 from focusdd.core.lock import locked
 from focusdd.core.stage import Stage, Workspace, run_stage
@@ -43,7 +44,12 @@ from focusdd.execute import Work, remote, run_shards
 from focusdd.execute.ray import _hand_out, _plan
 from focusdd.execute.remote import SourceName, load_same, once_free, require_shared, require_there
 from focusdd.extraction import inference
-from focusdd.settings import DetectDistillSettings, ExtractorSettings
+from focusdd.settings import (
+    DetectCompareSettings,
+    DetectDistillSettings,
+    DetectTrainSettings,
+    ExtractorSettings,
+)
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Record
 from focusdd.tasks.detect.task import DETECT
@@ -350,6 +356,22 @@ def test_detection_is_the_same_on_a_cluster(
         )
         assert made.info["images"] == 10
     assert digests(tmp_path / "home") == digests(tmp_path / "ray")
+
+
+def test_detectors_are_compared_on_a_cluster(cluster: Any, tmp_path: Path) -> None:
+    settings = DetectCompareSettings(
+        methods=("random",),
+        ipc=(1,),
+        seeds=1,
+        device="cpu",
+        distill=DetectDistillSettings(size=64),
+        train=DetectTrainSettings(size=64, steps=1, batch_size=2),
+    )
+    for name, engine in (("home", None), ("ray", RAY)):
+        source, val = DemoSource(3), DemoSource(3, "val")
+        run_compare(source, val, tmp_path / name, settings, task=DETECT, engine=engine)
+    home, ray = (rows_of(tmp_path / name) for name in ("home", "ray"))
+    assert len(home) == 1 and home == ray
 
 
 # what a worker checks before it begins

@@ -311,14 +311,14 @@ def test_rows_join_seeds_and_name_what_differs(work: Path) -> None:
     make_student(work / "focus-1", work / "other", 0.5, student="vit_tiny")
     shutil.copytree(work / "other", work / "copied")  # the same run twice is one run
     found = rows(collect(work))
-    shown = [(row.method, row.student, row.variant, len(row.top1)) for row in found]
+    shown = [(row.method, row.student, row.variant, len(row.main)) for row in found]
     assert shown == [
         ("focus", "resnet18", "views 0", 1),
         ("focus", "resnet18", "views 3", 2),
         ("focus", "vit_tiny", "", 1),
         ("random", "resnet18", "", 2),
     ]
-    assert sorted(found[1].top1) == pytest.approx([0.45, 0.47])
+    assert sorted(found[1].main) == pytest.approx([0.45, 0.47])
     assert found[1].times.extract is not None and found[3].times.extract is None
 
 

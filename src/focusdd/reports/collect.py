@@ -11,12 +11,14 @@ from statistics import mean
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from focusdd.composition.dataset import Distilled
+from focusdd.composition.dataset import Finished
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
 from focusdd.extraction.index import Index, open_index
-from focusdd.selection.plan import Plan
+from focusdd.tasks import task_of
+from focusdd.tasks.base import Task
 
 # in the order of the work
 STAGES = ("extract", "fit", "distill", "train", "detect extract", "detect distill", "detect train")
@@ -29,13 +31,13 @@ _SOURCE = {
     "classes": list,
     "class_names": list,
 }
-_DISTILLED = _SOURCE | {
-    "method": str,
-    "ipc": int,
-    "grid": int,
-    "size": int,
-    "source_images": int,
-    "short_classes": list,
+_DISTILLED = _SOURCE | {"method": str, "size": int, "source_images": int, "short_classes": list}
+_OF_TASK: dict[str, dict[str, type]] = {
+    "classify": {"ipc": int, "grid": int},
+    "detect": {
+        **dict.fromkeys(("objects", "source_objects", "settings"), dict),
+        **dict.fromkeys(("images", "seed", "masked", "refused"), int),
+    },
 }
 _INDEX = _SOURCE | {
     "extractor.name": str,
@@ -85,13 +87,16 @@ class FoundDistilled:
     """A distilled dataset with its plan and, for method focus, the index it was chosen from."""
 
     stage: Stage
-    data: Distilled
-    plan: Plan
+    data: Finished
+    plan: Any
+    """Tiles by distilled image, of the task's kind."""
     index: FoundIndex | None
 
     @property
     def title(self) -> str:
-        return f"{self.data.info['method']}, {self.data.info['ipc']} per class"
+        info = self.data.info
+        many = f"{info['images']} images" if "images" in info else f"{info['ipc']} per class"
+        return f"{info['method']}, {many}"
 
 
 @dataclass(frozen=True)
@@ -104,16 +109,15 @@ class FoundIndex:
 
 @dataclass(frozen=True)
 class Student:
-    """A trained student: what its `result.json` says. Accuracies are fractions."""
+    """A trained student: what its `result.json` says."""
 
     stage: Stage
+    task: Task
     architecture: str
-    top1: float
-    top5: float
-    balanced: float
-    """Mean over the classes."""
+    scores: dict[str, float]
+    """By the columns of the task; fractions."""
     chance: float | None
-    """Top-1 of always naming the most frequent class; None where the result is of an older version."""
+    """Top-1 of always naming the most frequent class; None where the result does not tell."""
     per_class: dict[str, float]
     val_name: str
     val_images: int
@@ -123,10 +127,6 @@ class Student:
     teacher: tuple[str, float] | None
     """Name and accuracy on a sample."""
     settings: dict[str, Any]
-    corrupted: float | None
-    """Top-1 on corrupted validation images, the mean over corruptions and strengths."""
-    other: tuple[str, float] | None
-    """Name of a second source and top-1 on it."""
 
 
 @dataclass(frozen=True)
@@ -179,8 +179,7 @@ def collect(folder: Path) -> Found:
 
 
 def _has(stage: Stage, name: str) -> bool:
-    """Whether a stage of classification left this file."""
-    return not stage.name.startswith("detect ") and (stage.folder / name).exists()
+    return (stage.folder / name).exists()
 
 
 def _stage(path: Path, root: Path) -> Stage:
@@ -224,9 +223,10 @@ def _distilled(
 ) -> FoundDistilled:
     """Opens a distilled dataset; an index that it names elsewhere joins the found ones."""
     with as_written(stage.folder / "distilled.json"):
+        task = task_of(stage.name)
         # its images may be elsewhere: the page says so where it would show them
-        data = Distilled(stage.folder, read_json(stage.folder / "distilled.json"))
-        _check(data.info, _DISTILLED)
+        data = Finished(stage.folder, read_json(stage.folder / "distilled.json"))
+        _check(data.info, _DISTILLED | _OF_TASK.get(task.name, {}))
         key = stage.inputs.get("index", "")
         named = Path(os.path.normpath(stage.folder / (data.info["index"] or "")))
         if key and key not in indexes and (named / "done.json").exists():
@@ -235,8 +235,8 @@ def _distilled(
                 indexes[key] = index
                 stages[named] = index.stage
     with as_written(stage.folder / "plan.parquet"):
-        plan = data.plan()
-        if not all(0 <= tile.label < len(data.classes) for tile in plan.tiles):
+        plan = task.distillation.read_plan(pq.read_table(stage.folder / "plan.parquet"))
+        if not all(-1 <= tile.label < len(data.classes) for tile in plan.tiles):
             raise TypeError("a label has no class")
         return FoundDistilled(stage, data, plan, indexes.get(key))
 
@@ -253,43 +253,46 @@ def _check(info: dict[str, Any], fields: dict[str, type]) -> None:
         raise TypeError("there are not as many class names as classes")
 
 
-def _outside(stage: Stage) -> tuple[str, dict[str, Any]]:
+def _outside(stage: Stage) -> tuple[str, dict[str, float]]:
     """The key of a student, and how it did outside the distribution that it learned from."""
     path = stage.folder / "robustness.json"
     with as_written(path):
-        found: dict[str, Any] = {}
         read = read_json(path)
-        if read["corrupted_top1"] is not None:
-            found["corrupted"] = float(read["corrupted_top1"])
-        if read["other"] is not None:
-            found["other"] = (str(read["other"]["name"]), float(read["other"]["top1"]))
-        return str(stage.inputs["student"]), found
+        found = {"corrupted": read["corrupted_top1"], "other": (read["other"] or {}).get("top1")}
+        known = {name: float(value) for name, value in found.items() if value is not None}
+        return str(stage.inputs["student"]), known
 
 
-def _student(stage: Stage, outside: dict[str, Any]) -> Student:
+def _student(stage: Stage, outside: dict[str, float]) -> Student:
     path = stage.folder / "result.json"
     with as_written(path):
-        result = read_json(path)
-        distilled, teacher = result["distilled"], result["teacher"]
+        task, result = task_of(stage.name), read_json(path)
+        distilled, teacher = result["distilled"], result.get("teacher")
         shares = result["per_class"].items()
         per_class = {str(name): float(share) for name, share in shares if share is not None}
+        told = {name: result[name] for name in task.comparison.columns if result.get(name) is not None}
+        scores = {name: float(value) for name, value in told.items()} | outside
+        scores[task.comparison.score] = float(result[task.comparison.score])
+        if "balanced" in task.comparison.columns and per_class:
+            scores.setdefault("balanced", mean(per_class.values()))
         return Student(
             stage=stage,
-            architecture=str(result["student"]),
-            top1=float(result["top1"]),
-            top5=float(result["top5"]),
-            balanced=float(result["balanced"]) if "balanced" in result else mean(per_class.values()),
+            task=task,
+            architecture=str(result["student"] if "student" in result else result["detector"]),
+            scores=scores,
             chance=float(result["chance"]) if "chance" in result else None,
             per_class=per_class,
             val_name=str(result["val"]["name"]),
             val_images=int(result["val"]["images"]),
             val_skipped=[(str(name), str(reason)) for name, reason in result["val"]["skipped"]],
-            distilled={**distilled, "method": str(distilled["method"]), "ipc": int(distilled["ipc"])},
+            distilled={**distilled, "method": str(distilled["method"]), "ipc": _number(distilled["ipc"])},
             teacher=(str(teacher["name"]), float(teacher["sample_accuracy"])) if teacher else None,
-            settings={**result["settings"], "epochs": int(result["settings"]["epochs"])},
-            corrupted=outside.get("corrupted"),
-            other=outside.get("other"),
+            settings=dict(result["settings"]),
         )
+
+
+def _number(value: Any) -> int | float:
+    return int(value) if int(value) == value else float(value)
 
 
 def method_rank(method: str) -> tuple[int, str]:

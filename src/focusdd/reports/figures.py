@@ -47,8 +47,10 @@ class Line(NamedTuple):
 
     label: str
     method: str
-    points: dict[int, list[float]]
-    seconds: dict[int, float]
+    title: str
+    """What the score is called."""
+    points: dict[float, list[float]]
+    seconds: dict[float, float]
     """Of distilling and training, where they are known."""
 
 
@@ -61,7 +63,7 @@ def accuracy_figure(rows: Sequence[Row]) -> Figure:
         for line in lines
     )
     draw = _curve if len({row.ipc for row in rows if row.method != "full"}) > 1 else _bars
-    alt = f"Top-1 accuracy of {rows[0].student} by images per class. {said}."
+    alt = f"{rows[0].title} of {rows[0].student} by images per class. {said}."
     return Figure(_svg(draw, lines, False), _svg(draw, lines, True), alt)
 
 
@@ -75,7 +77,7 @@ def cost_figure(rows: Sequence[Row]) -> Figure | None:
         + ", ".join(f"{mean(line.points[ipc]):.1%} in {spent:.3g} s" for ipc, spent in line.seconds.items())
         for line in lines
     )
-    alt = f"Top-1 accuracy of {rows[0].student} by seconds of distilling and training. {said}."
+    alt = f"{rows[0].title} of {rows[0].student} by seconds of distilling and training. {said}."
     return Figure(_svg(_costs, lines, False), _svg(_costs, lines, True), alt)
 
 
@@ -86,8 +88,8 @@ def _lines(rows: Sequence[Row]) -> list[Line]:
     for row in rows:
         parts = [f"{row.epochs} epochs"] * epochs + [row.variant] * bool(row.variant)
         label = _printable(f"{row.method} ({', '.join(parts)})" if parts else row.method)
-        line = lines.setdefault(label, Line(label, row.method, {}, {}))
-        line.points.setdefault(row.ipc, []).extend(row.top1)
+        line = lines.setdefault(label, Line(label, row.method, row.title, {}, {}))
+        line.points.setdefault(row.ipc, []).extend(row.main)
         if row.times.train:  # a time that rounds to nothing has no place on a logarithmic axis
             line.seconds[row.ipc] = row.times.train + (row.times.distil or 0.0)
     return list(lines.values())
@@ -150,7 +152,7 @@ def _curve(axes: Any, lines: list[Line], colours: Sequence[str]) -> None:
     axes.set_xticks(ticks, [str(ipc) for ipc in ticks])
     axes.minorticks_off()
     axes.set_xlabel("distilled images per class")
-    _finish(axes)
+    _finish(axes, lines[0].title)
 
 
 def _costs(axes: Any, lines: list[Line], colours: Sequence[str]) -> None:
@@ -166,10 +168,10 @@ def _costs(axes: Any, lines: list[Line], colours: Sequence[str]) -> None:
     axes.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
     axes.minorticks_off()
     axes.set_xlabel("seconds to distil and train")
-    _finish(axes)
+    _finish(axes, lines[0].title)
 
 
-def _points(axes: Any, line: Line, where: dict[int, float], style: int, colours: Sequence[str]) -> None:
+def _points(axes: Any, line: Line, where: dict[float, float], style: int, colours: Sequence[str]) -> None:
     """One line through the means at the places of its ipc, with deviation bars."""
     shares = [line.points[ipc] for ipc in where]
     axes.errorbar(
@@ -184,8 +186,8 @@ def _points(axes: Any, line: Line, where: dict[int, float], style: int, colours:
     )
 
 
-def _finish(axes: Any) -> None:
-    axes.set_ylabel("top-1, %")
+def _finish(axes: Any, title: str) -> None:
+    axes.set_ylabel(f"{title}, %")
     axes.margins(x=0.08)
     axes.set_ylim(0, 1.1 * axes.get_ylim()[1])  # room for what is written above the highest point
     axes.grid(axis="y", alpha=0.25)
@@ -207,7 +209,7 @@ def _bars(axes: Any, lines: list[Line], colours: Sequence[str]) -> None:
     axes.set_yticks(range(len(lines)), [line.label for line in lines])
     axes.invert_yaxis()
     axes.set_xlim(0, 1.15 * max(1.0, *(top + width for top, width in zip(tops, widths, strict=True))))
-    axes.set_xlabel("top-1, %")
+    axes.set_xlabel(f"{lines[0].title}, %")
     axes.grid(axis="x", alpha=0.25)
     axes.set_axisbelow(True)
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from focusdd.composition.dataset import Distilled
+from focusdd.composition.dataset import Distilled, Finished
 from focusdd.core.errors import FocusError
 from focusdd.core.files import write_whole
 from focusdd.core.images import decode
@@ -81,45 +81,54 @@ def report(folder: Path | str) -> Path:
 def _content(found: Found) -> dict[str, Any]:
     """What the template shows; an empty section is left out there."""
     table = rows(found)
-    tables: dict[tuple[str, int], list[Row]] = defaultdict(list)
+    tables: dict[tuple[str, tuple[str, int]], list[Row]] = defaultdict(list)
     panels: dict[tuple[tuple[str, int], str, str], list[Row]] = defaultdict(list)
     for row in table:
-        tables[row.val].append(row)
+        tables[row.task.name, row.val].append(row)
         if row.augmented:
             panels[row.val, row.student, row.labels].append(row)
+    classified = [data for data in found.distilled if "task" not in data.data.info]
     infos = [item.index.info for item in found.indexes]
-    images = {len(list(data.plan.images())) for data in found.distilled}
+    images = {len(list(data.plan.images())) for data in classified}
     short = [(data.title, data.data.info["short_classes"]) for data in found.distilled]
     return {
         "sources": _sources(found),
         "distilled_counts": sorted(images),
-        "tables": tables,
+        "tables": [_table(lines) for lines in tables.values()],
         "best": [_best(panel) for panel in panels.values()],
         "figures": [(*key, accuracy_figure(panel), cost_figure(panel)) for key, panel in panels.items()],
-        "columns": {
-            **{name: any(getattr(row, name) for row in table) for name in ("corrupted", "other")},
-            "fixed": any(len(row.seeds) > 1 and not row.redrawn for row in table),
-            "balanced": any(_differ(row.top1, row.balanced) for row in table),
-        },
+        "fixed": any(len(row.seeds) > 1 and not row.redrawn for row in table),
         "verdicts": verdicts(table),
         "scores": scores(table),
         "teachers": list(dict.fromkeys((*s.teacher, s.val_name) for s in found.students if s.teacher)),
         "extractors": [(info["extractor"], info["counts"]["images"]) for info in infos],
-        "looks": looks(found.distilled),
+        "looks": looks(classified),
         "colours": {"patch": PATCH_COLOUR, "box": TRUE_COLOUR},
-        "galleries": (galleries := _galleries(found.distilled)),
-        "galleries_left_out": len(found.distilled) - len(galleries),
-        "classes": _classes(found, table),
-        "detection": detection(found),
+        "galleries": (galleries := _galleries(classified)),
+        "galleries_left_out": len(classified) - len(galleries),
+        "classes": _classes(found, classified, table),
+        "detection": detection([data for data in found.distilled if data not in classified]),
         "skipped": _skipped(found),
         "short": [(title, folders) for title, folders in short if folders],
         "stages": found.stages,
     }
 
 
+def _table(lines: list[Row]) -> dict[str, Any]:
+    """The results on one validation set, with the columns that say something there."""
+    columns = {
+        name: title
+        for name, title in lines[0].task.comparison.columns.items()
+        if any(row.scores[name] for row in lines)
+    }
+    if not any(_differ(row.main, row.scores.get("balanced", [])) for row in lines):
+        columns.pop("balanced", None)
+    return {"val": lines[0].val, "lines": lines, "columns": columns}
+
+
 def _differ(top1: list[float], balanced: list[float]) -> bool:
     """Whether classes have unequal numbers of validation images, so far as it shows."""
-    return any(abs(one - other) >= 0.0005 for one, other in zip(top1, balanced, strict=True))
+    return any(abs(one - other) >= 0.0005 for one, other in zip(top1, balanced, strict=False))
 
 
 def _sources(found: Found) -> list[dict[str, Any]]:
@@ -133,16 +142,16 @@ def _sources(found: Found) -> list[dict[str, Any]]:
     return list(sources.values())
 
 
-def _best(panel: list[Row]) -> tuple[str, str, int, list[tuple[str, float, int]]]:
-    """Student, labels, largest ipc, and there each method with its highest accuracy and the number of its
+def _best(panel: list[Row]) -> tuple[Row, float, list[tuple[str, float, int]]]:
+    """A row, largest ipc, and there each method with its highest accuracy and the number of its
     rows; the full data stand beside any ipc."""
     ipc = max((row.ipc for row in panel if row.method != "full"), default=panel[0].ipc)
     methods: dict[str, list[float]] = defaultdict(list)
     for row in panel:
         if row.ipc == ipc or row.method == "full":
-            methods[row.method].append(mean(row.top1))
+            methods[row.method].append(mean(row.main))
     best = [(method, max(tops), len(tops)) for method, tops in methods.items()]
-    return panel[0].student, panel[0].labels, ipc, best
+    return panel[0], ipc, best
 
 
 def _galleries(datasets: list[FoundDistilled]) -> list[dict[str, Any]]:
@@ -163,7 +172,8 @@ def _gallery(data: FoundDistilled, side: int, room: int) -> dict[str, Any]:
         by_label[tiles[0].label].append((name, tiles))
     gallery = {"title": data.title, "stage": data.stage, "info": info, "problem": "", "pictures": []}
     try:
-        files = {f"{path.parent.name}/{path.stem}": path for path, _ in data.data.files()}
+        made = Distilled(data.data.folder, info).files()
+        files = {f"{path.parent.name}/{path.stem}": path for path, _ in made}
         pictures: list[Picture] = []
         order = [by_label[label][turn : turn + 1] for turn in (0, 1) for label in shown]
         for name, tiles in chain.from_iterable(order):
@@ -179,20 +189,22 @@ def _gallery(data: FoundDistilled, side: int, room: int) -> dict[str, Any]:
     return gallery | {"pictures": pictures, "left_out": left, "images": sum(map(len, by_label.values()))}
 
 
-def _classes(found: Found, table: list[Row]) -> dict[str, Any] | None:
+def _classes(found: Found, datasets: list[FoundDistilled], table: list[Row]) -> dict[str, Any] | None:
     """One line per class: images in the source, images used, accuracy of each row of the results."""
-    known: list[Distilled | Index] = [data.data for data in found.distilled]
-    known += [item.index for item in found.indexes]
+    indexes = [item for item in found.indexes if "task" not in item.index.info]
+    known: list[Finished | Index] = [data.data for data in datasets]
+    known += [item.index for item in indexes]
+    table = [row for row in table if row.task.name == "classify"]
     if not known:
         return None
     names, folders = [str(name) for name in known[0].info["class_names"]], known[0].classes
     columns: dict[str, dict[str, Any]] = {"images": {}, "used": {}, "accuracy": {}}
-    for item in found.indexes:
+    for item in indexes:
         if item.index.classes == folders:
             with as_written(item.index.folder / "parts"):
                 labels = item.index.table(["label"]).column("label").to_numpy()
             columns["images"].setdefault("indexed", np.bincount(labels, minlength=len(folders)).tolist())
-    for data in found.distilled:
+    for data in datasets:
         if data.data.classes == folders:
             used = {(tile.label, tile.key) for tile in data.plan.tiles}
             counts = np.bincount([label for label, _ in used], minlength=len(folders))

@@ -11,9 +11,17 @@ from typing import Any, NamedTuple
 from focusdd.comparison.scores import Outcome, Scores, score
 from focusdd.comparison.verdict import Verdict, judge, subject
 from focusdd.reports.collect import Found, FoundDistilled, Student, method_rank
+from focusdd.tasks.base import Task
 
-_APART = {"ipc", "seed", "distil seed", "method"}  # settings that make no variant of a method
-_SHOWN = {"labels", "epochs", "augment"}  # settings with a place of their own in a row
+_APART = {
+    "ipc",
+    "budget",
+    "ratio",
+    "seed",
+    "distil seed",
+    "method",
+}  # settings that make no variant of a method
+_SHOWN = {"labels", "epochs", "steps", "augment"}  # settings with a place of their own in a row
 _NOT_IN_RECIPE = {*_SHOWN, "tile_crops", "student", "seed", "lr", "weight_decay", "device", "teacher"}
 
 
@@ -33,30 +41,37 @@ class Row:
     val: tuple[str, int]
     """Name of the validation set and number of its images."""
     method: str
-    ipc: int
+    task: Task
+    ipc: float
     student: str
     labels: str
+    """Empty where a task has one kind alone."""
     epochs: int
+    """Or steps, where a task trains by these."""
     variant: str
     """Settings that tell this row from others of the same method and student, in words."""
     augmented: bool
     recipe: str
     """The settings of training that rows must have in common, beside those above, to be compared."""
     seeds: list[int]
-    top1: list[float]
-    """One per seed."""
-    top5: list[float]
-    balanced: list[float]
+    scores: dict[str, list[float]]
+    """By the columns of the task, one per seed; empty where a score is not known."""
     chance: float | None
     """Top-1 of always naming the most frequent class, where the results tell it."""
-    corrupted: list[float]
-    """Top-1 on corrupted validation images; empty when none were asked for."""
-    other: list[float]
-    """Top-1 on a second source; empty without one."""
     per_class: dict[str, float]
     redrawn: bool
     """Whether the seeds chose the images too, so far as it is known; else they changed the training alone."""
     times: Times
+
+    @property
+    def main(self) -> list[float]:
+        """The score that the methods are compared by, one per seed."""
+        return self.scores[self.task.comparison.score]
+
+    @property
+    def title(self) -> str:
+        """What that score is called."""
+        return self.task.comparison.columns[self.task.comparison.score]
 
 
 def rows(found: Found) -> list[Row]:
@@ -77,22 +92,27 @@ def rows(found: Found) -> list[Row]:
     ]
     return sorted(
         made,
-        key=lambda row: (row.val, *method_rank(row.method), row.ipc, row.student, row.variant, row.epochs),
+        key=lambda row: (
+            *(row.task.name, row.val, *method_rank(row.method)),
+            *(row.ipc, row.student, row.variant, row.epochs),
+        ),
     )
 
 
 def _line(student: Student) -> tuple[str, ...]:
     """What rows have in common that a variant must tell apart."""
-    labels = str(student.settings["labels"])
+    labels = str(student.settings.get("labels", ""))
     return student.stage.inputs.get("val", ""), student.distilled["method"], student.architecture, labels
 
 
 def _settings(student: Student, datasets: dict[str, FoundDistilled]) -> dict[str, str]:
     """All settings behind a student but ipc and seeds, as text; those of distilling and extracting first."""
     dataset = datasets.get(student.distilled["key"])
-    made: dict[str, Any] = {name: student.distilled.get(name) for name in ("size", "grid")}
+    made: dict[str, Any] = {
+        name: student.distilled[name] for name in ("size", "grid") if name in student.distilled
+    }
     if dataset is not None:
-        judge = dataset.data.info["judge"]
+        judge = dataset.data.info.get("judge")
         made |= dataset.stage.settings | ({"judge": judge["name"]} if judge else {})
         if dataset.index is not None:
             info = dataset.index.index.info
@@ -118,20 +138,20 @@ def _row(group: list[Student], datasets: dict[str, FoundDistilled], variant: str
     return Row(
         val=(first.val_name, first.val_images),
         method=first.distilled["method"],
+        task=first.task,
         ipc=first.distilled["ipc"],
         student=first.architecture,
-        labels=str(first.settings["labels"]),
-        epochs=first.settings["epochs"],
+        labels=str(first.settings.get("labels", "")),
+        epochs=int(first.settings["epochs"] if "epochs" in first.settings else first.settings["steps"]),
         variant=variant,
-        augmented=_augmented(first),
+        augmented=bool(first.settings.get("augment", True)),
         recipe=repr(sorted((n, str(v)) for n, v in first.settings.items() if n not in _NOT_IN_RECIPE)),
         seeds=[int(student.settings.get("seed", 0)) for student in group],
-        top1=[student.top1 for student in group],
-        top5=[student.top5 for student in group],
-        balanced=[student.balanced for student in group],
+        scores={
+            name: [student.scores[name] for student in group if name in student.scores]
+            for name in first.task.comparison.columns
+        },
         chance=first.chance,
-        corrupted=[student.corrupted for student in group if student.corrupted is not None],
-        other=[student.other[1] for student in group if student.other is not None],
         per_class=per_class,
         redrawn=_redrawn(first, datasets.get(first.distilled["key"])),
         times=_times(group, [datasets[key] for s in group if (key := s.distilled["key"]) in datasets]),
@@ -142,16 +162,12 @@ def _redrawn(student: Student, dataset: FoundDistilled | None) -> bool:
     return student.distilled["method"] != "full" and (dataset is None or "seed" in dataset.stage.settings)
 
 
-def _augmented(student: Student) -> bool:
-    return bool(student.settings.get("augment", True))
-
-
 def scores(table: list[Row]) -> list[tuple[tuple[str, int], list[Scores]]]:
     """DD-Ranking's scores by validation set: of rows that share a recipe, with the full data under any number
     of epochs. A method with variants is named with them."""
     groups: dict[tuple[tuple[str, int], int, str], list[Row]] = defaultdict(list)
     for row in table:
-        if row.method != "full":
+        if row.method != "full" and row.labels:
             groups[row.val, row.epochs, row.recipe].append(row)
     found = []
     for (val, _, recipe), group in groups.items():
@@ -170,11 +186,12 @@ def verdicts(table: list[Row]) -> list[tuple[tuple[str, int], Verdict]]:
             groups[row.val, row.ipc, row.student, row.labels, row.augmented, row.recipe].append(row)
     found = []
     for (val, ipc, student, labels, augmented, _), group in groups.items():
-        runs = {_name(row): dict(zip(row.seeds, row.top1, strict=True)) for row in group}
+        runs = {_name(row): dict(zip(row.seeds, row.main, strict=True)) for row in group}
         spent = {
             _name(row): (row.times.extract or 0.0) + row.times.distil for row in group if row.times.distil
         }
-        setting = ", ".join([f"ipc {ipc}", student, labels, *(["not augmented"] if not augmented else [])])
+        words = [f"ipc {ipc}", student, labels, "" if augmented else "not augmented"]
+        setting = ", ".join(filter(None, words))
         method = subject(runs)
         if method is not None and (verdict := judge(setting, method, runs, spent)):
             found.append((val, verdict))
@@ -187,8 +204,8 @@ def _name(row: Row) -> str:
 
 def _trials(group: list[Row]) -> Iterator[Outcome]:
     for row in group:
-        for seed, top1 in zip(row.seeds, row.top1, strict=True):
-            yield Outcome(_name(row), row.ipc, row.student, row.labels, row.augmented, seed, top1)
+        for seed, top1 in zip(row.seeds, row.main, strict=True):
+            yield Outcome(_name(row), int(row.ipc), row.student, row.labels, row.augmented, seed, top1)
 
 
 def _times(students: list[Student], datasets: list[FoundDistilled]) -> Times:

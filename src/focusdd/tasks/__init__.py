@@ -15,6 +15,12 @@ TASKS = {
 }
 
 
+def task_of(stage: str) -> Task:
+    """The task of a stage, by the stage's name: classification has no name of its own in it."""
+    first = stage.partition(" ")[0]
+    return task_named(first if first in TASKS else "classify")
+
+
 def task_named(name: str) -> Task:
     """The task of a name in TASKS."""
     task: Task = resolve_name(TASKS[name])

@@ -85,6 +85,8 @@ class Distillation:
     """Methods that choose among what `extract` found."""
     plan: Callable[[Any, Any, Index | None, Model | None, Path], Any]
     """(source, settings, index, judge, folder) -> a plan: tiles, images(), table(), short."""
+    read_plan: Callable[[pa.Table], Any]
+    """The plan of its table, as plan.parquet holds it."""
     files: Callable[[Any, Any], list[str]]
     """(plan, settings) -> names below the folder of what `compose` writes."""
     compose: Callable[[Any, Any, Path, Any, str, EngineSettings | None], int]
@@ -206,6 +208,8 @@ class Comparison:
     """Columns of results.csv."""
     score: str
     """The column that verdicts are about: a fraction, more is better."""
+    columns: Mapping[str, str]
+    """Scores that the page shows, with their titles; `score` is one of them."""
     own: Mapping[str, Mapping[str, str]]
     """Settings by group that the comparison sets itself, with the name of its own setting for each."""
     trials: Callable[[Any], list[Trial]]

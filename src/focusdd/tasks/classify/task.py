@@ -80,6 +80,7 @@ DISTILLATION = Distillation(
     with_index=_WITH_INDEX,
     extract_settings=_extract_settings,
     plan=_plan,
+    read_plan=Plan.from_table,
     files=files_of,
     compose=compose,
     describe=_describe,

@@ -182,6 +182,13 @@ COMPARISON = Comparison(
     settings=CompareSettings,
     schema=SCHEMA,
     score="top1",
+    columns={
+        "top1": "Top-1",
+        "balanced": "Balanced",
+        "top5": "Top-5",
+        "corrupted": "Top-1, corrupted",
+        "other": "Top-1, second source",
+    },
     own=_OWN,
     check=_check,
     facts=_facts,

@@ -112,6 +112,7 @@ DISTILLATION = Distillation(
     settings=DetectDistillSettings,
     with_index=WITH_INDEX,
     plan=_plan,
+    read_plan=Scenes.from_table,
     files=files_of,
     compose=_compose,
     describe=_describe,

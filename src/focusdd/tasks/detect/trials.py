@@ -100,6 +100,7 @@ COMPARISON = Comparison(
     settings=DetectCompareSettings,
     schema=SCHEMA,
     score="map",
+    columns={"map": "mAP50-95", "map50": "mAP50"},
     own=_OWN,
     trials=_trials,
     training=_training,
