@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from interrupted import NET, TEACHER, VIEWS, recorded, small_shards
 
 from focusdd.cli import app as cli
 from focusdd.core.errors import FocusError
+from focusdd.extraction.index import open_index
 from focusdd.models.load import load_model
 from focusdd.models.names import origin
 from focusdd.sources import DemoSource
@@ -233,3 +235,23 @@ def test_a_command_that_fails_at_once_leaves_nothing(bench: Path, words: tuple[s
     out = () if words[0] == "label" else ("--out", "made")
     assert reads(*words, *out)() != ""
     assert everything(bench) == before
+
+
+def test_an_index_goes_on_with_another_batch_size(bench: Path) -> None:
+    """As after running out of memory; the results are the same up to rounding."""
+    top = bench / "index"
+    before, key = everything(top), open_index(top).key
+    columns = ["key", "attention"]
+    attention = open_index(top).attention(open_index(top).table(columns))
+    deleted(top / "parts" / "part-00001.parquet")
+    (top / "done.json").unlink()
+    words = ["5" if word == "8" else word for word in MADE["index"]]
+    written: list[Path] = []
+    with recorded(written):
+        assert focusdd(*words, "--out", "index") == 0
+    assert [path.name for path in written if path.suffix == ".parquet"] == ["part-00001.parquet"]
+    again = open_index(top)
+    assert again.key == key
+    np.testing.assert_allclose(again.attention(again.table(columns)), attention, atol=1e-3)
+    assert focusdd(*MADE["index"], "--out", "index", "--overwrite") == 0
+    assert set(everything(top)) == set(before)
