@@ -84,6 +84,7 @@ def test_texts_name_settings_that_exist():
         settings.ExtractSettings,
         settings.DistillSettings,
         settings.FitSettings,
+        settings.SubsetSettings,
         settings.LabelSettings,
         settings.TrainSettings,
         settings.DetectDistillSettings,

@@ -18,6 +18,7 @@ from focusdd.extraction.index import Index
 from focusdd.selection.subset import Subset, choose
 from focusdd.settings import EngineSettings, ExtractorSettings, ExtractSettings, SubsetSettings
 from focusdd.settings.resolve import settle
+from focusdd.sources.apart import require_apart
 from focusdd.sources.base import Source, has_image_suffix
 from focusdd.tasks.base import Task
 from focusdd.tasks.classify.task import CLASSIFY
@@ -53,6 +54,7 @@ def subset(
     """
     resolved, out = settle(settings or SubsetSettings()), Path(out)
     settings = resolved.settings
+    require_apart(out, source)
     if sum(value is not None for value in (settings.number, settings.ratio, settings.per_class)) != 1:
         raise FocusError("give one of --number, --ratio and --per-class")
     if settings.form == "links" and not hasattr(source, "root"):
