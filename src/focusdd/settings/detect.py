@@ -22,7 +22,7 @@ from focusdd.settings.base import (
 from focusdd.settings.distill import ComposeSettings
 from focusdd.settings.extract import DEFAULT_EXTRACTOR, ExtractorSettings
 
-Detector = Literal["yolo11n", "yolo11s", "yolo11m", "yolo11l", "yolo11x"]
+Detector = Literal["yolo11n", "yolo11s", "yolo11m", "yolo11l", "yolo11x", "ssdlite"]
 DetectMethod = Literal["focus", "random", "selection", "paste", "full"]
 _FOCUS = Only(method=("focus",))
 _PACKED = Only(method=("focus", "paste"))
@@ -98,7 +98,8 @@ class DetectTrainSettings(Settings):
     """How a detector learns from a distilled detection dataset, always from scratch."""
 
     detector: Detector = "yolo11n"
-    """Architecture, from Ultralytics. n is the smallest."""
+    """Architecture. yolo11n to yolo11x: from Ultralytics, AGPL-3.0. ssdlite: SSDLite on a MobileNetV3, from
+    torchvision, BSD."""
     size: Annotated[int, Field(ge=32, le=1280, multiple_of=32), Derived()] = UNSET
     """Side of the detector's square input in pixels, in training and validation: a multiple of 32. Default:
     that of the distilled images."""
@@ -110,7 +111,7 @@ class DetectTrainSettings(Settings):
     """Peak learning rate of AdamW. The schedule is 5 % warm-up and a cosine to zero."""
     weight_decay: Annotated[float, Field(ge=0)] = 5e-4
     """Weight decay."""
-    mosaic: Annotated[float, Field(ge=0, le=1)] = 1.0
+    mosaic: Annotated[float, Field(ge=0, le=1), Only(detector=lambda name: name != "ssdlite")] = 1.0
     """Probability of a mosaic of four images. The last tenth of the steps has none."""
     flip: bool = True
     """Mirror half of the images. Switch it off for digits, letters and whatever else has a left and a

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,11 @@ from focusdd.settings import DetectTrainSettings
 from focusdd.sources.base import Objects, Record
 from focusdd.tasks.detect import train as stage_module
 from focusdd.tasks.detect.checkpoint import Detector, load_detector, save_detector
+from focusdd.tasks.detect.detectors import Found
 from focusdd.tasks.detect.distilled import open_detection
 from focusdd.tasks.detect.evaluate import Metric, evaluate
 from focusdd.tasks.detect.train import shown_rows, split_steps, train
-from focusdd.tasks.detect.yolo import Found, Lessons, detection_loss, new_network, ultralytics
+from focusdd.tasks.detect.yolo import YOLO, Lessons, detection_loss, new_network, ultralytics
 
 CLASSES = ("square", "disc")
 CPU = torch.device("cpu")
@@ -188,16 +190,16 @@ def test_what_is_complete_is_not_done_again(trained, data, monkeypatch):
 def test_a_kill_changes_nothing(data, tmp_path, monkeypatch):
     monkeypatch.setattr("focusdd.training.loop._SAVE_SECONDS", 0.0)
     train(data, Scenes(3), tmp_path / "whole", settings())
-    seen, real = [], stage_module.detection_loss
+    seen = []
 
     def killed(*arguments):
         seen.append(1)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        return real(*arguments)
+        return detection_loss(*arguments)
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(stage_module, "detection_loss", killed)
+        patched.setattr(stage_module, "family_of", lambda _: replace(YOLO, loss=killed))
         train(data, Scenes(3), tmp_path / "cut", settings())
     assert (tmp_path / "cut" / "resume.pt").exists()
     train(data, Scenes(3), tmp_path / "cut", settings())

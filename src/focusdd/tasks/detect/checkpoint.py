@@ -18,8 +18,8 @@ from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json, write_json, write_whole
 from focusdd.core.manifest import again, require_finished
 from focusdd.models.device import pick_device
+from focusdd.tasks.detect.detectors import Found, family_of, find
 from focusdd.tasks.detect.distilled import fitted
-from focusdd.tasks.detect.yolo import Found, find, new_network
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,8 @@ class Detector:
             return []
         self.net.eval()
         pixels: list[np.ndarray] = [fitted(image, self.size) for image in images]
-        return find(self.net, pixels, sizes or [image.size for image in images], self.size, self.device)
+        asked = sizes or [image.size for image in images]
+        return find(self.name, self.net, pixels, asked, self.size, self.device)
 
 
 def save_detector(folder: Path, detector: Detector, facts: dict[str, Any]) -> None:
@@ -78,7 +79,7 @@ def load_detector(folder: Path | str, device: str = "auto") -> Detector:
     if not isinstance(config, dict) or not {"detector", "size", "classes", "class_names"} <= config.keys():
         raise FocusError(f"{folder} holds no detector: make one with `{make}`")
     target = pick_device(device)
-    net = new_network(config["detector"], len(config["classes"]), target)
+    net = family_of(config["detector"]).new_network(config["detector"], len(config["classes"]), target, 0)
     try:
         net.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, RuntimeError, SafetensorError) as error:

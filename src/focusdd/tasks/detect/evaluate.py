@@ -18,7 +18,7 @@ from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode
 from focusdd.sources.base import DetectionSource, Objects
 from focusdd.tasks.detect.checkpoint import Detector
-from focusdd.tasks.detect.yolo import Found
+from focusdd.tasks.detect.detectors import Found
 
 _BATCH = 32  # images; no part of the result
 

@@ -25,9 +25,9 @@ from focusdd.sources.apart import require_apart
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.detect.checkpoint import Detector, save_detector
+from focusdd.tasks.detect.detectors import Family, family_of
 from focusdd.tasks.detect.distilled import DistilledDetection, Sample, open_detection
 from focusdd.tasks.detect.evaluate import DetectionScore, Metric, evaluate
-from focusdd.tasks.detect.yolo import CLIP, Lessons, detection_loss, new_network, ultralytics
 from focusdd.training.loop import RESUME, StepLoss, hash_seed, run_epochs, turn, warm_cosine
 from focusdd.training.result import TrainedDetector
 
@@ -53,8 +53,8 @@ def train(
         Average precision as fractions, and what it was reached with: the content of `result.json`.
 
     Raises:
-        FocusError: `distilled` is no distilled detection dataset, `val` has other classes, Ultralytics is not
-            installed, or `out` holds something else.
+        FocusError: `distilled` is no distilled detection dataset, `val` has other classes, the detector's
+            library is not installed, or `out` holds something else.
     """
     data = open_detection(distilled)
     resolved = settle(settings or DetectTrainSettings(), size=input_size(data.info["size"]))
@@ -62,7 +62,8 @@ def train(
     val = open_detection_source(val, "val")
     _check_classes(data, val)
     require_apart(Path(out), val)
-    ultralytics()
+    family = family_of(settings.detector)
+    family.require()
     Metric(len(val.classes))  # what is not installed shows before anything is spent
     device = pick_device(settings.device)
     inputs = {"distilled": data.info["key"], "val": val.fingerprint}
@@ -72,11 +73,11 @@ def train(
         with record.measure("read"):
             samples = data.samples(settings.size)
         peak_device_memory_mb(device)  # from here on
-        net = new_network(settings.detector, len(val.classes), device, settings.seed)
+        net = family.new_network(settings.detector, len(val.classes), device, settings.seed)
         parts, steps = split_steps(settings.steps)
         _, record.seconds["train"] = run_epochs(
             net,
-            _loss(net, samples, parts, steps, settings, device),
+            _loss(family, net, samples, parts, steps, settings, device),
             steps * settings.batch_size,
             epochs=parts,
             batch_size=settings.batch_size,
@@ -87,7 +88,7 @@ def train(
             device=device,
             checkpoint=work.out / RESUME,
             what="train",
-            clip=CLIP / settings.batch_size,
+            clip=family.clip / settings.batch_size,
         )
         detector = Detector(net, settings.detector, val.classes, val.class_names, settings.size, device)
         with record.measure("evaluate"):
@@ -116,7 +117,7 @@ def train(
             device_memory_mb=peak_device_memory_mb(device),
             steps=parts * steps,
             images=len(samples),
-            ultralytics=version("ultralytics"),
+            **{family.package: version(family.package)},
         )
         return {"mAP50-95": result["map"], "mAP50": result["map50"]}
 
@@ -150,6 +151,7 @@ def shown_rows(part: int, length: int, num_images: int, seed: int) -> np.ndarray
 
 
 def _loss(
+    family: Family,
     net: nn.Module,
     samples: Sequence[Sample],
     parts: int,
@@ -158,14 +160,14 @@ def _loss(
     device: torch.device,
 ) -> StepLoss:
     """The loss of one batch; mosaics end with the last tenth of the training."""
-    lessons = Lessons(samples, settings.size, settings.mosaic, settings.flip)
+    lessons = family.lessons(samples, settings.size, settings.mosaic, settings.flip)
     length = steps * settings.batch_size
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         part = turn(generator) - hash_seed(settings.seed, 0)
         images = shown_rows(part, length, len(samples), settings.seed)[rows.numpy()].tolist()
         draw = int(torch.randint(2**31, (), generator=generator))
-        return detection_loss(net, lessons.batch(images, draw, part < parts - parts // 10), device)
+        return family.loss(net, lessons.batch(images, draw, part < parts - parts // 10), device)
 
     return loss
 

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,10 +29,10 @@ from torch import nn
 
 from focusdd.core.errors import FocusError
 from focusdd.models.precision import autocast
+from focusdd.tasks.detect.detectors import Family, Found
 from focusdd.tasks.detect.distilled import Sample
 
-CLIP = 10.0  # largest gradient norm of the loss summed over a batch, as in Ultralytics' trainer
-_GREY = 114  # what Ultralytics' augmentation puts around images
+_CLIP = 10.0  # largest gradient norm of the loss summed over a batch, as in Ultralytics' trainer
 _CONFIDENCE, _IOU, _MOST = 0.001, 0.7, 300  # of Ultralytics' own validation
 _CANDIDATES = (
     3000  # for suppression, the most confident; an untrained net offers every anchor for every class
@@ -212,41 +212,12 @@ def _seeded(seed: int) -> Iterator[None]:
         np.random.set_state(numpy_state)  # noqa: NPY002
 
 
-class Found(NamedTuple):
-    """What a detector found in one image, most confident first."""
-
-    boxes: torch.Tensor
-    """float32 (n, 4): half-open, in the units of the image given, inside it."""
-    scores: torch.Tensor
-    labels: torch.Tensor
-    """int64 (n,)."""
-
-
-@torch.inference_mode()
-def find(
-    net: nn.Module,
-    images: Sequence[np.ndarray],
-    sizes: Sequence[tuple[int, int]],
-    side: int,
-    device: torch.device,
-) -> list[Found]:
-    """Runs a network in eval mode on images that were fitted to `side`; at most 300 objects for each.
-
-    Args:
-        images: uint8 (h, w, 3) RGB, none longer than `side`.
-        sizes: width and height of the originals, whose pixels the boxes are given in.
-    """
+def _find(net: nn.Module, canvas: torch.Tensor) -> list[Found]:
+    """The objects in a batch of inputs, by Ultralytics' own suppression."""
     ultralytics()
     from ultralytics.utils.nms import non_max_suppression
 
-    canvas = torch.full((len(images), 3, side, side), _GREY, dtype=torch.uint8)
-    corners = []
-    for row, image in enumerate(images):
-        height, width = image.shape[:2]
-        left, top = (side - width) // 2, (side - height) // 2
-        canvas[row, :, top : top + height, left : left + width] = torch.from_numpy(image).permute(2, 0, 1)
-        corners.append((left, top))
-    pixels = canvas.to(device).float().div(255).contiguous(memory_format=torch.channels_last)
+    pixels = canvas.float().div(255).contiguous(memory_format=torch.channels_last)
     kept = non_max_suppression(
         net(pixels),
         _CONFIDENCE,
@@ -256,11 +227,7 @@ def find(
         max_nms=_CANDIDATES,
         max_time_img=math.inf,  # else a slow machine would find less
     )
-    found = []
-    for rows, image, corner, size in zip(kept, images, corners, sizes, strict=True):
-        rows = rows.float().cpu()
-        zoom = torch.tensor([size[0] / image.shape[1], size[1] / image.shape[0]]).repeat(2)
-        boxes = (rows[:, :4] - torch.tensor(corner).repeat(2)) * zoom
-        boxes = torch.minimum(boxes.clamp(min=0), torch.tensor(size).repeat(2))
-        found.append(Found(boxes, rows[:, 4], rows[:, 5].long()))
-    return found
+    return [Found(rows[:, :4], rows[:, 4], rows[:, 5]) for rows in kept]
+
+
+YOLO = Family("ultralytics", ultralytics, new_network, Lessons, detection_loss, _find, _CLIP)
