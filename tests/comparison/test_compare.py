@@ -333,8 +333,8 @@ def test_keys_of_students_say_what_changes_them(tmp_path):
         return json.loads((tmp_path / name / "done.json").read_text())["key"]
 
     usual = key("usual")
-    assert key("given", lr=1e-3, weight_decay=0.01) == usual
-    assert key("other", lr=2e-3) != usual
+    assert key("given", lr=2e-3, weight_decay=0.01) == usual
+    assert key("other", lr=1e-3) != usual
     plain = key("plain", augment=False)
     assert plain != usual
     assert key("plain-mixup", augment=False, mix_prob=0.5) == plain

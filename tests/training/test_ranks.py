@@ -148,7 +148,7 @@ def toy(checkpoint: Path, stop: int) -> nn.Module:
     inputs = torch.randn(33, 4, dtype=torch.float64)
     labels = (inputs.sum(1) > 0).long()
     with joined(CPU) as ranks:
-        forward = ranks.spread(net, CPU)
+        forward = ranks.parallel(net, CPU)
 
         def loss(rows: torch.Tensor, _: torch.Generator) -> torch.Tensor:
             mine = rows[ranks.rows(len(rows))]
@@ -239,7 +239,7 @@ Make = Callable[[nn.Module, Ranks], Callable[[torch.Tensor, torch.Generator], to
 @pytest.mark.parametrize("kind", ["soft", "dense", "hard", "plain", "stored", "fit", "taught"])
 def test_the_gradients_of_the_shares_add_up(kind: str, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever CutMix takes from rows of other processes."""
-    monkeypatch.setattr(Ranks, "spread", lambda self, net, device: net)
+    monkeypatch.setattr(Ranks, "parallel", lambda self, net, device: net)
     teacher, known = load_model(TEACHER, CPU, 32), torch.arange(10)
     pixels = load_source(SOURCE, 40, "read")
 
@@ -287,11 +287,11 @@ def test_batch_norm_is_over_the_whole_batch_or_refused(monkeypatch: pytest.Monke
     """With the activations that timm keeps within its batch norm."""
     net, _ = new_net("mobilenetv2_100", 3, 32, CPU, 0)
     with pytest.raises(FocusError, match="batch norm on GPUs alone"):
-        Ranks(0, 2).spread(net, CPU)
+        Ranks(0, 2).parallel(net, CPU)
     images = torch.randn(2, 3, 32, 32)
     before = net.eval()(images)
     monkeypatch.setattr(ranks_module, "DistributedDataParallel", lambda net, **_: net)
-    assert Ranks(0, 2).spread(net, torch.device("cuda")) is net
+    assert Ranks(0, 2).parallel(net, torch.device("cuda")) is net
     kinds = {type(layer) for layer in net.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)}
     assert all(issubclass(kind, nn.SyncBatchNorm) for kind in kinds)
     assert torch.equal(net.eval()(images), before)

@@ -66,8 +66,8 @@ def unpack(records: np.ndarray, num_classes: int, top: int, bits: int) -> np.nda
     return logits
 
 
-def kept(records: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The classes that records keep apart, and their values among the unpacked logits (..., C)."""
+def stored_classes(records: np.ndarray, logits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The classes that records store, and their values among the unpacked logits (..., C)."""
     if "classes" not in (records.dtype.names or ()):
         return np.broadcast_to(np.arange(logits.shape[-1]), logits.shape), logits
     classes = records["classes"].astype(np.int64)

@@ -113,7 +113,7 @@ def _fit_together(
             pixels = load_source(source, side, "read", local_world_size())
         ranks.require_same(pixels.skipped, "readable images")
         loss = online_loss(net, pixels, 1, teacher, outputs, _recipe(settings), device, ranks, _SMOOTHING)
-        kept, run.seconds["train"] = run_epochs(
+        trained, run.seconds["train"] = run_epochs(
             net,
             loss,
             len(pixels),
@@ -136,13 +136,15 @@ def _fit_together(
             with run.measure("evaluate"):
                 held_out = load_source(val, settings.size, "evaluate")
                 mean, std = normalisation(net)
-                score = evaluate(kept, held_out, mean, std, device, len(source.classes))
+                score = evaluate(trained, held_out, mean, std, device, len(source.classes))
             facts["val_top1"], facts["val_balanced"] = round(score.top1, 5), round(score.balanced, 5)
             words = f"{score.top1:.1%} top-1 ({score.balanced:.1%} balanced, chance {score.chance:.1%})"
             say(f"{start.name}: {words} on {len(held_out)} images of {val.name}")
         facts["settings"] = own
         work.declare(CHECKPOINT)
-        save_checkpoint(work.out, kept, source.classes, source.class_names, settings.size, arguments, facts)
+        save_checkpoint(
+            work.out, trained, source.classes, source.class_names, settings.size, arguments, facts
+        )
         run.note(
             device=device_name(device), epochs=settings.epochs, images=len(pixels), processes=ranks.count
         )

@@ -73,7 +73,7 @@ def run_epochs(
         rate: learning rate over its peak, per step.
         ema: decay of an exponential average of the weights; 0 for none.
         clip: largest norm of the gradient; a longer one is shortened to it.
-        ranks: the processes that share every batch; `loss_of` calls what `ranks.spread` makes of `net`.
+        ranks: the processes that share every batch; `loss_of` calls what `ranks.parallel` makes of `net`.
 
     Returns:
         The network to keep, `net` itself or its average; and the seconds of training, those before the

@@ -45,7 +45,7 @@ def online_loss(
     images, labels = pixels.resident(device), pixels.labels.to(device)
     mean, std = normalisation(net)
     kind = DenseLogits if settings.dense_weight > 0 and teacher is not None else PooledLogits
-    student = replayed(ranks.spread(kind(net), device), device)
+    student = replayed(ranks.parallel(kind(net), device), device)
     # beside other processes, recording would meet their messages
     ask = None if teacher is None else asked(teacher, kind, ranks.count == 1)
 
@@ -115,7 +115,7 @@ def stored_loss(
     """
     mean, std = normalisation(net)
     student = replayed(
-        ranks.spread((DenseLogits if settings.dense_weight > 0 else PooledLogits)(net), device), device
+        ranks.parallel((DenseLogits if settings.dense_weight > 0 else PooledLogits)(net), device), device
     )
     views = len(data.views.flip)
 

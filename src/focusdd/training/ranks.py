@@ -66,7 +66,7 @@ class Ranks:
                 "first: all nodes have to see the same files"
             )
 
-    def spread(self, net: nn.Module, device: torch.device) -> nn.Module:
+    def parallel(self, net: nn.Module, device: torch.device) -> nn.Module:
         """`net` as the training calls it: its gradients are the mean over all processes.
 
         Batch norm takes its statistics over the whole batch, or the result would depend on the number of

@@ -42,7 +42,7 @@ from focusdd.training.result import TrainedStudent
 VERSION = 5
 
 
-class _Lesson(NamedTuple):
+class _TrainingSet(NamedTuple):
     """What a student learns from."""
 
     name: str
@@ -79,7 +79,7 @@ def train(
     """
     distilled, val = open_distilled(distilled), open_source(val, "val")
     facts = {name: distilled.info[name] for name in ("key", "method", "ipc", "size", "grid", "seed")}
-    lesson = _Lesson(
+    dataset = _TrainingSet(
         name=str(distilled.folder),
         classes=distilled.classes,
         inputs={"distilled": distilled.info["key"]},
@@ -87,7 +87,7 @@ def train(
         read=lambda: load_files(distilled.files(), distilled.info["size"], local_world_size()),
         stored=lambda settings, device: LabelledViews(distilled, settings, device),
     )
-    return _train(lesson, val, Path(out), settings or TrainSettings(), overwrite)
+    return _train(dataset, val, Path(out), settings or TrainSettings(), overwrite)
 
 
 def train_on_source(
@@ -112,7 +112,7 @@ def train_on_source(
         FocusError: as `train`; or the images do not fit into memory.
     """
     require_apart(Path(out), source)
-    lesson = _Lesson(
+    dataset = _TrainingSet(
         name=source.name,
         classes=source.classes,
         inputs={"source": source.fingerprint, "side": str(side)},
@@ -126,22 +126,22 @@ def train_on_source(
         },
         read=lambda: load_source(source, side, "read", local_world_size()),
     )
-    return _train(lesson, val, Path(out), settings or TrainSettings(), overwrite)
+    return _train(dataset, val, Path(out), settings or TrainSettings(), overwrite)
 
 
 def _train(
-    lesson: _Lesson, val: Source, out: Path, settings: TrainSettings, overwrite: bool
+    dataset: _TrainingSet, val: Source, out: Path, settings: TrainSettings, overwrite: bool
 ) -> TrainedStudent:
-    if val.classes != lesson.classes:
+    if val.classes != dataset.classes:
         raise FocusError(
-            f"{val.name} has other classes than {lesson.name}: {len(val.classes)} and "
-            f"{len(lesson.classes)}, the first {val.classes[0]!r} and {lesson.classes[0]!r}"
+            f"{val.name} has other classes than {dataset.name}: {len(val.classes)} and "
+            f"{len(dataset.classes)}, the first {val.classes[0]!r} and {dataset.classes[0]!r}"
         )
     require_apart(out, val)
     device = pick_device(settings.device)
     try:
         with joined(device) as ranks:
-            result = _train_together(ranks, lesson, val, out, settings, device, overwrite)
+            result = _train_together(ranks, dataset, val, out, settings, device, overwrite)
             return TrainedStudent.of(out, result)
     finally:
         let_go(device)
@@ -149,7 +149,7 @@ def _train(
 
 def _train_together(
     ranks: Ranks,
-    lesson: _Lesson,
+    dataset: _TrainingSet,
     val: Source,
     out: Path,
     asked: TrainSettings,
@@ -158,19 +158,19 @@ def _train_together(
 ) -> dict[str, Any]:
     run = RunRecord()
     teacher = _teacher(asked, device)
-    inputs = lesson.inputs | {"val": val.fingerprint}
+    inputs = dataset.inputs | {"val": val.fingerprint}
     if teacher is not None:
         inputs["teacher"] = teacher.weights
     data = None
     if asked.labels in ("stored", "tiles", "views"):
-        if lesson.stored is None:
-            raise FocusError(f"{lesson.name} is a whole source without stored labels: use --labels soft")
+        if dataset.stored is None:
+            raise FocusError(f"{dataset.name} is a whole source without stored labels: use --labels soft")
         _check_stored(asked)
         with run.measure("read"):
-            data = lesson.stored(asked, device)
+            data = dataset.stored(asked, device)
         inputs["labels"] = data.store.key
     dense = asked.labels == "soft" if data is None else data.store.dense > 0
-    size = lesson.facts["size"]
+    size = dataset.facts["size"]
     if data is not None:
         size = data.settings.size
     elif teacher is not None:
@@ -187,17 +187,17 @@ def _train_together(
                 accuracy = sample_accuracy(teacher, matched, val, "teacher", settings.anyway).top1
             outputs = torch.as_tensor(matched, device=device)
         with run.measure("read"):
-            pixels = lesson.read() if data is None else data.pixels
+            pixels = dataset.read() if data is None else data.pixels
         ranks.require_same(pixels.skipped, "readable images")
         peak_device_memory_mb(device)  # from here on
-        net, arguments = new_net(settings.student, len(lesson.classes), settings.size, device, settings.seed)
+        net, arguments = new_net(settings.student, len(dataset.classes), settings.size, device, settings.seed)
         settled = _settled(asked, facts, net, teacher, device)
         if data is None:
-            grid = lesson.facts["grid"]
+            grid = dataset.facts["grid"]
             loss = online_loss(net, pixels, grid, teacher, outputs, settled, device, ranks)
         else:
             loss = stored_loss(net, data, settled, device, ranks)
-        kept, run.seconds["train"] = run_epochs(
+        trained, run.seconds["train"] = run_epochs(
             net,
             loss,
             len(pixels),
@@ -218,7 +218,7 @@ def _train_together(
         with run.measure("evaluate"):
             held_out = load_source(val, settings.size, "evaluate")
             mean, std = normalisation(net)
-            score = evaluate(kept, held_out, mean, std, device, len(lesson.classes))
+            score = evaluate(trained, held_out, mean, std, device, len(dataset.classes))
         result = {
             "student": settings.student,
             "top1": round(score.top1, 5),
@@ -226,21 +226,21 @@ def _train_together(
             "balanced": round(score.balanced, 5),
             "chance": round(score.chance, 5),
             "per_class": dict(
-                zip(lesson.classes, (_rounded(share) for share in score.per_class), strict=True)
+                zip(dataset.classes, (_rounded(share) for share in score.per_class), strict=True)
             ),
             "val": {
                 "name": val.name,
                 "images": len(held_out),
                 "skipped": [list(i) for i in held_out.skipped],
             },
-            "distilled": lesson.facts,
+            "distilled": dataset.facts,
             "teacher": _teacher_facts(teacher, accuracy, data),
             "settings": record(settings),
             "taught": {"dense": settled.dense_weight > 0, "tile_crops": settled.tile_crops},
         }
         about = {"made_by": "focusdd train", "top1": result["top1"], "distilled": result["distilled"]}
         work.declare([*CHECKPOINT, "result.json"])
-        save_checkpoint(work.out, kept, lesson.classes, val.class_names, settings.size, arguments, about)
+        save_checkpoint(work.out, trained, dataset.classes, val.class_names, settings.size, arguments, about)
         write_json(work.out / "result.json", result)
         run.note(
             device=device_name(device),
@@ -272,8 +272,8 @@ def _settled(
     if dense:
         return resolve(asked, **facts).settings
     # crops that stored labels were made for stay as they are
-    kept = facts if teacher is None else facts | {"taught": WHOLE_VIEWS}
-    return resolve(asked, **kept).settings.model_copy(update={"dense_weight": 0.0})
+    possible = facts if teacher is None else facts | {"taught": WHOLE_VIEWS}
+    return resolve(asked, **possible).settings.model_copy(update={"dense_weight": 0.0})
 
 
 def _check_stored(settings: TrainSettings) -> None:

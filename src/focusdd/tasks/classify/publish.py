@@ -18,7 +18,7 @@ from focusdd.core.errors import FocusError, no_room, plain_os_error, write_error
 from focusdd.core.files import remove, write_json, write_whole
 from focusdd.core.lock import LOCK, locked
 from focusdd.core.manifest import CARD, renew, require_whole
-from focusdd.labels.packed import kept
+from focusdd.labels.packed import stored_classes
 from focusdd.labels.store import Store, open_store, stored_kinds
 
 _OF_HERE = {"run.json"}  # tells of the machine, not of the dataset
@@ -85,7 +85,7 @@ def _scratch(folder: Path) -> Iterator[Path]:
 
 def soft_labels(store: Store) -> list[list[dict[str, Any]]]:
     """The tile labels of every image, the whole first: classes and logits (up to a constant) of each."""
-    classes, logits = kept(np.asarray(store.records), store.logits(...))
+    classes, logits = stored_classes(np.asarray(store.records), store.logits(...))
     rounded = np.round(logits.astype(np.float64), 3)
     return [
         [{"classes": own.tolist(), "logits": values.tolist()} for own, values in zip(*image, strict=True)]
