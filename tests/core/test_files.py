@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from folders import everything
 
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of, read_json, remove, remove_empty, write_json, write_whole
+from folders import everything
 
 
 def test_files_are_written_and_replaced(tmp_path: Path) -> None:

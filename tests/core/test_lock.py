@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from folders import everything
 
 from focusdd.core.errors import FocusError, InUse
 from focusdd.core.lock import LOCK, locked
+from folders import everything
 
 HOLD = """
 import sys

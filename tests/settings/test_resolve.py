@@ -30,13 +30,13 @@ ALL = [one for _, one in inspect.getmembers(every, inspect.isclass) if issubclas
 @pytest.mark.parametrize(
     ("given", "facts", "name", "value"),
     [
-        (DistillSettings(), {}, "views", 3),
-        (DistillSettings(grid=3), {}, "views", 6),
+        (DistillSettings(), {}, "views", 4),
+        (DistillSettings(grid=3), {}, "views", 9),
         (DistillSettings(view_source="same"), {}, "views", 2),
         (DistillSettings(views=0), {}, "views", 0),
-        (DistillSettings(ipc=4), {}, "keep", 0.0),
-        (DistillSettings(ipc=5), {}, "keep", 1.0),
-        (DistillSettings(ipc=5, keep=0.5), {}, "keep", 0.5),
+        (DistillSettings(ipc=4), {}, "clusters", True),
+        (DistillSettings(ipc=5), {}, "clusters", False),
+        (DistillSettings(ipc=5, clusters=True), {}, "clusters", True),
         (TrainSettings(), {"lr": 0.002}, "lr", 0.002),
         (TrainSettings(lr=0.1), {"lr": 0.002}, "lr", 0.1),
         (TrainSettings(lr=None), {"lr": 0.002}, "lr", 0.002),
@@ -57,8 +57,8 @@ def test_what_the_user_did_not_say(given: Settings, facts: dict[str, Any], name:
     [
         (DistillSettings(method="view", keep=0.5), {}, ["--keep has no effect with method view"]),
         (DistillSettings(method="view", share=0.5), {}, ["--share has no effect with method view"]),
-        (DistillSettings(clusters=True, ipc=1), {}, ["--clusters has no effect with keep 0"]),
-        (DistillSettings(ipc=1, seed=3), {}, ["--seed has no effect with keep 0"]),
+        (DistillSettings(clusters=True, keep=0), {}, ["--clusters has no effect with keep 0"]),
+        (DistillSettings(keep=0, seed=3), {}, ["--seed has no effect with keep 0"]),
         (DistillSettings(method="random", seed=3), {}, []),
         (DistillSettings(method="herding", seed=3), {}, ["--seed has no effect with method herding"]),
         (DistillSettings(method="rded", keep=1, teacher="x", rded_crops=2), {},
@@ -100,7 +100,7 @@ def test_a_key_holds_what_the_result_depends_on() -> None:
         "ipc": 10, "method": "random", "seed": 0, "size": 224, "format": "jpg", "quality": 95,
     }  # fmt: skip
     focus = resolve(DistillSettings()).key
-    assert focus["views"] == 3 and focus["keep"] == 1.0 and "teacher" not in focus
+    assert focus["views"] == 4 and focus["keep"] == 1.0 and "teacher" not in focus
     one, other = (resolve(ExtractSettings(device=device, extractor=device)).key for device in ("cpu", "auto"))
     assert one == other
     assert "device" not in record(DistillSettings()) and record(DistillSettings(ipc=3))["ipc"] == 3

@@ -11,18 +11,18 @@ from focusdd.settings.base import UNSET, Count, Derived, Exponent, NotInKey, Onl
 from focusdd.settings.extract import PatchSettings
 
 Method = Literal["focus", "random", "view", "rded", "herding", "k-center"]
-FEW = 5  # distilled images per class, below which the most realistic images are the best choice
+FEW = 5  # distilled images per class, below which they are to stand for the clusters of their class
 _FOCUS = Only(method=("focus",))
 _RDED = Only(method=("rded",))
 
 
 def _views(values: Mapping[str, Any]) -> int:
     cells = int(values["grid"]) ** 2
-    return cells // 2 if values["view_source"] == "same" else 3 * cells // 4
+    return cells // 2 if values["view_source"] == "same" else cells
 
 
-def _keep(values: Mapping[str, Any]) -> float:
-    return 0.0 if values["ipc"] < FEW else 1.0
+def _clusters(values: Mapping[str, Any]) -> bool:
+    return bool(values["ipc"] < FEW)
 
 
 class SelectSettings(PatchSettings):
@@ -40,15 +40,16 @@ class SelectSettings(PatchSettings):
     """Images that views show. other: images that give no key patch. same: the images of the key patches."""
     views: Annotated[int, Field(ge=0, le=64), _FOCUS, Derived(_views)] = UNSET
     """Tiles of a distilled image that show a whole image, downsampled. The other tiles show key patches.
-    Default: three quarters of the tiles, half of them with --view-source same."""
-    keep: Annotated[float, Field(ge=0, le=1), _FOCUS, Derived(_keep)] = UNSET
+    Default: all tiles. Whole images have taught as well as key patches or better on every dataset measured.
+    With --view-source same: half of the tiles."""
+    keep: Annotated[float, Field(ge=0, le=1), _FOCUS] = 1.0
     """Fraction of each class, most realistic first, from which images are drawn at random. 0 takes the most
-    realistic in order. Default: 0 if --ipc is below 5, else 1."""
+    realistic in order."""
     skip: Annotated[float, Field(ge=0, lt=1), _FOCUS] = 0.0
     """Fraction of each class, most realistic first, that is used last, as too easy."""
-    clusters: Annotated[bool, Only(keep=positive), _FOCUS] = False
+    clusters: Annotated[bool, Only(keep=positive), _FOCUS, Derived(_clusters)] = UNSET
     """Spread the draw over k-means clusters of the extractor's features. Each cluster gives the image nearest
-    to its centre."""
+    to its centre. Default: if --ipc is below 5."""
     max_similarity: Annotated[float, Field(ge=-1, le=1), _FOCUS] = 1.0
     """Near-duplicate threshold (cosine similarity of features). Images above it are used last. 1 disables
     it."""
