@@ -10,10 +10,11 @@ from focusdd.core.console import progress
 from focusdd.core.images import Box, UnreadableImage, decode
 from focusdd.settings import DetectDistillSettings, ObjectSettings
 from focusdd.sources.base import DetectionSource, Objects
+from focusdd.tasks.detect.fill import PATIENCE
 from focusdd.tasks.detect.packing import Canvas
 from focusdd.tasks.detect.scale import draw_zooms, window_scales
 from focusdd.tasks.detect.scenes import Scenes, Tile, fitted, scene_name, sides, whole_window
-from focusdd.tasks.detect.select import PATIENCE, patch_tile, whole_tile
+from focusdd.tasks.detect.tiles import patch_tile, whole_tile
 
 _TIGHT = 0.05  # surroundings of an object that is pasted, as a share of its longer side
 

@@ -1,0 +1,183 @@
+"""Fills distilled images, one after the other, with windows around the objects of one class and views."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+
+from focusdd.core.images import Box
+from focusdd.extraction.geometry import cell_edges
+from focusdd.extraction.index import from_bytes
+from focusdd.selection.focus import drawn
+from focusdd.settings import ObjectSettings
+from focusdd.tasks.detect.objects import ObjectTable
+from focusdd.tasks.detect.packing import Canvas
+from focusdd.tasks.detect.scale import draw_zooms, view_scale, window_scales
+from focusdd.tasks.detect.scenes import Place, Tile, fitted, scene_name, sides
+from focusdd.tasks.detect.tiles import patch_tile, whole_tile
+from focusdd.tasks.detect.windows import lattice_extents, object_window
+
+PATIENCE = 24  # windows in a row that find no room before a canvas counts as full
+_UNITS = 8  # per side of the canvas: windows of layout pack have whole ones and leave few gaps
+_SHRINK = 1.25  # what a window may be shrunk by so as to need fewer units
+
+
+class Filler:
+    """Fills one canvas after the other with what one class has."""
+
+    def __init__(
+        self,
+        table: ObjectTable,
+        settings: ObjectSettings,
+        size: int,
+        score: np.ndarray,
+        image_of: np.ndarray,
+        label: int,
+        count: int,
+    ) -> None:
+        self.table, self.settings, self.size = table, settings, size
+        self.score, self.image_of, self.label = score, image_of, label
+        self.folder = table.index.classes[label]
+        self.rng = np.random.default_rng([settings.seed, 12, label])
+        mine = np.flatnonzero((table.all.labels == label) & ~table.all.ignored)
+        order = drawn(mine, score, settings.keep, count * settings.grid**2, self.rng).tolist()
+        self.objects = dict.fromkeys(order)
+        self.waiting: deque[tuple[int, float]] = deque()
+        # the images whose objects are used last come first as views
+        ranks = {image: rank for rank, image in enumerate(image_of[order].tolist())}
+        self.views = deque(sorted(ranks, key=lambda image: -ranks[image]))
+        self.shown: set[tuple[str, int]] = set()
+        self.repeated = False
+        self.number = self.refused = 0
+
+    def canvas(self) -> list[Tile]:
+        """The tiles of one distilled image; none when nothing of the class can be shown."""
+        fill = self._grid if self.settings.layout == "grid" else self._pack
+        tiles = fill(scene_name(self.folder, self.number), set())
+        if not any(tile.kind == "patch" for tile in tiles):
+            return []
+        targets = {(tile.key, tile.target) for tile in tiles if tile.kind == "patch"}
+        self.repeated |= not targets.isdisjoint(self.shown)
+        self.shown |= targets
+        self.number += 1
+        return tiles
+
+    def _grid(self, name: str, used: set[str]) -> list[Tile]:
+        rows = list(pairwise(cell_edges(self.size, self.settings.grid)))
+        cells = [(left, top, right, bottom) for top, bottom in rows for left, right in rows]
+        tiles: list[Tile] = []
+        for number, cell in enumerate(cells, 1):
+            tile = None
+            if number > len(cells) - self.settings.views:
+                tile = self._view(name, used, partial(_within, cell))
+            else:
+                while tile is None and (candidate := self._next(used)) is not None:
+                    window, _, _ = self._window(candidate, cell[2] - cell[0])
+                    tile = self._patch(name, candidate[0], window, fitted(window, cell))
+            if tile is not None:
+                used.add(tile.key)
+                tiles.append(tile)
+        return tiles
+
+    def _pack(self, name: str, used: set[str]) -> list[Tile]:
+        """The first window has the whole canvas, then come views, then windows that fit beside them."""
+        canvas, tiles, unit = Canvas(self.size), list[Tile](), self.size // _UNITS
+
+        def add(tile: Tile | None) -> None:
+            if tile is not None:
+                # up to whole units: what is left of one would be a strip that nothing fits
+                left, top, right, bottom = tile.place
+                canvas.take((left, top, -(-right // unit) * unit, -(-bottom // unit) * unit))
+                used.add(tile.key)
+                tiles.append(tile)
+
+        failures: list[tuple[int, float]] = []
+        while len(failures) < PATIENCE and (self.waiting or not failures):
+            if (candidate := self._next(used)) is None:
+                break
+            window, scale, least = self._window(candidate)
+            place = canvas.find(sides(np.array(window)) * scale, least / scale)
+            if place is None:
+                failures.append(candidate)
+                continue
+            add(self._patch(name, candidate[0], window, place))
+            if len(tiles) == 1:
+                for _ in range(self.settings.views):
+                    add(self._view(name, used, canvas.find))
+        self.waiting.extendleft(reversed(failures))
+        return tiles
+
+    def _next(self, used: set[str]) -> tuple[int, float] | None:
+        """The next object, with its zoom, from an image that is not used yet; all again once used up."""
+        if not self.waiting:
+            zooms = draw_zooms(len(self.objects), self.settings.mix, self.rng)
+            self.waiting.extend(zip(self.objects, zooms, strict=True))
+        for _ in range(len(self.waiting)):
+            row, zoom = self.waiting.popleft()
+            if self.table.keys[self.image_of[row]] not in used:
+                return row, zoom
+            self.waiting.append((row, zoom))
+        return None
+
+    def _window(self, candidate: tuple[int, float], cell: int | None = None) -> tuple[Box, float, float]:
+        """The window around an object, and the scales that are wanted for it and possible.
+
+        Args:
+            cell: side of the place it gets, canvas pixels; default: what it needs.
+        """
+        (row, zoom), table, settings = candidate, self.table, self.settings
+        image = int(self.image_of[row])
+        size, boxes, target = table.size(image), table.of(image).boxes, row - int(table.starts[image])
+        own = sides(boxes[target])
+        need = own + 2 * settings.context * own.max()
+        scale, least = window_scales(zoom, own, size, self.size, settings)
+        if cell is None:
+            unit = self.size // _UNITS
+            units = np.ceil(need * scale / (unit * _SHRINK))
+            scale = max(scale * min(1.0, float((units * unit / (need * scale)).min())), least)
+            extents = lattice_extents(need * scale, unit, self.size, settings.grow) / scale
+        else:
+            side = max(cell / scale, need.max())
+            extents = side * np.array([[1.0], [settings.grow]]) * np.ones(2)
+        attention = from_bytes(table.attention[image : image + 1])[0]
+        window = object_window(boxes, target, size, attention, extents, settings.context, settings.visible)
+        return window, scale, least
+
+    def _patch(self, name: str, row: int, window: Box, place: Place) -> Tile | None:
+        """A window around an object; None, and the object is out, where it cannot be shown with its label."""
+        table, image = self.table, int(self.image_of[row])
+        tile = patch_tile(name, self.label, table.keys[image], table.size(image), table.of(image),
+                          row - int(table.starts[image]), window, place, self.settings,
+                          float(self.score[row]))  # fmt: skip
+        if tile is None:
+            self.refused += 1
+            del self.objects[row]
+        return tile
+
+    def _view(self, name: str, used: set[str], find: Callable[[np.ndarray], Place | None]) -> Tile | None:
+        """A whole image where `find` has a place for its extent."""
+        table, settings = self.table, self.settings
+        for _ in range(len(self.views)):
+            image = self.views[0]
+            self.views.rotate(-1)
+            if table.keys[image] in used:
+                continue
+            size, objects = table.size(image), table.of(image)
+            scale = view_scale(objects.boxes[~objects.ignored], size, self.size, settings)
+            place = find(np.array(size) * scale)
+            if place is None:
+                return None
+            tile = whole_tile(name, self.label, "view", table.keys[image], size, objects, place, settings)
+            if tile is not None:
+                return tile
+            self.refused += 1
+            self.views.pop()
+        return None
+
+
+def _within(cell: Place, extent: np.ndarray) -> Place:
+    return fitted((0.0, 0.0, *extent.tolist()), cell)
