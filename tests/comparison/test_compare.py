@@ -215,7 +215,7 @@ def test_decoded_images_of_one_size_are_kept_and_no_others():
     ("changes", "said"),
     [
         ({"teacher": ""}, "give --teacher"),
-        ({"extractor": ""}, "give --extractor"),
+        ({"extractor": ""}, "a model has no name: give a checkpoint folder"),
         ({"train": TrainSettings(seed=3)}, "train.seed is what is compared: use --seeds"),
         ({"distill": DistillSettings(ipc=3)}, "distill.ipc is what is compared: use --ipc"),
     ],

@@ -38,6 +38,12 @@ _PANEL_OF: dict[type[Settings], str] = {
     settings.SubsetSettings: "Selection",
     settings.EngineSettings: "Engine",
 }
+
+
+def _shown(default: object) -> str:
+    return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
+
+
 _TREES: tuple[type[Settings], ...] = (*_PANEL_OF, settings.DetectDistillSettings)
 for _tree in _TREES:
     for _name, _field in _tree.model_fields.items():
@@ -45,7 +51,7 @@ for _tree in _TREES:
         _own = Parameter(
             group=_PANELS[_PANEL_OF[_first]],
             help=" ".join((_field.description or "").split()),
-            show_default=_field.default not in (None, "", (), {}),
+            show_default=_shown if _field.default not in (None, "", (), {}) else False,
         )
         _field.metadata.append(_own)  # where cyclopts looks for it
 

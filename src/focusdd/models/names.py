@@ -54,6 +54,8 @@ def origin(name: str, weights: bool = True) -> Origin:
     Raises:
         FocusError: there is no such model, it is damaged, or it cannot be reached.
     """
+    if not name:
+        raise FocusError("a model has no name: give a checkpoint folder or a timm model name")
     prefix = next((prefix for prefix in _HUB if name.startswith(prefix)), None)
     path = Path(name.removeprefix("local-dir:"))
     if prefix is None and (path / "stage.json").is_file():
