@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import math
+import os
 import struct
 import subprocess
 import sys
@@ -280,3 +282,27 @@ def test_resize_cuts_the_box(draw: Draw) -> None:
     picture = draw(60, 40)
     assert difference(resize(picture, 20, 10, (5, 6, 25, 16)), picture.crop((5, 6, 25, 16))) == 0
     assert resize(picture, 7, 9).size == (7, 9)
+
+
+def test_an_orientation_beside_damaged_exif_is_followed(draw: Draw, encoded: Encoded) -> None:
+    """`ImageOps.exif_transpose` fails on this file: a whole number of the EXIF is not a number."""
+    entries = [
+        struct.pack(">HHI4s", 0x0112, 3, 1, b"\0\x06\0\0"),
+        struct.pack(">HHIf", 0x0100, 11, 1, math.nan),
+    ]
+    exif = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", 2) + b"".join(entries) + bytes(4)
+    _, *size = decode(encoded(draw(48, 32), "JPEG", exif=exif))
+    assert size == [32, 48]
+
+
+def test_the_limit_of_pixels_can_be_raised(encoded: Encoded) -> None:
+    data = encoded(Image.new("1", (14_000, 15_000)))
+    with pytest.raises(UnreadableImage, match=r"more pixels than the limit.*: set FOCUSDD_MAX_PIXELS"):
+        decode(data)
+    code = (
+        "import sys; from focusdd.core.images import decode; "
+        "print(decode(sys.stdin.buffer.read(), least_side=8)[1:])"
+    )
+    environment = {**os.environ, "FOCUSDD_MAX_PIXELS": "250000000"}
+    done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, env=environment)
+    assert done.stdout.decode().strip() == "(14000, 15000)", done.stderr.decode()

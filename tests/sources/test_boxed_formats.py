@@ -1114,6 +1114,7 @@ def test_keypoints_are_no_polygons() -> None:
         ("0 0.5 nan 0.5 0.5", "object 0 is not finite"),
         ("0 0.5 0.5 0.5 0.5\n0 inf 0.5 inf 0.5", "object 1 is not finite"),
         ("0 0.1 0.1 0.2 0.1 nan 0.3", "object 0 is not finite"),
+        ("0 0.5 0.5 0.5 0.5\n0 320 240 100 80", "a coordinate 370: give fractions"),
         ("3 0.5 0.5 0.5 0.5", "class 3, but there are classes 0 to 2"),
         ("-1 0.5 0.5 0.5 0.5", "class -1,"),
         ("0.5 0.5 0.5 0.5 0.5", "class 0.5,"),

@@ -10,7 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from focusdd import DistillSettings, ExtractSettings, distill, extract, open_source
+import focusdd
+from focusdd import DistillSettings, ExtractSettings, TrainSettings, distill, extract, open_source
 from focusdd.core.errors import FocusError
 from focusdd.core.images import decode
 from focusdd.demo.run import WEIGHTS
@@ -29,8 +30,8 @@ def test_hashes() -> None:
 
 
 def test_shared_images_are_counted() -> None:
-    assert num_shared(["a", "b"], ["b", "c", "b"]) == 2
-    assert num_shared([], ["b"]) == 0
+    assert num_shared(["a", "b"], ["b", "c", "b"], "val") == 2
+    assert num_shared([], ["b"], "val") == 0
 
 
 def test_validation_on_the_training_images_is_refused(image_folder: MakeFolder) -> None:
@@ -68,11 +69,27 @@ def test_a_copy_is_the_same_source_to_an_index(photos: Path, tmp_path: Path) -> 
 def test_other_bytes_of_the_same_size_are_noticed_when_read(photos: Path, tmp_path: Path) -> None:
     root = photos
     index = extract(open_source(root), tmp_path / "index", VIT)
-    path = root / "9-nine" / "00000.bmp"
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 255
-    path.write_bytes(data)
+    for path in (root / "9-nine").iterdir():
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 255
+        path.write_bytes(data)
     source = open_source(root)
     assert source.fingerprint == index.info["source"]["fingerprint"]
-    with pytest.raises(FocusError, match=r"9-nine/00000\.bmp .* has changed since .*`focusdd extract`"):
-        distill(source, tmp_path / "tiny", TINY.model_copy(update={"ipc": 12}), index=index)
+    with pytest.raises(FocusError, match=r"9-nine/.*\.bmp of .* has changed since .*`focusdd extract`"):
+        distill(source, tmp_path / "tiny", TINY.model_copy(update={"ipc": 2}), index=index)
+
+
+def test_images_of_both_splits_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One of ten validation images is a copy of an image that the distilled dataset shows."""
+    train, val = open_source("demo:4"), open_source("demo:4", "val")
+    made = distill(train, tmp_path / "tiny", DistillSettings(method="random", ipc=1, size=32))
+    shown = made.plan().tiles[0]
+    folder = tmp_path / "val"
+    for record in val.records:
+        (folder / record.key).parent.mkdir(parents=True)
+        (folder / record.key).write_bytes(val.read(record.key))
+    (folder / val.records[0].key).write_bytes(train.read(shown.key))
+    settings = TrainSettings(student="test_resnet", labels="hard", epochs=1, size=32)
+    result = focusdd.train(made, open_source(folder), tmp_path / "student", settings)
+    assert result.val["shared"] == 1
+    assert f"1 of 10 validation images of {folder} are training images as well" in capsys.readouterr().out

@@ -99,9 +99,10 @@ def fit(
     overwrite: Overwrite = False,
 ) -> None:
     from focusdd import fit
-    from focusdd.sources.options import with_options
+    from focusdd.sources.options import validation_name, with_options
 
-    val = with_options(val, options) if val is not None else None
+    if val is not None or (options is not None and options.holdout is not None):
+        val = validation_name(val, source, options)
     fit(with_options(source, options), out, settings, val=val, overwrite=overwrite)
     say(f"wrote {out}. Use it as --teacher {out}, or as --extractor {out} if it is a ViT")
 
@@ -155,9 +156,9 @@ def compare(
     overwrite: Overwrite = False,
 ) -> None:
     from focusdd import compare, report
-    from focusdd.sources.options import with_options
+    from focusdd.sources.options import validation_name, with_options
 
-    held_out = with_options(val or source, options)
+    held_out = validation_name(val, source, options)
     source = with_options(source, options)
     table = compare(
         source, held_out, out, settings, other=other, index=index, overwrite=overwrite, engine=engine
@@ -176,9 +177,9 @@ def run(
     overwrite: Overwrite = False,
 ) -> None:
     from focusdd import report, run
-    from focusdd.sources.options import with_options
+    from focusdd.sources.options import validation_name, with_options
 
-    held_out = with_options(val, options) if val is not None else None
+    held_out = validation_name(val, source, options) if val is not None else None
     source = with_options(source, options)
     run(source, out, settings or tree.RunSettings(), val=held_out, overwrite=overwrite)
     following = f"focusdd label {out / 'distilled'} --teacher {out / 'teacher'}"

@@ -79,9 +79,9 @@ def compare(
 ) -> None:
     from focusdd import report
     from focusdd.detect import compare
-    from focusdd.sources.options import with_options
+    from focusdd.sources.options import validation_name, with_options
 
-    held_out = with_options(val or source, options)
+    held_out = validation_name(val, source, options)
     source = with_options(source, options)
     table = compare(source, held_out, out, settings, index=index, overwrite=overwrite, engine=engine)
     say(f"wrote {out / 'results.csv'}: {len(table)} runs. Next: open {report(out)} in a browser")

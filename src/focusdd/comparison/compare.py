@@ -26,9 +26,12 @@ from focusdd.extraction.index import Index, open_index
 from focusdd.settings import EngineSettings
 from focusdd.settings.resolve import idle_in_all, not_given, resolve
 from focusdd.sources.apart import require_apart
+from focusdd.sources.classes import require_same_classes
+from focusdd.sources.identity import require_other
+from focusdd.sources.understood import fact, understood
 from focusdd.tasks.base import ComparisonContext, Task, Trial
 from focusdd.tasks.classify.task import CLASSIFY
-from focusdd.tasks.distill import distill, require_index_of
+from focusdd.tasks.distill import distill, require_index_of, require_smaller
 from focusdd.tasks.extract import extract
 
 RESULTS, SCORES = "results.csv", "scores.csv"
@@ -71,11 +74,13 @@ def compare(
     found = open_index(index) if index is not None else None
     _check(task, settings, trials, found, source)
     require_apart(out, source, val, other)
-    for held_out in filter(None, (val, other)):
-        if held_out.classes != source.classes:
-            raise FocusError(
-                f"{held_out.name} has other classes than {source.name}: give a source of the same"
-            )
+    understood(source)
+    for held_out, role in ((val, "val"), (other, "other")):
+        if held_out is not None:
+            understood(held_out, role)
+            require_same_classes(held_out.name, held_out.classes, source.name, source.classes)
+            require_other(held_out, source.fingerprint, source.name)
+    fact("writes", f"{out}: {len(trials):,} runs")
     with locked(out), session(engine):
         if found is None and any(trial.method in task.distillation.with_index for trial in trials):
             own = {"extractor": settings.extractor, "device": settings.device}
@@ -101,7 +106,9 @@ def _check(task: Task, settings: Any, trials: Sequence[Trial], index: Index | No
     for trial in trials:
         wanted = task.comparison.distilling(trial, settings)
         if wanted is not None:
-            task.distillation.check(source, resolve(wanted, **facts).settings)
+            settled = resolve(wanted, **facts).settings
+            task.distillation.check(source, settled)
+            require_smaller(task, source, settled)
 
 
 def _remarks(trials: Sequence[Trial], context: ComparisonContext, given: bool) -> list[str]:

@@ -192,3 +192,10 @@ def _of_labels(info: dict[str, Any]) -> str:
   Teacher: `{teacher["name"]}` (weights {teacher["weights"]}), {teacher["accuracy"]:.1%} top-1 on
   {teacher["tiles"]} tiles at {info["size"]} px; the terms of the teacher's weights may apply to them.
 """
+
+
+def source_hashes(folder: Path) -> list[str]:
+    """The hash of the file of every source image that a distilled dataset shows."""
+    import pyarrow.parquet as pq
+
+    return pq.read_table(folder / "plan.parquet", columns=["hash"])["hash"].unique().to_pylist()

@@ -7,6 +7,7 @@ in pixels of the original upright image.
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from typing import Literal
 
@@ -18,8 +19,11 @@ from focusdd.core.errors import FocusError
 Box = tuple[float, float, float, float]
 
 # Bigger files are refused before they are decoded: a few kilobytes can unfold into gigabytes.
-MAX_PIXELS = 178_956_970
+MAX_PIXELS = int(os.environ.get("FOCUSDD_MAX_PIXELS") or 178_956_970)
+LEAST_SIDE = 4
+"""Pixels: an image with a shorter side would fill a tile with a smear."""
 _ORIENTATION = 0x0112  # EXIF
+# not ImageOps.exif_transpose: it writes the rest of the EXIF again, which fails where that is damaged
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,6 +38,10 @@ _TURNED = {5, 6, 7, 8}  # those that swap width and height
 # What keeps an image from being decoded is the reason of UnreadableImage; what does not (damaged metadata, a
 # large size) is nobody's business. Set once and for all: filters cannot be changed while threads decode.
 warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+_LIMIT = f"the limit of {MAX_PIXELS:,}: set FOCUSDD_MAX_PIXELS to a larger number to allow it"
+Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS or 0, MAX_PIXELS // 2)  # Pillow refuses twice as many
 
 
 class UnreadableImage(FocusError):
@@ -57,7 +65,7 @@ def decode(data: bytes, least_side: int | None = None) -> tuple[Image.Image, int
         image: Image.Image = Image.open(io.BytesIO(data))
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise UnreadableImage(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}")
+            raise UnreadableImage(f"{width} x {height} pixels are more than {_LIMIT}")
         if least_side is not None:
             image.draft("RGB", (least_side, least_side))
         reduced = image.size != (width, height)
@@ -71,7 +79,7 @@ def decode(data: bytes, least_side: int | None = None) -> tuple[Image.Image, int
             image = image.transpose(_UPRIGHT[orientation])
         return _to_rgb(image), width, height
     except Image.DecompressionBombError as error:
-        raise UnreadableImage(f"more pixels than the limit of {MAX_PIXELS:,}") from error
+        raise UnreadableImage(f"more pixels than {_LIMIT}") from error
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:

@@ -57,6 +57,8 @@ class Index:
     folder: Path
     info: dict[str, Any]
     """The content of index.json."""
+    kept: np.ndarray | None = None
+    """bool (n,): rows that the tables have; None for all."""
 
     @property
     def key(self) -> str:
@@ -82,7 +84,8 @@ class Index:
 
     def table(self, columns: list[str]) -> pa.Table:
         """Some columns of all rows, in the order of the source."""
-        return pq.read_table(self.folder / "parts", columns=columns)
+        rows = pq.read_table(self.folder / "parts", columns=columns)
+        return rows if self.kept is None else rows.filter(pa.array(self.kept))
 
     def features(self) -> np.ndarray:
         """Class-token features (n, d) float16 of all rows."""

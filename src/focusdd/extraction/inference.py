@@ -22,7 +22,7 @@ from focusdd.core.cores import cpu_count
 from focusdd.core.decoders import Decode, View, decoders, most, view_of
 from focusdd.core.errors import FocusError
 from focusdd.core.files import make_folder
-from focusdd.core.images import UnreadableImage
+from focusdd.core.images import LEAST_SIDE, UnreadableImage
 from focusdd.core.stage import Workspace
 from focusdd.execute import Work, Worker, run_shards
 from focusdd.execute.remote import require_there
@@ -288,6 +288,8 @@ def _load(inference: Inference, views_of: Decode, records: Sequence[Record]) -> 
             images.append(DecodedImage(record, None, 0, 0, str(data)))
             continue
         pixels, width, height, problem = next(views)
+        if pixels is not None and min(width, height) < LEAST_SIDE:
+            pixels, problem = None, f"{width} x {height} pixels are too few to fill a tile"
         notes = None
         if inference.notes is not None and pixels is not None:
             try:

@@ -15,7 +15,7 @@ from focusdd.core.console import Advance, progress
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.files import make_folder, read_json, write_whole
-from focusdd.core.images import Box, UnreadableImage, decode, resize
+from focusdd.core.images import LEAST_SIDE, Box, UnreadableImage, decode, resize
 from focusdd.models.checks import sample_accuracy
 from focusdd.models.classes import matched_outputs
 from focusdd.models.load import Model
@@ -50,6 +50,8 @@ def random_plan(source: Source, settings: DistillSettings, kind: Kind) -> Plan:
             try:
                 _, width, height = decode(source.read(keys[number]), least_side=8)
             except UnreadableImage:
+                continue
+            if min(width, height) < LEAST_SIDE:
                 continue
             found.append(Piece(keys[number], (0.0, 0.0, float(width), float(height)), width, height, 0.0))
             if len(found) == need:
@@ -125,6 +127,8 @@ def _crops(
     try:
         image, width, height = decode(source.read(key))
     except UnreadableImage:
+        return None
+    if min(width, height) < LEAST_SIDE:
         return None
     boxes = []
     for size, x, y in draws:

@@ -59,6 +59,11 @@ class SelectSettings(PatchSettings):
     """Exponent b of the attention mass inside the key patch."""
     area_power: Annotated[Exponent, _FOCUS] = 0.0
     """Exponent c of one minus the attention area."""
+    duplicates: Annotated[Literal["keep", "drop", "error"], Only(method=("focus", "herding", "k-center"))] = (
+        "keep"
+    )
+    """Images that are the same file. keep: use all of them. drop: leave out those under several classes, and
+    all but the first within a class. error: stop where one is under several classes."""
     seed: Annotated[Seed, Only(method=("focus", "random", "view", "rded"), keep=positive)] = 0
     """Seed of every random choice."""
 
@@ -72,6 +77,8 @@ class ComposeSettings(Settings):
     """File format of the distilled images. png is lossless and several times larger."""
     quality: Annotated[int, Field(ge=1, le=100), Only(format=("jpg",))] = 95
     """JPEG quality."""
+    oversize: Annotated[bool, NotInKey] = False
+    """Allow a distilled dataset with no fewer images than its source."""
 
 
 class DistillSettings(SelectSettings, ComposeSettings):

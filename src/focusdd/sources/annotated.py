@@ -24,6 +24,7 @@ from focusdd.sources.boxes import (
 from focusdd.sources.classes import folder_names
 from focusdd.sources.identity import listing_hash
 from focusdd.sources.imagenet import class_name
+from focusdd.sources.understood import objects_in_words
 
 
 class Listed(NamedTuple):
@@ -99,12 +100,22 @@ class AnnotatedSource:
         self._place = {image.key: place for place, image in enumerate(images)}
         self._sizes = np.array([(image.width, image.height) for image in images], np.int64)
         self._rows = rows
-        counts = np.bincount(rows.labels[~rows.ignored], minlength=len(self.classes))
-        self.class_counts: tuple[int, ...] = tuple(counts.tolist())
+        self.class_counts = self.counts_of(np.arange(len(images)))
         self._starts = np.searchsorted(rows.image, np.arange(len(images) + 1))
         self.skipped = tuple(skipped)
         self.problems = tuple(problems)
         self.fingerprint = listing_hash(((image.key, image.size) for image in images), listing.digest)
+
+    def counts_of(self, images: np.ndarray) -> tuple[int, ...]:
+        """Objects of every class, but for ignored ones, in some images (n,) by their place."""
+        mine = np.isin(self._rows.image, images) & ~self._rows.ignored
+        return tuple(np.bincount(self._rows.labels[mine], minlength=len(self.classes)).tolist())
+
+    @property
+    def object_facts(self) -> str:
+        """Number and sizes of the objects, in words."""
+        sizes = np.ones_like(self._sizes) if self._relative else self._sizes
+        return objects_in_words(self._rows.boxes, sizes[self._rows.image], self._rows.ignored)
 
     def read(self, key: str) -> bytes:
         return read_file(self.root / key)

@@ -103,8 +103,6 @@ class Source(Protocol):
     name: str
     """What opens the source again: `open_source(name)`."""
     split: str
-    place: str
-    """The folder or files of the split, for people."""
     classes: tuple[str, ...]
     """Folder-safe class names in label order, e.g. WordNet ids."""
     class_names: tuple[str, ...]

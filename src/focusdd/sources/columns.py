@@ -123,7 +123,10 @@ def image_bytes(cell: Any) -> bytes:
 
 def image_sizes(cells: Any) -> list[int]:
     """Bytes of each image of a column, from the offsets of the table; of a file outside it, the file's."""
-    cells = cells.combine_chunks()
+    return [size for chunk in cells.chunks for size in _sizes(chunk)]  # together they may be too large
+
+
+def _sizes(cells: Any) -> list[int]:
     data: Any = cells
     paths: Any = None
     if pa.types.is_struct(cells.type):

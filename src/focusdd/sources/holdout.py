@@ -20,8 +20,10 @@ class HeldOut:
         self.name, self.split = source.name, split
         self.classes, self.class_names = source.classes, source.class_names
         self.skipped = source.skipped
+        self.object_facts = getattr(source, "object_facts", "")
         self.problems = getattr(source, "problems", ())
-        self.place = f"{source.place}, {share:.0%} of it held out for validation by seed {seed}"
+        place = getattr(source, "place", source.name)
+        self.place = f"{place}, {share:.0%} of it held out for validation by seed {seed}"
         labels = np.array([record.label for record in source.records])
         held = np.zeros(len(labels), bool)
         for label in np.unique(labels):
@@ -34,6 +36,10 @@ class HeldOut:
             raise FocusError(f"{self.name} has no class with two images: --holdout has nothing to divide")
         rows = np.flatnonzero(held == (split == "val"))
         self.records: tuple[Record, ...] = tuple(source.records[row] for row in rows)
+        if hasattr(source, "counts_of"):
+            self.class_counts: tuple[int, ...] = source.counts_of(rows)
+        else:
+            self.class_counts = tuple(np.bincount(labels[rows], minlength=len(self.classes)).tolist())
         self.fingerprint = hash_of([source.fingerprint, split, share, seed])
 
     def read(self, key: str) -> bytes:

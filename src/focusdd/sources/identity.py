@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from focusdd.core.console import warn
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.sources.base import Source
@@ -40,7 +41,10 @@ def require_other(val: Source, fingerprint: str, name: str) -> None:
         )
 
 
-def num_shared(training: Iterable[str], validation: Sequence[str]) -> int:
-    """How many validation images have the hash of a training image."""
+def num_shared(training: Iterable[str], validation: Sequence[str], val: str) -> int:
+    """How many validation images have the hash of a training image; says so where there are any."""
     known = set(training)
-    return sum(one in known for one in validation)
+    count = sum(one in known for one in validation)
+    if count:
+        warn(f"{count:,} of {len(validation):,} validation images of {val} are training images as well")
+    return count

@@ -20,6 +20,14 @@ def with_options(name: str, settings: SourceSettings | None) -> str:
     return f"{name}?{urlencode(given)}" if given else name
 
 
+def validation_name(val: str | None, source: str, settings: SourceSettings | None) -> str:
+    """The name of the validation images: of `val`, which is whole, or of the source's own."""
+    if val is None or val == source or settings is None:
+        return with_options(source, settings)
+    whole = settings.model_fields_set - {"holdout", "holdout_seed"}
+    return with_options(val, SourceSettings(**settings.model_dump(include=whole)))
+
+
 def split_options(name: str) -> tuple[str, SourceSettings]:
     """A name without its settings, and these. Raises FocusError where one has no such value."""
     match = _NAMED.fullmatch(name)

@@ -17,6 +17,7 @@ from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
 from focusdd.core.manifest import again
 from focusdd.sources.base import Record, Source
+from focusdd.sources.identity import content_hash
 
 _RESIDENT = 4 * 2**30  # bytes of images that are kept on the device that trains
 
@@ -34,6 +35,8 @@ class Pixels:
     """int64 (n,)."""
     skipped: tuple[tuple[str, str], ...]
     """What could not be read: (key, reason)."""
+    hashes: tuple[str, ...] = ()
+    """Of the encoded files, in order."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -79,7 +82,8 @@ class DecodedOnce:
         self._source = source
         self._side = 0
         self._pixels: Pixels | None = None
-        self.name, self.split, self.place = source.name, source.split, source.place
+        self.name, self.split = source.name, source.split
+        self.place = getattr(source, "place", source.name)
         self.skipped = source.skipped
         self.classes, self.class_names = source.classes, source.class_names
         self.records: tuple[Record, ...] = source.records
@@ -121,10 +125,13 @@ def _load(jobs: list[_Job], side: int, what: str, name: str, copies: int) -> Pix
     _require_memory(len(jobs), side, name, copies)
     images = torch.empty((len(jobs), 3, side, side), dtype=torch.uint8)
 
+    hashes = [""] * len(jobs)
+
     def load(job: tuple[int, _Job]) -> str:
         row, (key, _, source) = job
         try:
             data = source.read(key) if source is not None else Path(key).read_bytes()
+            hashes[row] = content_hash(data)
             image = decode(data, least_side=side)[0]
         except UnreadableImage as error:
             return str(error)
@@ -144,7 +151,7 @@ def _load(jobs: list[_Job], side: int, what: str, name: str, copies: int) -> Pix
         warn(f"{len(skipped)} images of {name} were skipped, the first: {skipped[0][0]} ({skipped[0][1]})")
         images = images[torch.from_numpy(good)]
     labels = torch.tensor([jobs[row][1] for row in good])
-    return Pixels(images, labels, skipped)
+    return Pixels(images, labels, skipped, tuple(hashes[row] for row in good))
 
 
 def free_memory() -> int:

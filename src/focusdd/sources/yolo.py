@@ -29,6 +29,7 @@ from focusdd.sources.boxes import (
 
 NAMES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
 _NAMES = re.compile(rb"""^["']?(names|nc)["']?\s*:|["']names["']\s*:""", re.MULTILINE)
+_FARTHEST = 4  # sides of an image that a coordinate may be away from it; more are pixels
 
 
 class YoloSource(AnnotatedSource):
@@ -131,6 +132,11 @@ def parse_labels(text: str, num_classes: int, where: str, keypoints: bool = Fals
         rows[place, 0] = outline[0]
         boxes[place] = [*outline[1:].reshape(-1, 2).min(0), *outline[1:].reshape(-1, 2).max(0)]
     check_finite(boxes, where)
+    if np.abs(boxes).max(initial=0) > _FARTHEST:
+        raise FocusError(
+            f"{where} has a coordinate {boxes.flat[np.abs(boxes).argmax()]:g}: give fractions of the image's "
+            "sides, not pixels"
+        )
     classes = rows[:, 0]
     wrong = ~((classes >= 0) & (classes < num_classes) & (classes == np.floor(classes)))
     if wrong.any():

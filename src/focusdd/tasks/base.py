@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from focusdd.settings import EngineSettings, ExtractorSettings
 
 
+def _all(*_: Any) -> int:
+    return 0
+
+
 def _nothing(*_: Any) -> None:
     return None
 
@@ -96,6 +100,8 @@ class Distillation:
     card: Callable[[dict[str, Any]], str]
     """The dataset card of a distilled.json."""
     open: Callable[[Path | str], Finished]
+    images: Callable[[Any, Any], int] = _all
+    """(source, settings) -> how many distilled images are asked for; 0 for all of the source."""
     extract_settings: Callable[[Any, ExtractorSettings], Any] = _as_read
     """(settings, how images are read) -> settings of `extract`."""
     describe: Callable[[Any, Any, Any, Index | None], dict[str, Any]] = _no_facts

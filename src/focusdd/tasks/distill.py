@@ -18,6 +18,7 @@ from focusdd.settings import EngineSettings, ExtractorSettings
 from focusdd.settings.resolve import not_given, settle
 from focusdd.sources.apart import require_apart
 from focusdd.sources.identity import content_hashes
+from focusdd.sources.understood import fact, understood
 from focusdd.tasks.base import Task
 from focusdd.tasks.classify.task import CLASSIFY
 from focusdd.tasks.extract import extract as run_extract
@@ -51,7 +52,9 @@ def distill(
     settings = settings or adapter.settings()
     resolved = settle(settings, **adapter.facts(source, settings))
     settings = resolved.settings
+    understood(source)
     adapter.check(source, settings)
+    require_smaller(task, source, settings)
     reader = "extractor" if index is None else "--index"
     if settings.method not in adapter.with_index:
         reader = f"method {settings.method}"
@@ -68,6 +71,8 @@ def distill(
         inputs["teacher"] = judge.weights
 
     def make(work: Workspace) -> dict[str, Any]:
+        wanted = adapter.images(source, settings) or len(source.records)
+        fact("writes", f"{out}: {wanted:,} images of {settings.size} px by method {settings.method}")
         with work.record.measure("select"):
             plan = adapter.plan(source, settings, found, judge, out)
             keys = (tile.key for tile in plan.tiles)
@@ -124,6 +129,16 @@ def require_index_of(task: Task, index: Index, source: Any) -> None:
         raise FocusError(
             f"the index {index.folder} was made of another source or an earlier state of it "
             f"({made_of['name']}), not of {source.name} as it is now: leave --index away to make a new one"
+        )
+
+
+def require_smaller(task: Task, source: Any, settings: Any) -> None:
+    """Raises FocusError where a distilled dataset would have no fewer images than its source."""
+    wanted, there = task.distillation.images(source, settings), len(source.records)
+    if wanted >= there and not settings.oversize:
+        raise FocusError(
+            f"{wanted:,} distilled images are no fewer than the {there:,} of {source.name}: "
+            "ask for fewer, or add --oversize"
         )
 
 

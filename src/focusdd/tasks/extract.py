@@ -20,6 +20,7 @@ from focusdd.models.load import Model, load_model
 from focusdd.settings import EngineSettings
 from focusdd.settings.resolve import record, resolve, settle
 from focusdd.sources.apart import require_apart
+from focusdd.sources.understood import fact, model_fact, understood
 from focusdd.tasks.base import Task
 from focusdd.tasks.classify.task import CLASSIFY
 
@@ -48,6 +49,7 @@ def extract(
     adapter = task.extraction
     settings = settings or adapter.settings()
     require_apart(Path(out), source)
+    understood(source)
     run = RunRecord()
     side = resolve(settings).settings.input_size
     model = load_model(settings.extractor, pick_device(settings.device), side)
@@ -57,6 +59,8 @@ def extract(
     inputs = {"source": source.fingerprint, "extractor": model.weights}
 
     def make(work: Workspace) -> dict[str, Any]:
+        model_fact("extractor", model)
+        fact("writes", f"{out}: an index with a row for each image")
         with run.measure("check"):
             adapter.check(source, model, settings)
         name = SourceName.of(source, task.open_source)
@@ -122,11 +126,7 @@ def _finish(
         **found.facts,
     }
     write_json(work.out / "index.json", info)
-    for what, items in (
-        ("files were skipped", skipped),
-        ("annotations were left out or mended", found.facts.get("problems")),
-    ):
-        if items:
-            name, reason = items[0]
-            warn(f"{len(items)} {what} and listed in index.json, the first: {name} ({reason})")
+    if unreadable := skipped[len(source.skipped) :]:
+        name, reason = unreadable[0]
+        warn(f"{len(unreadable)} images were skipped and listed in index.json, the first: {name} ({reason})")
     return {**found.counts, f"{found.confidence} accuracy": found.accuracy}

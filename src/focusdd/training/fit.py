@@ -9,7 +9,6 @@ import torch
 
 from focusdd.core.console import say
 from focusdd.core.distributed import local_world_size
-from focusdd.core.errors import FocusError
 from focusdd.core.run_record import RunRecord
 from focusdd.core.stage import Stage, Workspace
 from focusdd.models.checkpoint import CHECKPOINT, save_checkpoint
@@ -25,7 +24,10 @@ from focusdd.settings.resolve import settle
 from focusdd.sources import open_source
 from focusdd.sources.apart import require_apart
 from focusdd.sources.base import Source
+from focusdd.sources.classes import require_same_classes
+from focusdd.sources.identity import num_shared, require_other
 from focusdd.sources.pixels import load_source, require_memory
+from focusdd.sources.understood import fact, understood
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, run_epochs, warm_cosine
 from focusdd.training.losses import online_loss
@@ -61,10 +63,12 @@ def fit(
     val = open_source(val, "val") if val is not None else None
     device = pick_device(settings.device)
     require_apart(Path(out), source, val)
-    if val is not None and val.classes != source.classes:
-        raise FocusError(
-            f"{val.name} and {source.name} have other classes: give a validation folder of the same"
-        )
+    understood(source)
+    if val is not None:
+        understood(val, "val")
+        require_same_classes(val.name, val.classes, source.name, source.classes)
+        require_other(val, source.fingerprint, source.name)
+    fact("writes", f"{out}: a checkpoint of {settings.model or settings.init}, input {settings.size} px")
     try:
         with joined(device) as ranks:
             return _fit_together(ranks, source, Path(out), settings, val, device, overwrite)
@@ -135,6 +139,7 @@ def _fit_together(
         if val is not None:
             with run.measure("evaluate"):
                 held_out = load_source(val, settings.size, "evaluate")
+                facts["val_shared"] = num_shared(pixels.hashes, held_out.hashes, val.name)
                 mean, std = normalisation(net)
                 score = evaluate(trained, held_out, mean, std, device, len(source.classes))
             facts["val_top1"], facts["val_balanced"] = round(score.top1, 5), round(score.balanced, 5)

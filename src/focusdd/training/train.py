@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
-from focusdd.composition.dataset import Distilled, open_distilled
+from focusdd.composition.dataset import Distilled, open_distilled, source_hashes
 from focusdd.core.console import say
 from focusdd.core.distributed import local_world_size
 from focusdd.core.errors import FocusError
@@ -31,7 +31,10 @@ from focusdd.settings.train import DENSE, WHOLE_VIEWS
 from focusdd.sources import open_source
 from focusdd.sources.apart import require_apart
 from focusdd.sources.base import Source
+from focusdd.sources.classes import require_same_classes
+from focusdd.sources.identity import num_shared, require_other
 from focusdd.sources.pixels import Pixels, load_files, load_source
+from focusdd.sources.understood import fact, understood
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, cosine, half_cosine, run_epochs
 from focusdd.training.losses import online_loss, stored_loss
@@ -52,6 +55,10 @@ class _TrainingSet(NamedTuple):
     facts: dict[str, Any]
     """What `result.json` says of it: key, method, ipc, size, grid and seed."""
     read: Callable[[], Pixels]
+    source: tuple[str, str]
+    """Fingerprint and name of the source of its images."""
+    hashes: Callable[[Pixels], Iterable[str]]
+    """Of the files of all images that it shows, by what `read` gave."""
     stored: Callable[[TrainSettings, torch.device], LabelledViews] | None = None
     """Opens its stored labels."""
 
@@ -85,6 +92,8 @@ def train(
         inputs={"distilled": distilled.info["key"]},
         facts=facts,
         read=lambda: load_files(distilled.files(), distilled.info["size"], local_world_size()),
+        source=(distilled.info["source"]["fingerprint"], distilled.info["source"]["name"]),
+        hashes=lambda _: source_hashes(distilled.folder),
         stored=lambda settings, device: LabelledViews(distilled, settings, device),
     )
     return _train(dataset, val, Path(out), settings or TrainSettings(), overwrite)
@@ -125,6 +134,8 @@ def train_on_source(
             "seed": 0,
         },
         read=lambda: load_source(source, side, "read", local_world_size()),
+        source=(source.fingerprint, source.name),
+        hashes=lambda pixels: pixels.hashes,
     )
     return _train(dataset, val, Path(out), settings or TrainSettings(), overwrite)
 
@@ -132,11 +143,10 @@ def train_on_source(
 def _train(
     dataset: _TrainingSet, val: Source, out: Path, settings: TrainSettings, overwrite: bool
 ) -> TrainedStudent:
-    if val.classes != dataset.classes:
-        raise FocusError(
-            f"{val.name} has other classes than {dataset.name}: {len(val.classes)} and "
-            f"{len(dataset.classes)}, the first {val.classes[0]!r} and {dataset.classes[0]!r}"
-        )
+    understood(val, "val")
+    require_same_classes(val.name, val.classes, dataset.name, dataset.classes)
+    require_other(val, *dataset.source)
+    fact("writes", f"{out}: a {settings.student} taught by {dataset.name}")
     require_apart(out, val)
     device = pick_device(settings.device)
     try:
@@ -231,6 +241,7 @@ def _train_together(
             "val": {
                 "name": val.name,
                 "images": len(held_out),
+                "shared": num_shared(dataset.hashes(pixels), held_out.hashes, val.name),
                 "skipped": [list(i) for i in held_out.skipped],
             },
             "distilled": dataset.facts,

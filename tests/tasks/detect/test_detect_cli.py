@@ -104,9 +104,10 @@ def test_distill_and_what_is_wrong_with_it(focusdd: Run) -> None:
     assert "wrote tiny: 10 images. Next: focusdd detect train tiny --val demo:4" in said
     refused = [
         (("detect", "distill", "nowhere/", "--out", "a"), "nowhere"),
-        (("detect", "distill", "demo:4", "--out", "b"), "give a checkpoint folder"),
+        (("detect", "distill", "demo:4", "--ipc", "1", "--out", "b"), "give a checkpoint folder"),
         ((*tiny, "--ipc", "2", "--out", "tiny"), "ipc was 1, now 2"),
         (("detect", "distill", "demo:4", *vit, "--size", "32", "--out", "c"), "tiles under 32 px"),
+        ((*tiny, "--ipc", "4", "--out", "g"), "40 distilled images are no fewer than the 40 of demo:4"),
         (("detect", "train", "tiny", "--val", "demo:4", "--size", "100", "--out", "d"), "multiple of 32"),
         (("detect", "train", "tiny-index", "--val", "demo:4", "--out", "e"), "tiny-index"),
         (

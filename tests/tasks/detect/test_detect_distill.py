@@ -249,15 +249,17 @@ def test_crowds_and_empty_images_are_no_targets(tmp_path: Path) -> None:
 
 
 def test_an_index_of_something_else_is_refused(index: Index, tmp_path: Path, make_index: Any) -> None:
+    one = DetectDistillSettings(ipc=1)
     with pytest.raises(FocusError, match="made of another source"):
-        distill(open_detection_source("demo:7"), tmp_path / "a", index=index)
+        distill(open_detection_source("demo:7"), tmp_path / "a", one, index=index)
     with pytest.raises(FocusError, match="made of another source"):
-        distill(open_detection_source("demo:8"), tmp_path / "b", index=make_index({"a": 3, "b": 3}))
+        other = make_index({"a": 3, "b": 3})
+        distill(open_detection_source("demo:8"), tmp_path / "b", one, index=other)
     with pytest.raises(FocusError, match="no room for patches"):
         distill(
             open_detection_source("demo:8"),
             tmp_path / "c",
-            DetectDistillSettings(layout="grid", views=4, size=128),
+            DetectDistillSettings(ipc=1, layout="grid", views=4, size=128),
             index=open_index(index.folder),
         )
 

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image, ImageDraw
@@ -117,8 +119,10 @@ def make_distilled(folder: Path, count: int = 12, task: str = "detect", classes=
             "images": count,
             "classes": list(classes),
             "class_names": list(classes),
+            "source": {"name": "scenes", "split": "train", "fingerprint": "none"},
         }
         write_json(folder / "distilled.json", info)
+        pq.write_table(pa.table({"hash": ["none"] * count}), folder / "plan.parquet")
         return {"images": count}
 
     return run_stage(Stage("detect distill", 1, {"count": count}, {}), folder, make)

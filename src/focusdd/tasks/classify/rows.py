@@ -13,6 +13,7 @@ import torch
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import ViT
+from focusdd.extraction.duplicates import contradictions
 from focusdd.extraction.index import Index, from_bytes, read_skipped, schema, write_part
 from focusdd.extraction.inference import DecodedImage, Inference, attention_of
 from focusdd.extraction.patches import attention_area, key_patches, patch_options
@@ -146,7 +147,15 @@ def _finish(
     if found is not None:
         say(f"{kind} of the extractor: {found} on {found.images} images of {source.name}")
     counts = {"images": len(labels), "skipped": len(skipped)}
-    return Extracted(kind, round(found.top1, 4) if found is not None else 1.0, counts, {})
+    same = contradictions(index)
+    if same:
+        warn(
+            f"{sum(map(len, same))} images are the same file under several classes, such as "
+            f"{' and '.join(same[0][:2])}: all are listed in index.json, --duplicates drop leaves them out"
+        )
+    return Extracted(
+        kind, round(found.top1, 4) if found is not None else 1.0, counts, {"contradictions": same}
+    )
 
 
 def _fill_confidence(parts: list[Path], labels: np.ndarray, source: Source) -> None:

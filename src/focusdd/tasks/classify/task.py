@@ -8,6 +8,7 @@ from typing import Any
 from focusdd.composition.dataset import card, open_distilled
 from focusdd.composition.images import compose, files_of
 from focusdd.core.errors import FocusError
+from focusdd.extraction.duplicates import without_duplicates
 from focusdd.extraction.index import Index
 from focusdd.models.load import Model
 from focusdd.selection.focus import select
@@ -60,6 +61,7 @@ def _plan(
         return rded_plan(source, settings, judge, folder / _CHOSEN)
     if index is None:
         return random_plan(source, settings, "whole" if settings.method == "random" else "view")
+    index = without_duplicates(index, settings.duplicates)
     if settings.method == "focus":
         return select(index, settings, settings.size // settings.grid)
     return coreset_plan(source, index, settings)
@@ -91,6 +93,7 @@ DISTILLATION = Distillation(
     card=card,
     counts=_counts,
     open=open_distilled,
+    images=lambda source, settings: settings.ipc * len(source.classes),
     check=_check,
     judge=_judge,
     scratch=(_CHOSEN,),

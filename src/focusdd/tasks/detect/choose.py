@@ -53,6 +53,11 @@ def choose_scenes(source: DetectionSource, settings: DetectDistillSettings, inde
     return scenes
 
 
+def images_of(source: DetectionSource, settings: DetectDistillSettings) -> int:
+    """Distilled images that are asked for; 0 for all of the source."""
+    return 0 if settings.method == "full" else sum(_wanted(source, settings))
+
+
 def _wanted(source: DetectionSource, settings: DetectDistillSettings) -> list[int]:
     return quotas(settings, len(source.records), source.class_counts)
 

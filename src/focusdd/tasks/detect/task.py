@@ -13,7 +13,7 @@ from focusdd.settings import ComposeSettings, DetectDistillSettings, EngineSetti
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.base import Distillation, Task
-from focusdd.tasks.detect.choose import check, choose_scenes, facts_of, size_of
+from focusdd.tasks.detect.choose import check, choose_scenes, facts_of, images_of, size_of
 from focusdd.tasks.detect.compose import compose_scenes, files_of
 from focusdd.tasks.detect.distilled import open_detection
 from focusdd.tasks.detect.rows import EXTRACTION
@@ -124,6 +124,7 @@ DISTILLATION = Distillation(
     card=_card,
     counts=_counts,
     open=open_detection,
+    images=images_of,
     facts=size_of,
     check=check,
     unit="objects",

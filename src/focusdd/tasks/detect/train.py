@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from focusdd.core.errors import FocusError
+from focusdd.composition.dataset import source_hashes
 from focusdd.core.files import write_json
 from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.models.checkpoint import CHECKPOINT
@@ -23,7 +23,10 @@ from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import settle
 from focusdd.sources.apart import require_apart
 from focusdd.sources.base import DetectionSource
+from focusdd.sources.classes import require_same_classes
 from focusdd.sources.detection import open_detection_source
+from focusdd.sources.identity import content_hashes, num_shared, require_other
+from focusdd.sources.understood import fact, understood
 from focusdd.tasks.detect.checkpoint import Detector, save_detector
 from focusdd.tasks.detect.detectors import Family, family_of
 from focusdd.tasks.detect.distilled import DistilledDetection, Sample, open_detection
@@ -60,7 +63,10 @@ def train(
     resolved = settle(settings or DetectTrainSettings(), size=input_size(data.info["size"]))
     settings, own = resolved.settings, resolved.key
     val = open_detection_source(val, "val")
-    _check_classes(data, val)
+    understood(val, "val")
+    require_same_classes(val.name, val.classes, data.name, data.classes)
+    require_other(val, data.info["source"]["fingerprint"], data.info["source"]["name"])
+    fact("writes", f"{out}: a {settings.detector} taught by {data.name}")
     require_apart(Path(out), val)
     family = family_of(settings.detector)
     family.require()
@@ -93,6 +99,7 @@ def train(
         detector = Detector(net, settings.detector, val.classes, val.class_names, settings.size, device)
         with record.measure("evaluate"):
             score = evaluate(detector, val)
+            hashes = content_hashes(val, (record.key for record in val.records))
         result = {
             "detector": settings.detector,
             "map": round(score.map, 5),
@@ -101,6 +108,7 @@ def train(
             "val": {
                 "name": val.name,
                 "images": score.images,
+                "shared": num_shared(source_hashes(data.folder), [*hashes.values()], val.name),
                 "objects": score.objects,
                 "skipped": [list(item) for item in score.skipped],
             },
@@ -170,18 +178,6 @@ def _loss(
         return family.loss(net, lessons.batch(images, draw, part < parts - parts // 10), device)
 
     return loss
-
-
-def _check_classes(data: DistilledDetection, val: DetectionSource) -> None:
-    if data.classes == val.classes:
-        return
-    if odd := sorted(set(data.classes) ^ set(val.classes)):
-        what = f"{odd[0]!r} is in one of them alone"
-    else:
-        what = "they are in another order"
-    raise FocusError(
-        f"{val.name} has other classes than {data.name} ({len(val.classes)} and {len(data.classes)}): {what}"
-    )
 
 
 def _per_class(classes: Sequence[str], score: DetectionScore) -> dict[str, float | None]:

@@ -1,0 +1,93 @@
+"""What a command has understood, said before it begins: sources, models and what will be written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from focusdd.core.console import say, warn
+
+_KINDS = 4  # of skipped files that are told apart
+_said: set[tuple[str, ...]] = set()
+
+
+def understood(source: Any, role: str = "source") -> None:
+    """Says what a source holds, once in a process.
+
+    Args:
+        role: what it is here, such as "source" or "val".
+    """
+    if (known := (role, source.name, source.split, source.fingerprint)) in _said:
+        return
+    _said.add(known)
+    place = getattr(source, "place", source.name)
+    fact(role, source.name + (f": {place}" if place != source.name else ""))
+    fact("", f"{len(source.records):,} images, {_classes(source)}")
+    if objects := getattr(source, "object_facts", ""):
+        fact("", objects)
+    lost = [(name, reason) for name, reason in source.skipped if not reason.startswith("not an image")]
+    other = [reason.rpartition(" ")[2] for _, reason in source.skipped if reason.startswith("not an image")]
+    if other:
+        fact("", f"other files: {_counted(other)}")
+    if lost:
+        warn(
+            f"left out of {source.name}: {_counted([reason for _, reason in lost])}; the first: {lost[0][0]}"
+        )
+    if problems := getattr(source, "problems", ()):
+        warn(f"{len(problems):,} annotations were mended, the first: {problems[0][0]} ({problems[0][1]})")
+
+
+def fact(label: str, text: str) -> None:
+    """One line of the block."""
+    say(f"{label:<10} {text}")
+
+
+def model_fact(role: str, model: Any) -> None:
+    """The line of a model."""
+    known = f"{len(model.classes):,} classes" if model.classes is not None else "classes without names"
+    fact(role, f"{model.name}: input {model.input_size} px, {known}")
+
+
+def objects_in_words(boxes: np.ndarray, sizes: np.ndarray, ignored: np.ndarray) -> str:
+    """Number and sizes of objects.
+
+    Args:
+        boxes: float (n, 4) of all objects.
+        sizes: float (n, 2) width and height of their images; 1 where boxes are fractions, 0 unknown.
+        ignored: bool (n,).
+    """
+    sides = boxes[:, 2:] - boxes[:, :2]
+    crowds = f" ({int(ignored.sum()):,} more are ignored)" if ignored.any() else ""
+    words = f"{int((~ignored).sum()):,} objects{crowds}"
+    if (sizes > 1).any():
+        median = np.median(sides, 0)
+        words += f", median {median[0]:.0f} x {median[1]:.0f} px"
+    known = (sizes > 0).all(1)
+    if known.any():
+        shares = np.sort(np.sqrt((sides[known] / sizes[known]).prod(1)))
+        low, middle, high = (shares[round(part * (len(shares) - 1))] for part in (0.05, 0.5, 0.95))
+        words += f"; side of the object by that of the image: {low:.1%} to {high:.1%}, median {middle:.1%}"
+    return words
+
+
+def _classes(source: Any) -> str:
+    names: Sequence[str] = source.class_names
+    words = f"{len(names):,} classes: {', '.join(names[:5])}" + (", ..." if len(names) > 5 else "")
+    labels = np.array([record.label for record in source.records])
+    if labels.min(initial=0) < 0:
+        return words
+    counts = np.bincount(labels, minlength=len(names))
+    low, high = int(counts.argmin()), int(counts.argmax())
+    if counts[low] == counts[high]:
+        return f"{words}; {counts[low]:,} images each"
+    return f"{words}; {counts[low]:,} ({names[low]}) to {counts[high]:,} ({names[high]}) images each"
+
+
+def _counted(reasons: Sequence[str]) -> str:
+    kinds = Counter(reasons).most_common()
+    words = [f"{count:,} x {kind.strip(chr(39))}" for kind, count in kinds[:_KINDS]]
+    rest = sum(count for _, count in kinds[_KINDS:])
+    return ", ".join(words) + (f" and {rest:,} more" if rest else "")
