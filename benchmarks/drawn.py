@@ -24,6 +24,7 @@ class DrawnSource:
         self.name, self.split = f"drawn:{images}", "train"
         self.fingerprint = f"{self.name}:{'boxes' if annotated else 'classes'}"
         self.classes = self.class_names = tuple(f"colour-{number}" for number in range(CLASSES))
+        self.class_counts = (images,) * CLASSES  # roughly: what counts is that every class has some
         self.annotated = annotated
         labels = (-1 if annotated else number % CLASSES for number in range(images))
         self.records = tuple(Record(f"{number:06d}", label) for number, label in enumerate(labels))
