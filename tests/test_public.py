@@ -150,7 +150,7 @@ def test_a_mistake_is_a_sentence(call: Callable[[Path], object], words: str, tmp
 
 
 def test_what_has_no_effect_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    focusdd.distill("demo:1", tmp_path / "a", method="random", ipc=1, size=32, keep=0.5, extractor=VIT)
+    focusdd.distill("demo:3", tmp_path / "a", method="random", ipc=1, size=32, keep=0.5, extractor=VIT)
     said = capsys.readouterr().out
     assert "--keep has no effect with method random" in said
     assert "--extractor has no effect with method random" in said
@@ -162,7 +162,7 @@ def test_a_comparison_says_what_has_no_effect_in_any_run(
     arguments = {"labels": ["hard"], "students": ["test_resnet"], "ipc": [1], "seeds": 1, "workers": 2}
     own = {"train": {"size": 32, "epochs": 1, "temperature": 4}, "distill": {"keep": 0.5, "size": 32}}
     table = focusdd.compare(
-        "demo:1", "demo:1", tmp_path / "out", methods=["random"], teacher=TEACHER, **arguments, **own
+        "demo:3", "demo:3", tmp_path / "out", methods=["random"], teacher=TEACHER, **arguments, **own
     )
     assert len(table) == 1
     said = capsys.readouterr().out

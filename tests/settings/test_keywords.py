@@ -1,0 +1,75 @@
+"""Settings as keywords of a function."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+
+from focusdd.core.errors import FocusError
+from focusdd.settings import DistillSettings, EngineSettings, ExtractorSettings
+from focusdd.settings.keywords import with_keywords
+
+
+@with_keywords(settings=DistillSettings, extract=ExtractorSettings, engine=EngineSettings)
+def function(
+    source: str,
+    out: str,
+    settings: DistillSettings | None = None,
+    *,
+    extract: ExtractorSettings | None = None,
+    engine: EngineSettings | None = None,
+) -> tuple[Any, ...]:
+    return source, out, settings, extract, engine
+
+
+def test_keywords_go_to_the_settings_that_have_them() -> None:
+    source, out, settings, extract, engine = function("a", out="b", ipc=3, layers=4, workers=2)
+    assert (source, out) == ("a", "b")
+    assert settings == DistillSettings(ipc=3) and settings.model_fields_set == {"ipc"}
+    assert extract == ExtractorSettings(layers=4)
+    assert engine == EngineSettings(workers=2)
+
+
+def test_what_nobody_asks_for_is_not_there() -> None:
+    assert function("a", "b") == ("a", "b", DistillSettings(), None, None)
+
+
+def test_keywords_change_settings_objects() -> None:
+    given = DistillSettings(ipc=3, grid=3)
+    settings = function("a", "b", given, grid=1)[2]
+    assert settings == DistillSettings(ipc=3, grid=1) and given.grid == 3
+    assert settings.model_fields_set == {"ipc", "grid"}
+
+
+def test_a_parameter_may_be_called_like_a_field_of_its_settings() -> None:
+    assert function("a", "b", engine="ray", workers=3)[4] == EngineSettings(engine="ray", workers=3)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"icp": 3}, "there is no setting 'icp': did you mean 'ipc'?"),
+        ({"sorce": 3}, "did you mean 'source'?"),
+        ({"fit": "squash"}, "the setting 'fit' is called 'resize' now"),
+        ({"ipc": 0}, "ipc: input should be greater than or equal to 1, got 0"),
+        ({"engine": "cloud"}, "engine: input should be 'local' or 'ray', got 'cloud'"),
+        ({"settings": None, "out": None, "source": 1, "method": "best"}, "method: input should be 'focus'"),
+    ],
+)
+def test_mistakes_are_sentences(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(FocusError) as caught:
+        function(**{"source": "a", "out": "b"} | given)
+    assert said in str(caught.value)
+
+
+def test_missing_arguments_are_named() -> None:
+    with pytest.raises(FocusError, match="function needs source and out"):
+        function(ipc=3)
+    with pytest.raises(FocusError, match="too many positional"):
+        function(1, 2, 3, 4)
+
+
+def test_the_signature_lists_all_keywords() -> None:
+    assert {"ipc", "layers", "workers", "source"} <= inspect.signature(function).parameters.keys()
