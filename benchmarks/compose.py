@@ -19,7 +19,7 @@ from drawn import PhotoSource
 from tables import publish
 
 from focusdd import open_source
-from focusdd.composition.images import compose
+from focusdd.composition.images import LABELLED, compose
 from focusdd.core.images import decode
 from focusdd.selection.plan import Plan, Tile, image_name
 from focusdd.settings import ComposeSettings
@@ -61,7 +61,7 @@ def timed(source: Source, plan: Plan, settings: ComposeSettings) -> float:
     """Seconds to compose into an empty folder."""
     with tempfile.TemporaryDirectory() as out:
         start = time.perf_counter()
-        compose(source, plan, Path(out), settings)
+        compose(source, plan, Path(out), settings, LABELLED)
         return time.perf_counter() - start
 
 

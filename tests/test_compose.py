@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from focusdd.composition.dataset import Distilled, open_distilled
-from focusdd.composition.images import cell_box, compose, cut
+from focusdd.composition.images import LABELLED, cell_box, compose, cut
 from focusdd.composition.images import draw as compose_one
 from focusdd.core.errors import FocusError
 from focusdd.core.images import decode
@@ -157,13 +157,13 @@ def test_a_failure_leaves_whole_images_alone(tmp_path: Path, encoded: Callable[.
         for n, key in enumerate(["good"] * 5 + ["bad"] + ["good"] * 5)
     ]
     with pytest.raises(FocusError, match="bad of memory"):
-        compose(source, Plan(1, tuple(tiles)), tmp_path, ComposeSettings(size=16))
+        compose(source, Plan(1, tuple(tiles)), tmp_path, ComposeSettings(size=16), LABELLED)
     for path in tmp_path.rglob("*"):
         assert path.suffix != ".tmp"
         if path.suffix == ".jpg":
             assert decode(path.read_bytes())[1:] == (16, 16)
     source.files["bad"] = good
-    assert compose(source, Plan(1, tuple(tiles)), tmp_path, ComposeSettings(size=16)) == 11
+    assert compose(source, Plan(1, tuple(tiles)), tmp_path, ComposeSettings(size=16), LABELLED) == 11
     assert len(list(tmp_path.glob("train/ant/*.jpg"))) == 11
 
 

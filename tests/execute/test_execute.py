@@ -348,7 +348,7 @@ def test_a_source_without_a_name_is_refused(cluster: Any, tmp_path: Path) -> Non
 def test_detection_is_the_same_on_a_cluster(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("focusdd.tasks.detect.compose.SHARD", 2)
+    monkeypatch.setattr("focusdd.composition.images.SHARD", 2)
     views, settings = ExtractorSettings(extractor=VIT, device="cpu"), DetectDistillSettings(ipc=1, size=64)
     for name, engine in (("home", None), ("ray", RAY)):
         made = run_distill(

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from focusdd.composition.dataset import Finished
+from focusdd.composition.images import Drawing
 from focusdd.core.files import read_json, write_json
 from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.extraction.index import Index
@@ -48,16 +49,15 @@ def plan(source: Any, settings: DistillSettings, index: Index | None, *_: Any) -
     return Plan(1, tuple(tiles))
 
 
-def compose(source: Any, plan: Plan, out: Path, *_: Any) -> int:
-    write_json(out / "levels.json", {tile.key: len(source.read(tile.key)) for tile in plan.tiles})
-    return len(plan.tiles)
+def write(source: Any, _: Any, image: str, tiles: list[Tile], out: Path, __: Any) -> None:
+    write_json(out / f"{image}.json", len(source.read(tiles[0].key)))
 
 
 def train(trial: base.Trial, data: Finished, context: base.ComparisonContext) -> None:
     def make(work: Workspace) -> dict[str, Any]:
         work.declare(["result.json"])
         with work.record.measure("train"):
-            level = np.mean(list(read_json(data.folder / "levels.json").values()))
+            level = np.mean([read_json(path) for path in sorted(data.folder.glob("*/*.json"))])
             write_json(work.out / "result.json", {"level": float(level) + trial.seed})
         return {}
 
@@ -81,9 +81,7 @@ TOY = base.Task(
         settings=DistillSettings,
         with_index=("focus",),
         plan=plan,
-        read_plan=Plan.from_table,
-        files=lambda *_: ["levels.json"],
-        compose=compose,
+        drawing=Drawing(open_source, Plan.from_table, lambda image, _: (f"{image}.json",), write, {}),
         fields=("key", "task", "method", "settings", "classes", "class_names"),
         card=json.dumps,
         open=lambda folder: Finished(Path(folder), read_json(Path(folder) / "distilled.json")),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,7 +20,7 @@ from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.files import make_folder, write_whole
 from focusdd.core.images import Box, UnreadableImage, decode, encode, resize
-from focusdd.execute import Work, Worker, run_shards
+from focusdd.execute import Work, run_shards
 from focusdd.execute.remote import SourceName, require_shared, require_there
 from focusdd.extraction.geometry import cell_edges
 from focusdd.selection.plan import Plan, Tile
@@ -30,18 +30,33 @@ from focusdd.sources.base import Source
 from focusdd.sources.identity import content_hash
 
 SHARD = 64  # distilled images
-_Job = TypeVar("_Job")
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How the plan of a task becomes files. Its functions are of a module, so a Ray worker gets it whole."""
+
+    open_source: Callable[[str, str], Any]
+    read_plan: Callable[[pa.Table], Any]
+    """The plan of the table in plan.parquet."""
+    files: Callable[[str, ComposeSettings], tuple[str, ...]]
+    """(image, settings) -> names below the folder of the files of one distilled image."""
+    write: Callable[[Any, Any, str, Any, Path, ComposeSettings], None]
+    """(source, plan, image, its tiles, folder, settings): writes those that are not there yet."""
+    about: Mapping[str, Callable[[Any, Any, ComposeSettings], str]]
+    """Text files about all images: name -> (source, plan, settings) -> content."""
 
 
 def compose(
-    source: Source,
-    plan: Plan,
+    source: Any,
+    plan: Any,
     out: Path,
     settings: ComposeSettings,
+    drawing: Drawing,
     key: str = "",
     engine: EngineSettings | None = None,
 ) -> int:
-    """Writes `train/<class>/<class>_<n>.jpg|png`, `train/metadata.jsonl` and `plan.parquet`.
+    """Writes `plan.parquet`, and the files of the drawing.
 
     Images that are there already are kept: files are written whole, so they are complete.
 
@@ -55,42 +70,18 @@ def compose(
     Raises:
         FocusError: an image of the plan can no longer be read.
     """
-    images = list(plan.images())
-    for folder in {image.partition("/")[0] for image, _ in images}:
-        make_folder(out / "train" / folder)
+    images = [[out / file for file in drawing.files(image, settings)] for image, _ in plan.images()]
+    for folder in {path.parent for files in images for path in files}:
+        make_folder(folder)
     write_plan(out, plan.table())
-    lines = [_metadata(f"{image}.{settings.format}", tiles) for image, tiles in images]
-    write_whole(out / "train" / "metadata.jsonl", "\n".join(lines) + "\n")
-    paths = [(_path(out, image, settings),) for image, _ in images]
-    work = partial(_draw_all, source, plan, out, settings, SHARD)
-    name = SourceName.of(source, open_source)
-    worker = _Worker(name, out.absolute(), key, composing(settings), plan.grid, SHARD)
-    make_missing(paths, SHARD, work, worker, engine)
-    return len(images)
-
-
-def files_of(plan: Plan, settings: ComposeSettings) -> list[str]:
-    """The files that `compose` writes, by their names below `out`."""
-    images = (f"train/{image}.{settings.format}" for image, _ in plan.images())
-    return ["plan.parquet", "train/metadata.jsonl", *images]
-
-
-def composing(settings: ComposeSettings) -> ComposeSettings:
-    """Of more settings those that composing needs: what travels to a worker."""
-    return ComposeSettings(**settings.model_dump(include=set(ComposeSettings.model_fields)))
-
-
-def make_missing(
-    images: Sequence[Sequence[Path]], shard: int, work: Work, worker: Worker, engine: EngineSettings | None
-) -> None:
-    """Makes distilled images, shard by shard, except for shards of which all are there.
-
-    Args:
-        images: the files of every distilled image, in order.
-        shard: images in one.
-        work, worker: as `run_shards` takes them.
-    """
-    shards = [images[start : start + shard] for start in range(0, len(images), shard)]
+    for name, text in drawing.about.items():
+        write_whole(out / name, text(source, plan, settings))
+    # what travels to a worker: of more settings those that composing needs
+    own = ComposeSettings(**settings.model_dump(include=set(ComposeSettings.model_fields)))
+    work = partial(_draw_all, source, plan, out, own, drawing, SHARD)
+    travelling = SourceName.of(source, drawing.open_source)
+    worker = _Worker(travelling, out.absolute(), key, own, drawing, SHARD)
+    shards = [images[start : start + SHARD] for start in range(0, len(images), SHARD)]
     pending = [
         number
         for number, part in enumerate(shards)
@@ -99,6 +90,13 @@ def make_missing(
     with progress("compose", sum(len(shards[number]) for number in pending), "images") as advance:
         run_shards(pending, work, worker, advance, engine)
     require_there(path for files in images for path in files)
+    return len(images)
+
+
+def files_of(plan: Any, settings: ComposeSettings, drawing: Drawing) -> list[str]:
+    """The files that `compose` writes, by their names below `out`."""
+    images = [file for image, _ in plan.images() for file in drawing.files(image, settings)]
+    return ["plan.parquet", *drawing.about, *images]
 
 
 @dataclass(frozen=True)
@@ -109,42 +107,40 @@ class _Worker:
     out: Path
     key: str
     settings: ComposeSettings
-    grid: int
+    drawing: Drawing
     shard: int
 
     def __call__(self) -> Work:
         require_shared(self.out, self.key)
-        plan = Plan(self.grid, Plan.from_table(pq.read_table(self.out / "plan.parquet")).tiles)
-        return partial(_draw_all, self.source.reopen(), plan, self.out, self.settings, self.shard)
+        plan = self.drawing.read_plan(pq.read_table(self.out / "plan.parquet"))
+        source = self.source.reopen()
+        return partial(_draw_all, source, plan, self.out, self.settings, self.drawing, self.shard)
 
 
 def _draw_all(
-    source: Source,
-    plan: Plan,
+    source: Any,
+    plan: Any,
     out: Path,
     settings: ComposeSettings,
+    drawing: Drawing,
     shard: int,
     numbers: Sequence[int],
     advance: Advance,
 ) -> None:
-    """Writes the distilled images of some shards."""
+    """Writes the distilled images of some shards side by side; the first that fails stops the rest."""
+    images = list(plan.images())
+    jobs = [job for number in numbers for job in images[number * shard : (number + 1) * shard]]
 
-    def make(job: tuple[str, list[Tile]]) -> None:
-        path = _path(out, job[0], settings)
-        if not path.exists():
-            picture = draw(source, job[1], plan.grid, settings.size)
-            write_whole(path, encode(picture, settings.format, settings.quality))
+    def make(job: tuple[str, Any]) -> None:
+        drawing.write(source, plan, *job, out, settings)
 
-    in_parallel(make, of_shards(list(plan.images()), numbers, shard), advance)
-
-
-def of_shards(jobs: Sequence[_Job], numbers: Sequence[int], shard: int) -> list[_Job]:
-    """The jobs of some shards of so many each."""
-    return [job for number in numbers for job in jobs[number * shard : (number + 1) * shard]]
-
-
-def _path(out: Path, image: str, settings: ComposeSettings) -> Path:
-    return out / "train" / f"{image}.{settings.format}"
+    with ThreadPoolExecutor(2 * cpu_count()) as pool:  # half of them wait for the disk to sync
+        try:
+            for _ in pool.map(make, jobs):
+                advance(1, "")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def write_plan(out: Path, table: pa.Table) -> None:
@@ -154,15 +150,21 @@ def write_plan(out: Path, table: pa.Table) -> None:
     write_whole(out / "plan.parquet", sink.getvalue().to_pybytes())
 
 
-def in_parallel(make: Callable[[_Job], None], jobs: Sequence[_Job], advance: Advance) -> None:
-    """Composes images side by side; the first that fails stops the rest."""
-    with ThreadPoolExecutor(2 * cpu_count()) as pool:  # half of them wait for the disk to sync
-        try:
-            for _ in pool.map(make, jobs):
-                advance(1, "")
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def _files(image: str, settings: ComposeSettings) -> tuple[str, ...]:
+    return (f"train/{image}.{settings.format}",)
+
+
+def _write(
+    source: Source, plan: Plan, image: str, tiles: list[Tile], out: Path, settings: ComposeSettings
+) -> None:
+    path = out / _files(image, settings)[0]
+    if not path.exists():
+        picture = draw(source, tiles, plan.grid, settings.size)
+        write_whole(path, encode(picture, settings.format, settings.quality))
+
+
+def _metadata(_: Source, plan: Plan, settings: ComposeSettings) -> str:
+    return "".join(_line(f"{image}.{settings.format}", tiles) + "\n" for image, tiles in plan.images())
 
 
 def draw(source: Source, tiles: list[Tile], grid: int, size: int) -> Image.Image:
@@ -222,7 +224,7 @@ def cut(source: Source, tile: Cutting, width: int, height: int) -> Image.Image:
     return resize(image, width, height, (x0 / factor, y0 / factor, right, bottom))
 
 
-def _metadata(file_name: str, tiles: list[Tile]) -> str:
+def _line(file_name: str, tiles: list[Tile]) -> str:
     """One line of metadata.jsonl: Hugging Face's ImageFolder reads it beside the image."""
     described = [
         {
@@ -241,3 +243,7 @@ def _metadata(file_name: str, tiles: list[Tile]) -> str:
         "tiles": described,
     }
     return json.dumps(row, ensure_ascii=False)
+
+
+LABELLED = Drawing(open_source, Plan.from_table, _files, _write, {"train/metadata.jsonl": _metadata})
+"""`train/<class>/<class>_<n>.jpg|png` and `train/metadata.jsonl`."""

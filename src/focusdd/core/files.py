@@ -72,9 +72,14 @@ def make_folder(path: Path) -> Path:
         raise write_error(path, error, f"the folder {path} cannot be made") from error
 
 
+def json_text(value: Any) -> str:
+    """JSON with a fixed layout."""
+    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON whole, with a fixed layout."""
-    write_whole(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+    write_whole(path, json_text(value))
 
 
 def read_json(path: Path) -> Any:

@@ -235,7 +235,7 @@ def _distilled(
                 indexes[key] = index
                 stages[named] = index.stage
     with as_written(stage.folder / "plan.parquet"):
-        plan = task.distillation.read_plan(pq.read_table(stage.folder / "plan.parquet"))
+        plan = task.distillation.drawing.read_plan(pq.read_table(stage.folder / "plan.parquet"))
         if not all(-1 <= tile.label < len(data.classes) for tile in plan.tiles):
             raise TypeError("a label has no class")
         return FoundDistilled(stage, data, plan, indexes.get(key))

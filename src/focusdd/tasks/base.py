@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from focusdd.composition.dataset import Finished
+    from focusdd.composition.images import Drawing
     from focusdd.extraction.attention import ViT
     from focusdd.extraction.index import Index
     from focusdd.extraction.inference import Inference
     from focusdd.models.load import Model
-    from focusdd.settings import EngineSettings, ExtractorSettings
+    from focusdd.settings import ExtractorSettings
 
 
 def _all(*_: Any) -> int:
@@ -89,12 +90,8 @@ class Distillation:
     """Methods that choose among what `extract` found."""
     plan: Callable[[Any, Any, Index | None, Model | None, Path], Any]
     """(source, settings, index, judge, folder) -> a plan: tiles, images(), table(), short."""
-    read_plan: Callable[[pa.Table], Any]
-    """The plan of its table, as plan.parquet holds it."""
-    files: Callable[[Any, Any], list[str]]
-    """(plan, settings) -> names below the folder of what `compose` writes."""
-    compose: Callable[[Any, Any, Path, Any, str, EngineSettings | None], int]
-    """(source, plan, folder, settings, key, engine): writes the images, returns their number."""
+    drawing: Drawing
+    """How the plan becomes files."""
     fields: tuple[str, ...]
     """All fields of distilled.json in their order."""
     card: Callable[[dict[str, Any]], str]

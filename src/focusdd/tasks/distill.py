@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from focusdd.composition.images import compose, files_of
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.core.files import write_json, write_whole
@@ -80,9 +81,9 @@ def distill(
         if plan.short:
             count, few = len(plan.short), ", ".join(plan.short[:5])
             warn(f"{count} classes have fewer {adapter.unit} than tiles, theirs are used again: {few}")
-        work.declare([*adapter.files(plan, settings), "distilled.json", CARD])
+        work.declare([*files_of(plan, settings, adapter.drawing), "distilled.json", CARD])
         with work.record.measure("compose"):
-            images = adapter.compose(source, plan, out, settings, work.key, engine)
+            images = compose(source, plan, out, settings, adapter.drawing, work.key, engine)
         described = {
             **_described(task, source, settings, found, judge, out),
             "key": work.key,

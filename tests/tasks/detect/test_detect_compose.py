@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from focusdd.composition.images import compose
 from focusdd.core.images import decode
 from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import Objects
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
-from focusdd.tasks.detect.compose import GREY, compose_scenes, draw, kept, yolo_label
+from focusdd.tasks.detect.compose import BOXED, GREY, draw, kept, yolo_label
 from focusdd.tasks.detect.scenes import Scenes, Tile
 from focusdd.tasks.detect.select import focus_scenes
 from focusdd.tasks.detect.task import DETECT
@@ -109,10 +110,10 @@ def test_interrupted_composing_goes_on(tmp_path: Any) -> None:
     source = random_source(2)
     own = DetectDistillSettings(method="random", ipc=2, size=96, format="png")
     scenes = random_scenes(source, own, 96, 6)
-    compose_scenes(source, scenes, tmp_path / "a", own, source.class_names)
+    compose(source, scenes, tmp_path / "a", own, BOXED)
     first = tmp_path / "a/images/train" / f"{scenes.tiles[0].image}.png"
     before = first.read_bytes()
     first.unlink()
-    compose_scenes(source, scenes, tmp_path / "a", own, source.class_names)
+    compose(source, scenes, tmp_path / "a", own, BOXED)
     assert first.read_bytes() == before
     assert GREY == (114, 114, 114)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from focusdd.composition.dataset import card, open_distilled
-from focusdd.composition.images import compose, files_of
+from focusdd.composition.images import LABELLED
 from focusdd.core.errors import FocusError
 from focusdd.extraction.duplicates import without_duplicates
 from focusdd.extraction.index import Index
@@ -82,9 +82,7 @@ DISTILLATION = Distillation(
     with_index=_WITH_INDEX,
     extract_settings=_extract_settings,
     plan=_plan,
-    read_plan=Plan.from_table,
-    files=files_of,
-    compose=compose,
+    drawing=LABELLED,
     describe=_describe,
     fields=(
         *("key", "method", "ipc", "grid", "size", "seed", "settings", "source", "source_images"),

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image
 
-from focusdd.composition.images import SHARD, composing, cut, in_parallel, make_missing, of_shards, write_plan
-from focusdd.core.console import Advance
-from focusdd.core.files import make_folder, write_json, write_whole
+from focusdd.composition.images import Drawing, cut
+from focusdd.core.files import json_text, write_whole
 from focusdd.core.images import encode
-from focusdd.execute import Work
-from focusdd.execute.remote import SourceName, require_shared
-from focusdd.settings import ComposeSettings, EngineSettings
+from focusdd.settings import ComposeSettings
 from focusdd.sources.base import Source
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.detect.scenes import Placed, Scenes, Tile, mask_boxes
@@ -27,92 +21,28 @@ GREY = (114, 114, 114)  # what YOLO pads with
 IMAGES, LABELS = "images/train", "labels/train"
 
 
-def compose_scenes(
-    source: Source,
-    scenes: Scenes,
-    out: Path,
-    settings: ComposeSettings,
-    class_names: Sequence[str],
-    key: str = "",
-    engine: EngineSettings | None = None,
-) -> int:
-    """Writes `images/train/`, `labels/train/`, `data.yaml`, `annotations.json` and `plan.parquet`.
-
-    Images that are there already are kept: files are written whole, so they are complete.
-
-    Args:
-        key: of the stage that fills `out`.
-        engine: where the images are made; default: here.
-
-    Returns:
-        The number of distilled images.
-
-    Raises:
-        FocusError: an image of the plan can no longer be read.
-    """
-    images = list(scenes.images())
-    for folder in (IMAGES, LABELS):
-        make_folder(out / folder)
-    write_plan(out, scenes.table())
-    write_json(out / "annotations.json", coco(images, settings, class_names))
-    write_whole(out / "data.yaml", data_yaml(class_names))
-
-    paths = [_paths(out, name, settings) for name, _ in images]
-    work = partial(_draw_all, source, scenes, out, settings, SHARD)
-    name = SourceName.of(source, open_detection_source)
-    worker = _Worker(name, out.absolute(), key, composing(settings), SHARD)
-    make_missing(paths, SHARD, work, worker, engine)
-    return len(images)
-
-
-def files_of(scenes: Scenes, settings: ComposeSettings) -> list[str]:
-    """The files that `compose_scenes` writes, by their names below `out`."""
-    images = [path.as_posix() for name, _ in scenes.images() for path in _paths(Path(), name, settings)]
-    return ["annotations.json", "data.yaml", "plan.parquet", *images]
-
-
-@dataclass(frozen=True)
-class _Worker:
-    """Composes in another process as `compose_scenes` does in its own, from the plan beside the images."""
-
-    source: SourceName
-    out: Path
-    key: str
-    settings: ComposeSettings
-    shard: int
-
-    def __call__(self) -> Work:
-        require_shared(self.out, self.key)
-        scenes = Scenes.from_table(pq.read_table(self.out / "plan.parquet"))
-        return partial(_draw_all, self.source.reopen(), scenes, self.out, self.settings, self.shard)
-
-
-def _draw_all(
-    source: Source,
-    scenes: Scenes,
-    out: Path,
-    settings: ComposeSettings,
-    shard: int,
-    numbers: Sequence[int],
-    advance: Advance,
-) -> None:
-    """Writes the distilled images of some shards with their labels."""
-
-    def make(job: tuple[str, list[Tile]]) -> None:
-        name, tiles = job
-        path, label = _paths(out, name, settings)
-        if not label.exists():
-            write_whole(label, yolo_label(kept(tiles), settings.size))
-        if not path.exists():
-            picture = draw(source, tiles, settings.size)
-            write_whole(path, encode(picture, settings.format, settings.quality))
-
-    in_parallel(make, of_shards(list(scenes.images()), numbers, shard), advance)
-
-
-def _paths(out: Path, image: str, settings: ComposeSettings) -> tuple[Path, Path]:
+def _files(image: str, settings: ComposeSettings) -> tuple[str, ...]:
     """A distilled image and its labels."""
-    return out / IMAGES / f"{image}.{settings.format}", out / LABELS / f"{image}.txt"
+    return f"{IMAGES}/{image}.{settings.format}", f"{LABELS}/{image}.txt"
+
+
+def _write(
+    source: Source, _: Scenes, image: str, tiles: list[Tile], out: Path, settings: ComposeSettings
+) -> None:
+    path, label = (out / name for name in _files(image, settings))
+    if not label.exists():
+        write_whole(label, yolo_label(kept(tiles), settings.size))
+    if not path.exists():
+        picture = draw(source, tiles, settings.size)
+        write_whole(path, encode(picture, settings.format, settings.quality))
+
+
+def _annotations(source: Source, scenes: Scenes, settings: ComposeSettings) -> str:
+    return json_text(coco(list(scenes.images()), settings, source.class_names))
+
+
+def _data_yaml(source: Source, *_: object) -> str:
+    return data_yaml(source.class_names)
 
 
 def draw(source: Source, tiles: list[Tile], size: int) -> Image.Image:
@@ -188,3 +118,13 @@ def data_yaml(class_names: Sequence[str]) -> str:
         "# For `yolo detect train`, add a line with the folder of your validation images, such as\n"
         f"# val: /data/images/val\ntrain: {IMAGES}\nnames:\n{names}"
     )
+
+
+BOXED = Drawing(
+    open_detection_source,
+    Scenes.from_table,
+    _files,
+    _write,
+    {"annotations.json": _annotations, "data.yaml": _data_yaml},
+)
+"""`images/train/`, `labels/train/`, `annotations.json` and `data.yaml`."""

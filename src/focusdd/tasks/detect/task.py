@@ -9,12 +9,12 @@ from typing import Any
 
 from focusdd.extraction.index import Index
 from focusdd.models.load import Model
-from focusdd.settings import ComposeSettings, DetectDistillSettings, EngineSettings
+from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.base import Distillation, Task
 from focusdd.tasks.detect.choose import check, choose_scenes, facts_of, images_of, size_of
-from focusdd.tasks.detect.compose import compose_scenes, files_of
+from focusdd.tasks.detect.compose import BOXED
 from focusdd.tasks.detect.distilled import open_detection
 from focusdd.tasks.detect.rows import EXTRACTION
 from focusdd.tasks.detect.scenes import Scenes
@@ -26,17 +26,6 @@ def _plan(
     source: DetectionSource, settings: DetectDistillSettings, index: Index | None, _: Model | None, __: Path
 ) -> Scenes:
     return choose_scenes(source, settings, index)
-
-
-def _compose(
-    source: DetectionSource,
-    scenes: Scenes,
-    out: Path,
-    settings: ComposeSettings,
-    key: str,
-    engine: EngineSettings | None,
-) -> int:
-    return compose_scenes(source, scenes, out, settings, source.class_names, key, engine)
 
 
 def _describe(
@@ -112,9 +101,7 @@ DISTILLATION = Distillation(
     settings=DetectDistillSettings,
     with_index=WITH_INDEX,
     plan=_plan,
-    read_plan=Scenes.from_table,
-    files=files_of,
-    compose=_compose,
+    drawing=BOXED,
     describe=_describe,
     fields=(
         *("key", "task", "method", "ipc", "images", "size", "seed", "source", "source_images"),
