@@ -49,6 +49,7 @@ from focusdd.models.device import peak_device_memory_mb, pick_device
 from focusdd.models.load import Model, load_model, new_net
 from focusdd.models.precision import autocast, cast_weights
 from focusdd.settings.resolve import resolve
+from focusdd.settings.train import DENSE
 from focusdd.sources.base import Record, Source
 from focusdd.sources.pixels import Pixels, load_source
 from focusdd.training import fit, losses
@@ -331,7 +332,7 @@ def student_step(bench: Bench, student: str, batch: int) -> Callable[[], None]:
     """A step of training on random pixels with a ResNet-18 as teacher."""
     teacher = load_model("resnet18", bench.device, bench.side, pretrained=False, num_classes=CLASSES)
     settings = TrainSettings(student=student, size=bench.side)
-    settings = resolve(settings, taught="labels by region", **recipe(settings)._asdict()).settings
+    settings = resolve(settings, taught=DENSE, **recipe(settings)._asdict()).settings
     return _step(bench, student, batch, teacher, settings, bench.side, 2)
 
 

@@ -21,6 +21,7 @@ from focusdd import TrainSettings
 from focusdd.models.device import pick_device
 from focusdd.models.load import load_model, new_net
 from focusdd.settings.resolve import resolve
+from focusdd.settings.train import DENSE
 from focusdd.sources.pixels import Pixels
 from focusdd.training import losses
 from focusdd.training.recipes import recipe
@@ -69,7 +70,7 @@ def stepper(student: str, size: int, batch: int, device: torch.device, recorded:
     images = torch.randint(0, 256, (IMAGES, 3, SIDE, SIDE), dtype=torch.uint8)
     pixels = Pixels(images, torch.arange(IMAGES) % CLASSES, ())
     settings = TrainSettings(student=student, size=size)
-    settings = resolve(settings, taught="labels by region", **recipe(settings)._asdict()).settings
+    settings = resolve(settings, taught=DENSE, **recipe(settings)._asdict()).settings
     outputs = torch.arange(CLASSES, device=device)
     way = losses.replayed if recorded else lambda net, device: net
     with mock.patch.object(losses, "replayed", way):

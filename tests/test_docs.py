@@ -20,6 +20,7 @@ def test_the_benchmarks_page_is_made_of_the_results():
     assert module.PAGE.read_text() == module.page(), "run: python tools/benchmarks_page.py"
     assert module.ABLATIONS.read_text() == module.ablations(), "run: python tools/benchmarks_page.py"
     assert module.README.read_text() == module.readme(), "run: python tools/benchmarks_page.py"
+    assert module.MEASURED.read_text() == module.measured(), "run: python tools/benchmarks_page.py"
     assert module.COST.read_text() == module.cost(), "run: python tools/benchmarks_page.py"
 
 
@@ -36,12 +37,33 @@ def test_every_result_says_where_it_comes_from(path):
 @pytest.mark.parametrize(
     "command",
     [
-        *("extract", "distill", "label", "publish", "fit", "train", "compare"),
+        *("run", "extract", "distill", "subset", "label", "publish", "fit", "train", "compare"),
         *("report", "status", "demo", "detect"),
     ],
 )
 def test_every_command_is_in_the_readme(command):
-    assert command in (ROOT / "README.md").read_text()
+    assert re.search(rf"`(focusdd )?{command}\b", (ROOT / "README.md").read_text())
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
+)
+def test_links_lead_somewhere(page):
+    """To files that are there, and to headings that are in them."""
+    for link in re.findall(r"\]\((?!https?://)([^)\s]+)\)", page.read_text()):
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        assert target.exists(), link
+        heads = re.findall(r"^#+ (.*)$", target.read_text(), re.MULTILINE) if anchor else [""]
+        assert anchor in [re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads], link
+
+
+def test_pictures_are_small_and_described():
+    pictures = re.findall(r"!\[([^]]*)\]\((docs/assets/[^)]+)\)", (ROOT / "README.md").read_text())
+    assert len(pictures) == 4
+    for words, name in pictures:
+        assert words
+        assert (ROOT / name).stat().st_size < 150_000
 
 
 @pytest.mark.parametrize(
@@ -57,6 +79,7 @@ def test_every_command_is_in_the_readme(command):
         "DetectDistillSettings",
         "DetectTrainSettings",
         "DetectCompareSettings",
+        "RunSettings",
     ],
 )
 def test_every_setting_has_a_text(name):
@@ -77,13 +100,14 @@ def test_texts_name_settings_that_exist():
     """A flag in a document is a flag of a command."""
     from focusdd.cli import app as cli
 
-    known = {"--to", "--help", "--out", "--index", "--val", "--overwrite", "--quick"}
+    known = {"--to", "--help", "--out", "--index", "--val", "--overwrite", "--quick", "--holdout"}
     known |= {"--head"}  # of `ray start`
     for group in (
         settings.EngineSettings,
         settings.ExtractSettings,
         settings.DistillSettings,
         settings.FitSettings,
+        settings.RunSettings,
         settings.SubsetSettings,
         settings.LabelSettings,
         settings.TrainSettings,
@@ -95,6 +119,7 @@ def test_texts_name_settings_that_exist():
     assert cli.app is not None
     for path in [
         ROOT / "README.md",
+        ROOT / "docs" / "start.md",
         ROOT / "docs" / "how-it-works.md",
         ROOT / "docs" / "detection.md",
     ]:

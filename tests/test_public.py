@@ -1,4 +1,4 @@
-"""What the README promises runs as it stands: paths and keywords are enough."""
+"""What README and the first steps promise runs as it stands: paths and keywords are enough."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _coco(folder: Path, per_class: int) -> None:
     (folder / "annotations" / "instances_train.json").write_text(json.dumps(whole))
 
 
-def test_the_readme_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_steps_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With small numbers in place of the defaults."""
     monkeypatch.chdir(tmp_path)
     _photos(Path("photos"), "train", 12)
@@ -70,10 +70,8 @@ def test_the_readme_runs_as_it_stands(tmp_path: Path, monkeypatch: pytest.Monkey
     _coco(Path("coco"), 12)
     shutil.copytree(VIT, "runs/vit")
     shutil.copytree(TEACHER, "runs/teacher")
-    readme = (Path(__file__).parents[1] / "README.md").read_text()
-    (code,) = [
-        block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "distill(" in block
-    ]
+    page = (Path(__file__).parents[1] / "docs" / "start.md").read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "distill(" in block]
     small = {"ipc=10": "ipc=1, size=64", '"resnet18", size=128': '"test_resnet", size=32, epochs=1',
              "ratio=0.034": "ratio=0.1, size=128"}  # fmt: skip
     for long, short in small.items():

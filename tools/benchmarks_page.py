@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md and the tables of README and docs/cost.md from results/*.csv.
+"""Writes the pages and tables of results/*.csv: benchmarks, ablations, measured, in README and in cost.
 
 python tools/benchmarks_page.py
 """
@@ -9,11 +9,14 @@ import csv
 import tomllib
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGE, README = ROOT / "docs" / "benchmarks.md", ROOT / "README.md"
 ABLATIONS = ROOT / "docs" / "ablations.md"
 COST = ROOT / "docs" / "cost.md"
+MEASURED = ROOT / "docs" / "measured.md"
+LAYOUT = ROOT / "benchmarks" / "measured.toml"
 START, END = "<!-- results: written by tools/benchmarks_page.py -->\n", "<!-- end of results -->\n"
 HEAD = """# Benchmarks
 
@@ -30,7 +33,9 @@ in [benchmarks.md](benchmarks.md). Cells are mean and deviation over the seeds; 
 differences under a point mean nothing.
 
 A row is a method and the settings in which it differs from the reference: {reference}. The recipe
-by region has {region}; that of whole views {whole}.
+of dense labels has {region}; that of labels of whole views {whole}. The flags of `regions` and `mixup` are
+`--dense-weight` and `--mix-prob`. The reference has one key patch and three whole images; the default of
+`focusdd distill` is whole images alone.
 
 ```sh
 python benchmarks/ablations.py TABLE DATA --extractor VIT --teacher TEACHER --work runs/ablations \\
@@ -85,9 +90,7 @@ ABOUT = {
 }
 
 
-IMAGENETTE = {"imagenette.csv": "", "imagenette-part.csv": ", six tenths"}
-"""Tables of the README's, and what stands behind the student where not all photographs were used."""
-TAUGHT = {"region": "by region", "whole": "whole views"}
+TAUGHT = {"region": "dense labels", "whole": "labels of whole views"}
 
 
 def page() -> str:
@@ -115,18 +118,14 @@ def ablations() -> str:
         students = table.get("students", ["resnet18"])
         mine = [row for row in rows if row["row"] in table["rows"] and row["student"] in students]
         runs = list(dict.fromkeys(_run(row) for row in mine))
-        heads = [
-            f"ipc {ipc}, {epochs} epochs, {student}, {size} px, {TAUGHT[recipe]}"
-            for recipe, ipc, epochs, student, size in sorted(runs)
-        ]
-        lines = [["top-1 %", *heads], ["---"] * (1 + len(heads))]
-        for text in table["rows"]:
-            cells = [
-                _cell([100 * float(row["top1"]) for row in mine if row["row"] == text and _run(row) == run])
-                for run in sorted(runs)
-            ]
-            if any(cells):
-                lines.append([text, *cells])
+        lines = [["run", "row", "top-1 %"], ["---"] * 3]
+        for run in sorted(runs):
+            recipe, ipc, epochs, student, size = run
+            setting = f"ipc {ipc}, {epochs} epochs, {student}, {size} px, {TAUGHT[recipe]}"
+            for text in table["rows"]:
+                scores = [100 * float(row["top1"]) for row in mine if row["row"] == text and _run(row) == run]
+                if scores:
+                    lines.append([setting, text, _cell(scores)])
         parts.append(
             f"## {table['title']}\n\n`python benchmarks/ablations.py {name} ...`\n\n{_table(lines)}\n"
         )
@@ -153,24 +152,87 @@ def _run(row: dict[str, str]) -> tuple[str, int, int, str, int]:
 
 
 def readme() -> str:
-    """The README with its tables: top-1 on imagenette by method, and precision of detectors."""
-    runs: dict[tuple[str, int, str, str, str, str], dict[str, list[float]]] = {}
-    for name, photographs in IMAGENETTE.items():
-        with (ROOT / "results" / name).open(encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                taught = "by region" if float(row["regions"]) else "of whole views"
-                student = f"{row['student']}, {row['size']} px{photographs}"
-                teacher = f"{100 * float(row['teacher_top1_sample']):.1f}"
-                setting = (photographs, int(row["ipc"]), student, taught, row["epochs"], teacher)
-                runs.setdefault(setting, {}).setdefault(row["method"], []).append(100 * float(row["top1"]))
-    methods = list(dict.fromkeys(method for found in runs.values() for method in found))
-    lines = [["imagenette, top-1 %", "labels", "epochs", "teacher", *methods], ["---"] * (4 + len(methods))]
-    for (_, ipc, student, *recipe), found in sorted(runs.items()):
-        cells = (_cell(found.get(method, [])) for method in methods)
-        lines.append([f"ipc {ipc}, {student}", *recipe, *cells])
+    """The README with its table: students on imagenette beside published ones."""
+    plan = tomllib.loads(LAYOUT.read_text(encoding="utf-8"))
+    table, _ = _laid_out(plan["readme"], plan)
     text = README.read_text(encoding="utf-8")
     before, after = text.split(START)[0], text.split(END)[1]
-    return f"{before}{START}\n{_table(lines)}\n{_table(detection())}\n{END}{after}"
+    return f"{before}{START}\n{table}\n{END}{after}"
+
+
+def measured() -> str:
+    """docs/measured.md: a table per question, none of whose cells is empty."""
+    plan = tomllib.loads(LAYOUT.read_text(encoding="utf-8"))
+    parts = [plan["head"]]
+    for table in plan["tables"]:
+        cells, origin = _laid_out(table, plan)
+        parts.append(f"## {table['title']}\n\n{table['text'].strip()}\n\n{cells}\n")
+        parts.append(f"{table['found'].strip()}\n\n{origin}\n\n")
+    models = _rows("sweep-models.csv")
+    lines = [["model", "data", "fitted with", "its top-1 %"], ["---"] * 4]
+    lines += [
+        [row["model"], row["data"], row["settings"], f"{100 * float(row['val_top1']):.1f}"] for row in models
+    ]
+    parts.append(f"## Models that were fitted\n\n{_table(lines)}\n{_origin(models)}\n\n{plan['tried']}\n")
+    parts.append(f"## Object detection?\n\n{plan['detection']}\n\n{_table(detection())}\n")
+    parts.append(f"## How fast is it on a GPU?\n\n{_gpu(plan['gpu']['lines'])}")
+    return "".join(parts).rstrip() + "\n"
+
+
+def _laid_out(table: dict[str, Any], plan: dict[str, Any]) -> tuple[str, str]:
+    """A table of benchmarks/measured.toml, and where its cells come from."""
+    lines, used = [table["head"], ["---"] * len(table["head"])], []
+    for label, *cells in table["lines"]:
+        line = [label]
+        for cell in cells:
+            kind, _, name = cell.partition(" ")
+            if kind == "published":
+                line.append("{} ({})".format(*plan["published"][name]))
+                continue
+            run, _, method = (f"{name}: view" if kind == "teacher" else cell).partition(": ")
+            rows = _one_per_seed(plan["runs"][run], method)
+            used += rows
+            column = "teacher_top1_sample" if kind == "teacher" else "top1"
+            scores = [100 * float(row[column]) for row in rows]
+            line.append(f"{scores[0]:.1f}" if kind == "teacher" else _cell(scores))
+        lines.append(line)
+    return _table(lines), _origin(used)
+
+
+def _one_per_seed(run: dict[str, str], method: str) -> list[dict[str, str]]:
+    """The rows of a run and a method: a seed that was run twice counts once."""
+    wanted = {name: value for name, value in run.items() if name != "file"}
+    rows = _rows(run.get("file", "sweep.csv"))
+    found = [
+        row for row in rows if row.get("row", row.get("method")) == method and wanted.items() <= row.items()
+    ]
+    if not found:
+        raise ValueError(f"no row for {run} and {method!r}")
+    return list({row["seed"]: row for row in found}.values())
+
+
+def _origin(rows: list[dict[str, str]]) -> str:
+    """Machines, dates and commits of rows, in a sentence."""
+    said = [", ".join(sorted({row[name] for row in rows})) for name in ("machine", "date", "commit")]
+    return "Measured on {}, {}, commit {}.".format(*said)
+
+
+def _gpu(pairs: list[list[str]]) -> str:
+    """What each of the package's ways gains on a GPU."""
+    rows = {row["name"]: row for row in _rows("gpu-h200.csv")}
+    lines = [["what", "is", "against", "times as fast"], ["---"] * 4]
+    for label, name, against in pairs:
+        one, two = rows[name], rows[against]
+        values = [float(row["value"]) for row in (one, two)]
+        times = values[1] / values[0] if one["unit"] == "ms" else values[0] / values[1]
+        said = (f"{value:,.0f}" if value >= 1000 else f"{value:.4g}" for value in values)
+        lines.append([label, *(f"{value} {one['unit']}" for value in said), f"{times:.2f}"])
+    return f"{_table(lines)}\n`python benchmarks/gpu.py`. {_origin(list(rows.values()))}\n"
+
+
+def _rows(name: str) -> list[dict[str, str]]:
+    with (ROOT / "results" / name).open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
 
 
 def cost() -> str:
@@ -198,20 +260,18 @@ def cost() -> str:
 
 def detection() -> list[list[str]]:
     """mAP50-95 by budget and method, mean and deviation over seeds."""
-    lines = []
-    methods = ("focus", "random", "full")
+    runs: dict[tuple[str, int, int, str], list[float]] = {}
     for path in sorted((ROOT / "results").glob("detect-*.csv")):
-        with path.open(encoding="utf-8") as file:
-            rows = [row for row in csv.DictReader(file) if "map" in row]
-        runs: dict[tuple[int, str, str], dict[str, list[float]]] = {}
-        for row in rows:
-            setting = (int(row["images"]), row["steps"], f"{row['detector']}, {row['size']} px")
-            runs.setdefault(setting, {}).setdefault(row["method"], []).append(100 * float(row["map"]))
-        for (images, steps, detector), found in sorted(runs.items()):
-            cells = (_cell(found.get(method, [])) for method in methods)
-            name = path.stem.removeprefix("detect-").partition("-")[0]
-            lines.append([f"{name}, {images:,} images, {detector}", steps, *cells])
-    heads = ["detection, mAP50-95 %", "steps", *methods]
+        for row in _rows(path.name):
+            if "map" in row:
+                data = path.stem.removeprefix("detect-").partition("-")[0]
+                setting = (data, int(row["steps"]), int(row["images"]), row["method"])
+                runs.setdefault(setting, []).append(100 * float(row["map"]))
+    heads = ["data", "steps", "images", "method", "mAP50-95 %"]
+    lines = [
+        [data, str(steps), f"{images:,}", method, _cell(scores)]
+        for (data, steps, images, method), scores in sorted(runs.items())
+    ]
     return [heads, ["---"] * len(heads), *lines]
 
 
@@ -220,8 +280,6 @@ def _table(lines: list[list[str]]) -> str:
 
 
 def _cell(scores: list[float]) -> str:
-    if not scores:
-        return ""
     if len(scores) == 1:
         return f"{scores[0]:.1f} (one seed)"
     return f"{mean(scores):.1f} ± {stdev(scores):.1f} ({len(scores)} seeds)"
@@ -231,4 +289,5 @@ if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
     ABLATIONS.write_text(ablations(), encoding="utf-8")
     README.write_text(readme(), encoding="utf-8")
+    MEASURED.write_text(measured(), encoding="utf-8")
     COST.write_text(cost(), encoding="utf-8")
