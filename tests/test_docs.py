@@ -24,6 +24,18 @@ def test_the_benchmarks_page_is_made_of_the_results():
     assert module.COST.read_text() == module.cost(), "run: python tools/benchmarks_page.py"
 
 
+def test_every_flag_is_in_the_reference():
+    """The page of the command line is generated; wordings may differ by version of the library that does it."""
+    spec = importlib.util.spec_from_file_location("cli_page", ROOT / "tools" / "cli_page.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    def flags(page):
+        return re.findall(r"^#+ focusdd .*|(?<=^\* `)--[\w.-]+", page, re.MULTILINE)
+
+    assert flags(module.PAGE.read_text()) == flags(module.page()), "run: python tools/cli_page.py"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "results").glob("*.csv")), ids=lambda path: path.name)
 def test_every_result_says_where_it_comes_from(path):
     with path.open() as file:
