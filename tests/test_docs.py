@@ -25,7 +25,7 @@ def test_the_benchmarks_page_is_made_of_the_results():
 
 
 def test_every_flag_is_in_the_reference():
-    """The page of the command line is generated; wordings may differ by version of the library that does it."""
+    """The page is generated; its wording may differ by the version of the library that writes it."""
     spec = importlib.util.spec_from_file_location("cli_page", ROOT / "tools" / "cli_page.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
