@@ -29,9 +29,11 @@ _BOX_SAMPLE = 300  # about so many images have their true box compared with the 
 
 
 class Example(NamedTuple):
-    """An image whose key patch was used, plain and under its attention."""
+    """An image that a distilled image shows, plain and under its attention, with its key patch."""
 
     tile: Tile
+    patch: Box
+    """The key patch that was used, or the first one where the whole image is shown."""
     class_name: str
     plain: str
     attention: str
@@ -119,11 +121,14 @@ def looks(datasets: list[FoundDistilled]) -> dict[str, Any] | None:
 
 
 def _spread(plan: Plan) -> list[Tile]:
-    """Patches spread evenly over the classes and over the order within a class: not the best ones."""
+    """Tiles spread evenly over the classes and over the order within a class: not the best ones.
+
+    Key patches where there are such, else whole images.
+    """
+    patches = [tile for tile in plan.tiles if tile.kind == "patch"]
     by_label: dict[int, list[Tile]] = defaultdict(list)
-    for tile in plan.tiles:
-        if tile.kind == "patch":
-            by_label[tile.label].append(tile)
+    for tile in patches or plan.tiles:
+        by_label[tile.label].append(tile)
     groups = [group for _, group in sorted(by_label.items())]
     count = min(_EXAMPLES, len(groups))
     groups = [groups[number * len(groups) // count] for number in range(count)]
@@ -133,7 +138,7 @@ def _spread(plan: Plan) -> list[Tile]:
 
 
 def _index_rows(found: FoundIndex, keys: list[str]) -> dict[str, dict[str, Any]]:
-    columns = ["key", "width", "height", "confidence", "predicted", "mass", "area", "attention"]
+    columns = ["key", "width", "height", "confidence", "predicted", "mass", "area", "attention", "patches"]
     table = pq.read_table(found.index.folder / "parts", columns=columns, filters=[("key", "in", keys)])
     h, w = found.index.info["grid"]
     facts = {row["key"]: row for row in table.to_pylist()}
@@ -148,10 +153,12 @@ def _example(source: Source, tile: Tile, facts: dict[str, Any], class_name: str)
     image, *size = decode(source.read(tile.key), _SIDE)
     if size != [facts["width"], facts["height"]]:
         raise FocusError("it is not the image that was extracted")
-    boxes: list[tuple[Box, str]] = [(tile.box, PATCH_COLOUR)]
+    first = facts["patches"][0]
+    patch = tile.box if tile.kind == "patch" else (first["x0"], first["y0"], first["x1"], first["y1"])
+    boxes: list[tuple[Box, str]] = [(patch, PATCH_COLOUR)]
     if hasattr(source, "box"):
         boxes.append((source.box(tile.key), TRUE_COLOUR))
     image.thumbnail((_SIDE, _SIDE))
     layers = (image, overlay(image, facts["grid"]))
     plain, attention = (photo(marked(layer, boxes, (tile.width, tile.height)), _SIDE) for layer in layers)
-    return Example(tile, class_name, plain, attention, facts)
+    return Example(tile, patch, class_name, plain, attention, facts)

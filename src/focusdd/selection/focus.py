@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -177,6 +178,7 @@ def spread(
         need: how many clusters.
     """
     from sklearn.cluster import KMeans  # slow to import
+    from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
     pool = _pool(len(order), keep, need)
@@ -184,7 +186,8 @@ def spread(
         return order
     points = features[:pool].astype(np.float32)
     seed = int(rng.integers(2**31))
-    with threadpool_limits(1):  # sums in an order that does not depend on the machine
+    with threadpool_limits(1), warnings.catch_warnings():  # sums in an order of no machine's own
+        warnings.simplefilter("ignore", ConvergenceWarning)  # images that look the same make one cluster
         found = KMeans(need, n_init=1, max_iter=30, random_state=seed).fit(points)
         away = np.linalg.norm(points - found.cluster_centers_[found.labels_], axis=1)
     nearest = np.lexsort((away, found.labels_))
