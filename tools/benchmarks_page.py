@@ -20,8 +20,10 @@ LAYOUT = ROOT / "benchmarks" / "measured.toml"
 START, END = "<!-- results: written by tools/benchmarks_page.py -->\n", "<!-- end of results -->\n"
 HEAD = """# Benchmarks
 
-Generated from `results/*.csv` by `python tools/benchmarks_page.py`. Every row names the commit, the machine
-and the date; the script in `benchmarks/` that made it stands above its table. Accuracies are fractions.
+Every file of results: what it holds, the script in `benchmarks/` that made it, machine, date and commit. Short
+files are shown, without the columns that not every row has. What the larger ones say is in
+[measured.md](measured.md) and [ablations.md](ablations.md). Accuracies are fractions. Generated from
+`results/*.csv` by `python tools/benchmarks_page.py`.
 
 """
 ABLATIONS_HEAD = """# Ablations
@@ -43,66 +45,26 @@ python benchmarks/ablations.py TABLE DATA --extractor VIT --teacher TEACHER --wo
 ```
 
 """
-ABOUT = {
-    "cost": "The steps of recipes/imagenet1k.sh by rates measured on the device named, and their hours "
-    "(`benchmarks/cost.py`, explained in [cost.md](cost.md)).",
-    "ablations": "What each setting is worth: students on distilled imagenette, whole validation set, last "
-    "weights (`benchmarks/ablations.py`; laid out by question in [ablations.md](ablations.md)).",
-    "attention": "Cost of class attention against a plain forward of the same model, in turns within one run "
-    "(`benchmarks/attention.py`).",
-    "classify": "Time and memory of distilling drawn images by their number "
-    "(`benchmarks/classify_scale.py`).",
-    "compose": "Distilled images composed per second (`benchmarks/compose.py`).",
-    "coverage": "Share of generated images whose first key patch covers at least 80 % of the true object's "
-    "box (`benchmarks/coverage.py`).",
-    "decode": "Images decoded per second by scale (`benchmarks/decode.py`).",
-    "detect": "Detectors trained from scratch on distilled datasets, whole validation set, weights of the "
-    "last step; map is mAP50-95 (the `results.csv` of `focusdd detect compare`, with commands in "
-    "`docs/detection.md`); time and memory by the number of images (`benchmarks/detect_scale.py`).",
-    "disk": "Every stage on a disk that fills up at a random size, then with room "
-    "(`benchmarks/disk_full.py`).",
-    "extractors": "ViTs of the ablations, fitted from scratch with the teacher's labels or given, and their "
-    "top-1 on the whole validation set at the size in pixels (`benchmarks/ablations.py`).",
-    "gpu": "All that a GPU changes: decoders, class attention, extract, steps of students, fit and label, "
-    "with passes recorded, compiled and launched one by one (`benchmarks/gpu.py`).",
-    "imagenette": "Students trained on distilled imagenette, whole validation set, last weights "
-    "(`benchmarks/students.py`). Seconds are wall time on a machine that did other work too.",
-    "imagenette-part": "Students on six tenths of imagenette (`benchmarks/part.py --tenths 0 1 6 7 8 9`: "
-    "5,694 photographs for training, 2,342 for validation) with a teacher fitted on them (`focusdd fit "
-    "--model resnet18 --size 224 --epochs 64 --batch-size 128 --lr 2e-3 --mixup 0.5`) and the given ViT at "
-    "224 px (`benchmarks/students.py --size 224 --view-size 224`), several at a time on one GPU.",
-    "kill": "`kill -9` at random moments over all stages, then the same command again: files identical, byte "
-    "by byte, with those of an undisturbed run; shards and epochs that were finished before the kill, and "
-    "those of them that were made again (`benchmarks/kill.py`).",
-    "labels": "Stored labels: how far a composed label is from the teacher's, as a share of a uniform "
-    "label's distance (weight), bytes and speed (`benchmarks/labels.py`, `benchmarks/labels_cost.py`).",
-    "precision": "Training steps by precision and memory layout, in turns within one run "
-    "(`benchmarks/precision.py`).",
-    "rded": "RDED's own student training, written anew after its public code, against focusdd's, in turns "
-    "within one run; students of either, whole validation set, last weights (`benchmarks/rded_loop.py`).",
-    "scale": "Select on an index of random numbers as large as ImageNet-1K's (`benchmarks/scale.py`).",
-    "stages": "Time and peak memory of the stages on imagenette (`benchmarks/stages.py`).",
-    "sweep": "Students on several data sets by method, scale and teacher, with the models they need "
-    "(`benchmarks/sweep.py`).",
-    "throughput": "Steps of extraction alone and the whole, in one run. On a CPU decode and model share the "
-    "cores; on a GPU the slower of them is the bound (`benchmarks/throughput.py`).",
-    "workers": "Extract and compose by cores and by workers of engine ray (`benchmarks/workers.py`).",
-}
-
-
+MOST_ROWS = 24  # of a file that is shown in full
+ORIGIN = ("machine", "date", "commit", "torch", "focusdd", "ultralytics")
 TAUGHT = {"region": "dense labels", "whole": "labels of whole views"}
 
 
 def page() -> str:
-    """The page as text."""
+    """The page as text: each file of results with its origin, short ones as a table."""
     parts = [HEAD]
+    abouts = tomllib.loads(LAYOUT.read_text(encoding="utf-8"))["about"]
     for path in sorted((ROOT / "results").glob("*.csv")):
-        with path.open(encoding="utf-8") as file:
-            header, *rows = csv.reader(file)
-        about = ABOUT.get(path.stem) or ABOUT[path.stem.partition("-")[0]]
+        rows = _rows(path.name)
+        about = (abouts.get(path.stem) or abouts[path.stem.partition("-")[0]]).strip()
+        count = f"{len(rows)} rows" if len(rows) > 1 else "One row"
         parts.append(f"## {path.stem}\n\n{about}\n\n")
-        lines = [header, ["---"] * len(header), *rows]
-        parts.append(_table(lines) + "\n")
+        parts.append(f"{count} in [results/{path.name}](../results/{path.name}). {_origin(rows)}\n\n")
+        if len(rows) <= MOST_ROWS:
+            hidden = set(ORIGIN) if len({row["machine"] for row in rows}) == 1 else set(ORIGIN[1:])
+            filled = [name for name in rows[0] if all(row[name] for row in rows) and name not in hidden]
+            lines = [filled, ["---"] * len(filled), *([row[name] for name in filled] for row in rows)]
+            parts.append(_table(lines) + "\n")
     return "".join(parts).rstrip() + "\n"
 
 
@@ -174,6 +136,7 @@ def measured() -> str:
         [row["model"], row["data"], row["settings"], f"{100 * float(row['val_top1']):.1f}"] for row in models
     ]
     parts.append(f"## Models that were fitted\n\n{_table(lines)}\n{_origin(models)}\n\n{plan['tried']}\n")
+    parts.append(f"## Other students, sizes and epochs?\n\n{plan['students']}\n\n{_table(students())}\n")
     parts.append(f"## Object detection?\n\n{plan['detection']}\n\n{_table(detection())}\n")
     parts.append(f"## How fast is it on a GPU?\n\n{_gpu(plan['gpu']['lines'])}")
     return "".join(parts).rstrip() + "\n"
@@ -211,9 +174,23 @@ def _one_per_seed(run: dict[str, str], method: str) -> list[dict[str, str]]:
     return list({row["seed"]: row for row in found}.values())
 
 
+def students() -> list[list[str]]:
+    """Top-1 of all settings of imagenette's own files, by method."""
+    runs: dict[tuple[Any, ...], list[float]] = {}
+    for name, photographs in (("imagenette.csv", "all"), ("imagenette-part.csv", "six tenths")):
+        for row in _rows(name):
+            labels = "dense" if float(row["regions"]) else "of whole views"
+            setting = (photographs, int(row["ipc"]), row["student"], f"{row['size']} px", labels)
+            key = (*setting, int(row["epochs"]), row["method"])
+            runs.setdefault(key, []).append(100 * float(row["top1"]))
+    heads = ["photographs", "ipc", "student", "size", "labels", "epochs", "method", "top-1 %"]
+    lines = [[*map(str, key), _cell(scores)] for key, scores in sorted(runs.items())]
+    return [heads, ["---"] * len(heads), *lines]
+
+
 def _origin(rows: list[dict[str, str]]) -> str:
     """Machines, dates and commits of rows, in a sentence."""
-    said = [", ".join(sorted({row[name] for row in rows})) for name in ("machine", "date", "commit")]
+    said = ["; ".join(sorted({row[name] for row in rows})) for name in ("machine", "date", "commit")]
     return "Measured on {}, {}, commit {}.".format(*said)
 
 
