@@ -20,8 +20,8 @@ LAYOUT = ROOT / "benchmarks" / "measured.toml"
 START, END = "<!-- results: written by tools/benchmarks_page.py -->\n", "<!-- end of results -->\n"
 HEAD = """# Benchmarks
 
-Every file of results: what it holds, the script in `benchmarks/` that made it, machine, date and commit. Short
-files are shown, without the columns that not every row has. What the larger ones say is in
+Every file of results: what it holds, the script in `benchmarks/` that made it, machine, date and commit.
+Short files are shown, without the columns that not every row has. What the larger ones say is in
 [measured.md](measured.md) and [ablations.md](ablations.md). Accuracies are fractions. Generated from
 `results/*.csv` by `python tools/benchmarks_page.py`.
 
