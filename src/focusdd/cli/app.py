@@ -39,7 +39,7 @@ COMMANDS = {
     ),
     "distill": (
         "classify",
-        """Choose images and compose their key patches and views into a tiny dataset.
+        """Choose images and compose them, whole or as key patches, into a tiny dataset.
 
         Example: focusdd distill photos/ --ipc 10 --index index/ --out tiny/""",
     ),

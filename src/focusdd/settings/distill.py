@@ -31,9 +31,9 @@ class SelectSettings(PatchSettings):
     ipc: Count = 10
     """Distilled images per class."""
     method: Method = "focus"
-    """Selection method. focus: key patches and downsampled views. random: whole images. view: downsampled
-    views only. rded: the random crops with the lowest teacher loss. herding, k-center: whole images chosen
-    on the extractor's features."""
+    """Selection method. focus: --views tiles with whole images, key patches in the others. view: whole images
+    in all tiles, drawn without an extractor. rded: the random crops with the lowest teacher loss. random,
+    herding, k-center: one whole image each, drawn or chosen on the extractor's features."""
     grid: Annotated[int, Field(ge=1, le=8), Only(method=("focus", "view", "rded"))] = 2
     """Tiles per side of a distilled image."""
     view_source: Annotated[Literal["other", "same"], _FOCUS] = "other"
