@@ -3,6 +3,7 @@
 import csv
 import importlib.util
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,21 @@ def test_pictures_are_small_and_described():
 def test_every_setting_has_a_text(name):
     for field, info in getattr(settings, name).model_fields.items():
         assert info.description, field
+
+
+PAGES = [ROOT / "README.md", *(page for page in (ROOT / "docs").glob("*.md") if page.name != "cli.md")]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_understood(page):
+    """Commands of documents, but for those that stand for many, have arguments and flags that exist."""
+    from focusdd.cli.app import app
+
+    text = page.read_text().replace("\\\n", " ")
+    for line in re.findall(r"^(?:    )?(focusdd .*)$", text, re.MULTILINE):
+        words = shlex.split(line, comments=True)[1:]
+        if "..." not in words:
+            app.parse_args(words, exit_on_error=False, print_error=False)
 
 
 def test_documents_import_what_is_public():
