@@ -106,12 +106,12 @@ class Bench(NamedTuple):
 
     @classmethod
     def of_demo(cls, folder: Path, per_class: int) -> Bench:
-        """Draws the photographs."""
-        demo = DemoSource(per_class)
-        for key, _ in demo.records:
-            path = folder / "photos" / key
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(demo.read(key))
+        """Draws the photographs, with others for validation."""
+        for split, demo in (("train", DemoSource(per_class)), ("val", DemoSource(1, "val"))):
+            for key, _ in demo.records:
+                path = folder / "photos" / split / key
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(demo.read(key))
         return cls(folder, str(folder / "photos"), f"demo:{per_class}")
 
     def words(self, name: str, out: Path) -> list[str]:

@@ -209,7 +209,7 @@ def test_a_damaged_teacher_is_named_where_it_is_used(bench: Path) -> None:
         ("extract", "photos", *VIEWS),
         ("distill", "photos", "--method", "random", "--ipc", "1", "--size", "64"),
         ("fit", "photos", "--model", "test_resnet", *NET),
-        ("compare", "photos", "--methods", "random", "--labels", "hard"),
+        ("compare", "photos", "--methods", "random", "--labels", "hard", "--ipc", "1"),
     ],
     ids=lambda words: words[0],
 )

@@ -87,13 +87,13 @@ def test_budgets_side_by_side(demo: Path, tmp_path: Path) -> None:
     [
         ({"distill": {"ipc": 3}}, "distill.ipc is what is compared: use --ipc"),
         ({"train": {"seed": 3}}, "train.seed is what is compared: use --seeds"),
-        ({}, "vit_small_patch14_reg4_dinov2.*give a checkpoint folder"),
+        ({"ipc": (1,)}, "vit_small_patch14_reg4_dinov2.*give a checkpoint folder"),
     ],
 )
 def test_comparisons_that_make_no_sense(settings: dict, words: str, tmp_path: Path) -> None:
-    demo = open_detection_source("demo:2")
+    demo, val = open_detection_source("demo:2"), open_detection_source("demo:1", "val")
     with pytest.raises(FocusError, match=words):
-        compare(demo, demo, tmp_path, DetectCompareSettings(**settings), task=DETECT)
+        compare(demo, val, tmp_path, DetectCompareSettings(**settings), task=DETECT)
 
 
 def test_distill_and_what_is_wrong_with_it(focusdd: Run) -> None:

@@ -156,6 +156,7 @@ def test_it_learns_and_says_what_it_reached(trained, data):
         "name": "scenes",
         "images": 10,
         "objects": there,
+        "shared": 0,
         "skipped": [
             ["000.png", "annotated at 9 x 9 pixels"],
             ["011.png", "not an image in any format known to Pillow"],
@@ -450,8 +451,8 @@ def test_wrong_inputs_are_refused_in_a_sentence(data, tmp_path):
 
     refused(tmp_path / "nowhere", "is not a distilled detection dataset")
     refused(make_distilled(tmp_path / "plain", 2, task="classify"), "without boxes: train on it with")
-    refused(data, "'ring' is in one of them alone", Scenes(2, classes=("disc", "ring")))
-    refused(data, "they are in another order", Scenes(2, classes=CLASSES[::-1]))
+    refused(data, "it lacks 'square'; only it has 'ring'", Scenes(2, classes=("disc", "ring")))
+    refused(data, "the same classes in another order", Scenes(2, classes=CLASSES[::-1]))
     refused(data, "no image of scenes can be read; the first reason: not an image", Scenes(2, broken=2))
 
     folder = make_distilled(tmp_path / "unfinished", 2)
