@@ -50,6 +50,7 @@ def augment(
     grid: int = 1,
     tile_crops: float = 0.0,
     mix: Mixing | None = None,
+    extents: torch.Tensor | None = None,
 ) -> Mixed:
     """Random resized crops (B, 3, size, size), mirrored at random, and mixed with probability `mixed`.
 
@@ -58,7 +59,7 @@ def augment(
         grid, tile_crops: a share `tile_crops` of the crops is taken within one of the grid x grid tiles.
     """
     height, width = images.shape[-2:]
-    regions = crop_regions(len(images), height, width, grid, tile_crops, generator)
+    regions = crop_regions(len(images), height, width, grid, tile_crops, generator, extents)
     images = resized_crops(images, crop_boxes(regions, smallest, generator), size)
     if flipped:
         images = flip(images, generator)
@@ -87,6 +88,18 @@ def mixed_cross_entropy(
     return batch.share * own + (1 - batch.share) * other
 
 
+def shuffle_extents(images, extents, grid, generator):
+    """As shuffle_tiles, with the extents (B, cells) in the same order."""
+    state = generator.get_state()
+    shuffled = shuffle_tiles(images, grid, generator)
+    if grid > 1 and images.shape[-1] % grid == 0:
+        again = torch.Generator()
+        again.set_state(state)
+        order = torch.rand((len(images), grid**2), generator=again).argsort(1)
+        extents = extents.gather(1, order)
+    return shuffled, extents
+
+
 def shuffle_tiles(images: torch.Tensor, grid: int, generator: torch.Generator) -> torch.Tensor:
     """Puts the grid x grid cells of every image in random order (RDED's ShufflePatches).
 
@@ -104,7 +117,7 @@ def shuffle_tiles(images: torch.Tensor, grid: int, generator: torch.Generator) -
 
 
 def crop_regions(
-    batch: int, height: int, width: int, grid: int, tile_crops: float, generator: torch.Generator
+    batch: int, height: int, width: int, grid: int, tile_crops: float, generator: torch.Generator, extents=None
 ) -> torch.Tensor:
     """Boxes (B, 4) that crops are taken in: a random tile with probability `tile_crops`, else all."""
     draws = torch.rand((batch, 3), generator=generator)
@@ -114,7 +127,14 @@ def crop_regions(
     edges = [torch.tensor(cell_edges(side, grid)) for side in (width, height)]
     column, row = ((draws[:, axis] * grid).long().clamp(max=grid - 1) for axis in (0, 1))
     tile = torch.stack([edges[0][column], edges[1][row], edges[0][column + 1], edges[1][row + 1]], dim=1)
-    return torch.where(draws[:, 2:] < tile_crops, tile.float(), whole)
+    tile = tile.float()
+    if extents is not None:
+        zoom = 1 / extents.gather(1, (row * grid + column)[:, None])
+        ends = torch.tensor([width, height], dtype=torch.float32)
+        side = torch.minimum((tile[:, 2:] - tile[:, :2]) * zoom, ends)
+        start = torch.minimum(((tile[:, :2] + tile[:, 2:] - side) / 2).clamp(min=0), ends - side)
+        tile = torch.cat([start, start + side], dim=1)
+    return torch.where(draws[:, 2:] < tile_crops, tile, whole)
 
 
 def crop_boxes(regions: torch.Tensor, smallest: float, generator: torch.Generator) -> torch.Tensor:

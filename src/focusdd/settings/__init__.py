@@ -238,6 +238,9 @@ class AugmentSettings(Settings):
     tile_crops: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the crops that are taken within one tile, which then fills the student's view; default: 1, and
     0.5 where labels are by region, which tell tiles apart."""
+    scale_crops: bool = False
+    """A crop that a tile is drawn for shows it at the scale of its whole photograph: with its neighbours where
+    it is a key patch."""
     flip: bool = True
     """Mirror half of the images; not for digits, letters or anything else with a left and a right."""
     shuffle_tiles: bool = True

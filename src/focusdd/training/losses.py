@@ -11,6 +11,7 @@ from focusdd.labels.augment import (
     augment,
     mixed_cross_entropy,
     resized_crops,
+    shuffle_extents,
     shuffle_tiles,
     tile_crops_of,
 )
@@ -35,6 +36,7 @@ def online_loss(
     settings: TrainSettings,
     device: torch.device,
     ranks: Ranks = ALONE,
+    pixels_extents: torch.Tensor | None = None,
 ) -> StepLoss:
     """The loss of one batch: augment, ask the teacher about the very crops the student sees, compare.
 
@@ -54,12 +56,20 @@ def online_loss(
     # beside other processes, recording would meet their messages
     ask = None if teacher is None else asked(teacher, kind, ranks.count == 1)
 
+    current: dict = {}
+
     def view(batch: torch.Tensor, generator: torch.Generator) -> Mixed:
         if not settings.augment:
             whole = torch.tensor([0.0, 0.0, batch.shape[-1], batch.shape[-2]]).expand(len(batch), 4)
             return Mixed(resized_crops(batch, whole, settings.size), torch.arange(len(batch)), 1.0)
+        mine = None
+        if settings.scale_crops:
+            mine = pixels_extents[current["rows"]]
         if settings.shuffle_tiles:
-            batch = shuffle_tiles(batch, grid, generator)
+            if mine is None:
+                batch = shuffle_tiles(batch, grid, generator)
+            else:
+                batch, mine = shuffle_extents(batch, mine, grid, generator)
         return augment(
             batch,
             settings.size,
@@ -70,9 +80,11 @@ def online_loss(
             grid,
             tile_crops_of(settings, settings.regions > 0),
             MIXING[settings.mix],
+            mine,
         )
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        current["rows"] = rows
         mixed = view(images[rows.to(images.device)].to(device), generator)
         mine = ranks.rows(len(rows))
         seen = mixed.images[mine]

@@ -50,6 +50,7 @@ class _Lesson(NamedTuple):
     read: Callable[[], Pixels]
     stored: Callable[[TrainSettings, torch.device], LabelledViews] | None = None
     """Opens its stored labels."""
+    extents: Callable[[], torch.Tensor] | None = None
 
 
 def train(
@@ -81,8 +82,22 @@ def train(
         facts=facts,
         read=lambda: load_files(distilled.files(), distilled.info["size"], local_world_size()),
         stored=lambda settings, device: LabelledViews(distilled, settings, device),
+        extents=lambda: _extents(distilled),
     )
     return _train(lesson, val, Path(out), settings or TrainSettings(), overwrite)
+
+
+def _extents(distilled):
+    """(n, cells) share of the side of its photograph that every tile shows, images in order of the files."""
+    names = {path.stem: row for row, (path, _) in enumerate(distilled.files())}
+    plan = distilled.plan()
+    found = torch.ones((len(names), plan.grid**2))
+    for name, tiles in plan.images():
+        for tile in tiles:
+            x0, y0, x1, y1 = tile.box
+            share = ((x1 - x0) * (y1 - y0) / (tile.width * tile.height)) ** 0.5
+            found[names[name.split("/")[-1]], tile.row * plan.grid + tile.column] = min(1.0, share)
+    return found
 
 
 def train_on_source(
@@ -184,7 +199,8 @@ def _train_together(
         settled = _settled(settings, net, teacher, data, device)
         if data is None:
             grid = lesson.facts["grid"]
-            loss = online_loss(net, pixels, grid, teacher, outputs, settled, device, ranks)
+            extents = lesson.extents() if settings.scale_crops else None
+            loss = online_loss(net, pixels, grid, teacher, outputs, settled, device, ranks, extents)
         else:
             loss = stored_loss(net, data, settled, device, ranks)
         average = copy.deepcopy(net) if settings.ema else None
