@@ -218,6 +218,8 @@ class FitSettings(Settings):
     """Mirror half of the images; not for digits, letters or anything else with a left and a right."""
     mixup: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the batches that are mixed by CutMix."""
+    init: str = ""
+    """exp: checkpoint folder to start from."""
     pretrained: bool = False
     """Start from timm's pretrained weights."""
     teacher: str = ""

@@ -100,6 +100,13 @@ def _fit_together(
             settings.pretrained,
             {name.replace("-", "_"): value for name, value in settings.model_args.items()},
         )
+        if settings.init:
+            from focusdd.models.load import create
+            net, _ = create(
+                f"local-dir:{settings.init}", settings.init, settings.size, True,
+                {"num_classes": len(source.classes)},
+            )
+            net = net.to(device=device, memory_format=torch.channels_last)
         # a little larger than the crops, so that a crop is seldom enlarged
         with clock.measure("read"):
             pixels = load_source(source, round(settings.size * 1.25), "read", local_world_size())
