@@ -75,9 +75,11 @@ def main() -> None:
     jobs = {job.name: job for job in jobs_of(plan, options)}
     known = lines(options.csv, ("group", "data", "row", "ipc", "seed", "student", "teacher"))
     jobs = {name: job for name, job in jobs.items() if job.kind != "train" or key_of(job.facts) not in known}
-    needed = {name for job in jobs.values() if job.kind == "train" for name in closure(job, jobs)}
-    jobs = {name: job for name, job in jobs.items() if job.kind == "train" or name in needed}
-    run_all(list(jobs.values()), options)
+    # what a run needs comes right before the first that needs it
+    ordered: dict[str, Job] = {}
+    for job in [job for job in jobs.values() if job.kind == "train"]:
+        ordered |= {name: jobs[name] for name in (*closure(job, jobs), job.name) if name not in ordered}
+    run_all(list(ordered.values()), options)
 
 
 def jobs_of(plan: dict[str, Any], options: argparse.Namespace) -> Iterator[Job]:
@@ -131,9 +133,10 @@ def parse(row: str) -> tuple[str, dict[str, Any]]:
 
 
 def closure(job: Job, jobs: dict[str, Job]) -> Iterator[str]:
+    """The names of all that a job needs, in an order in which they can be made."""
     for name in job.needs:
-        yield name
         yield from closure(jobs[name], jobs)
+        yield name
 
 
 def run_all(jobs: list[Job], options: argparse.Namespace) -> None:
