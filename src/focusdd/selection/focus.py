@@ -66,7 +66,7 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
         need = settings.ipc * cells
         order = drawn(mine, score, settings.keep, need, rng, settings.skip)
         if features is not None and clusters:
-            order = spread(order, features[order], settings.keep, need, rng)
+            order = (balanced if settings.balanced else spread)(order, features[order], settings.keep, need, rng)
         if features is not None and distinct:
             order = duplicates_last(order, features[order], settings.max_similarity, need)
         hands, enough = _share_out(order.tolist(), box_mass, settings)
@@ -190,6 +190,36 @@ def spread(
     nearest = np.lexsort((away, found.labels_))
     _, starts = np.unique(found.labels_[nearest], return_index=True)
     chosen = rng.permutation(nearest[starts])
+    return np.concatenate([order[chosen], np.delete(order, chosen)])
+
+
+def balanced(
+    order: np.ndarray, features: np.ndarray, keep: float, need: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Puts first as many rows of every cluster as its size says: half nearest to its centre, half at its margin."""
+    from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
+
+    pool = _pool(len(order), keep, need)
+    if need >= pool:
+        return order
+    points = features[:pool].astype(np.float32)
+    seed = int(rng.integers(2**31))
+    with threadpool_limits(1):
+        found = KMeans(-(-need // 2), n_init=1, max_iter=30, random_state=seed).fit(points)
+        away = np.linalg.norm(points - found.cluster_centers_[found.labels_], axis=1)
+    sizes = np.bincount(found.labels_)
+    exact = need * sizes / pool
+    counts = np.floor(exact).astype(int)
+    for cluster in np.argsort(-(exact - counts), kind="stable")[: need - counts.sum()]:
+        counts[cluster] += 1
+    chosen = []
+    for cluster, count in enumerate(counts):
+        mine = np.flatnonzero(found.labels_ == cluster)
+        mine = mine[np.argsort(away[mine], kind="stable")]
+        near = -(-count // 2)
+        chosen += [*mine[:near], *mine[len(mine) - (count - near) :]]
+    chosen = rng.permutation(np.array(chosen))
     return np.concatenate([order[chosen], np.delete(order, chosen)])
 
 

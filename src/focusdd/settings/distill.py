@@ -49,6 +49,8 @@ class SelectSettings(PatchSettings):
     clusters: Annotated[bool, Only(keep=positive), _FOCUS] = False
     """Spread the draw over k-means clusters of the extractor's features. Each cluster gives the image nearest
     to its centre."""
+    balanced: Annotated[bool, _FOCUS] = False
+    """exp"""
     max_similarity: Annotated[float, Field(ge=-1, le=1), _FOCUS] = 1.0
     """Near-duplicate threshold (cosine similarity of features). Images above it are used last. 1 disables
     it."""
