@@ -203,6 +203,8 @@ def do_extract(facts: dict[str, Any], options: argparse.Namespace) -> str:
         tile=facts["canvas"] // 2,
     )  # fmt: skip
     out = index_folder(facts, options)
+    if (out / "done.json").exists():
+        return "there"
     extract(open_source(options.data / facts["data"]), out, settings)
     return f"{read(out / 'run.json')['seconds_total']} s"
 
