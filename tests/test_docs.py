@@ -143,7 +143,9 @@ def test_texts_name_settings_that_exist():
         settings.DetectTrainSettings,
         settings.DetectCompareSettings,
     ):
-        known |= {f"--{field.replace('_', '-')}" for field in group.model_fields}
+        for name, field in group.model_fields.items():
+            flag = name.replace("_", "-")
+            known |= {f"--{flag}"} | ({f"--no-{flag}"} if field.annotation is bool else set())
     assert cli.app is not None
     for path in [
         ROOT / "README.md",

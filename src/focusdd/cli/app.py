@@ -184,5 +184,6 @@ def _fail(sentence: str) -> None:
     from rich.console import Console
 
     if fails_first():
-        Console(stderr=True, soft_wrap=True, highlight=False).print(f"error: {sentence}", markup=False)
+        screen = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+        screen.print(f"error: {sentence}", markup=False)
     sys.exit(2)

@@ -19,7 +19,7 @@ from rich.progress import (
 from focusdd.core.distributed import rank
 
 # of the processes of a torchrun, the first speaks for all
-console = Console(highlight=False, soft_wrap=True, quiet=rank() > 0)
+console = Console(highlight=False, soft_wrap=True, emoji=False, quiet=rank() > 0)
 _PLAIN_SECONDS = 15.0  # between plain lines
 
 Advance = Callable[[int, str], None]

@@ -11,7 +11,6 @@ from focusdd.settings.base import UNSET, Count, Derived, Exponent, NotInKey, Onl
 from focusdd.settings.extract import PatchSettings
 
 Method = Literal["focus", "random", "view", "rded", "herding", "k-center"]
-FEW = 5  # distilled images per class, below which they are to stand for the clusters of their class
 _FOCUS = Only(method=("focus",))
 _RDED = Only(method=("rded",))
 
@@ -19,10 +18,6 @@ _RDED = Only(method=("rded",))
 def _views(values: Mapping[str, Any]) -> int:
     cells = int(values["grid"]) ** 2
     return cells // 2 if values["view_source"] == "same" else cells
-
-
-def _clusters(values: Mapping[str, Any]) -> bool:
-    return bool(values["ipc"] < FEW)
 
 
 class SelectSettings(PatchSettings):
@@ -47,9 +42,9 @@ class SelectSettings(PatchSettings):
     realistic in order."""
     skip: Annotated[float, Field(ge=0, lt=1), _FOCUS] = 0.0
     """Fraction of each class, most realistic first, that is used last, as too easy."""
-    clusters: Annotated[bool, Only(keep=positive), _FOCUS, Derived(_clusters)] = UNSET
+    clusters: Annotated[bool, Only(keep=positive), _FOCUS] = True
     """Spread the draw over k-means clusters of the extractor's features. Each cluster gives the image nearest
-    to its centre. Default: if --ipc is below 5."""
+    to its centre. --no-clusters draws as --method view does."""
     max_similarity: Annotated[float, Field(ge=-1, le=1), _FOCUS] = 1.0
     """Near-duplicate threshold (cosine similarity of features). Images above it are used last. 1 disables
     it."""
