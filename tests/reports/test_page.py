@@ -186,6 +186,20 @@ def test_page_shows_balanced_accuracy_and_chance_where_classes_differ_in_size(wo
     assert "always naming the most frequent class gets 90.0% top-1" in words
 
 
+def test_page_warns_of_what_makes_its_figures_too_good(work: Path) -> None:
+    plain = Page(report(work)).words()
+    assert "training images as well" not in plain and "under several classes" not in plain
+    for path in work.glob("focus-student-*/result.json"):
+        edit(path, val={**read_json(path)["val"], "shared": 3})
+    edit(work / "index" / "index.json", contradictions=[["a/1.jpg", "b/2.jpg"], ["a/3.jpg", "b/4.jpg"]])
+    words = Page(report(work)).words()
+    assert "3 validation images of the 10 of demo:4 are training images as well" in words
+    assert (
+        "4 images of demo:4 stand under several classes with the same bytes, such as a/1.jpg and b/2.jpg"
+        in words
+    )
+
+
 def test_page_shows_results_and_pictures(work: Path) -> None:
     path = report(work)
     assert path == work / "report.html"

@@ -326,6 +326,7 @@ def test_held_out_images_are_a_share_of_every_class(tmp_path: Path) -> None:
     assert len({train.fingerprint, val.fingerprint, open_source(tmp_path).fingerprint}) == 3
     assert open_source(name, "val").records == val.records
     other = open_source(f"{name}&holdout_seed=1", "val")
+    assert not hasattr(other, "box") and hasattr(open_source("demo:4?holdout=0.5"), "box")
     assert (other.records, len(other.records)) != (val.records, 5)
     assert "20% of it held out for validation by seed 0" in val.place
 

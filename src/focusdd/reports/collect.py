@@ -121,6 +121,8 @@ class Student:
     per_class: dict[str, float]
     val_name: str
     val_images: int
+    val_shared: int
+    """Validation images that the student learned from too."""
     val_skipped: list[tuple[str, str]]
     distilled: dict[str, Any]
     """key, method, ipc, size, grid and seed of what it learned from."""
@@ -284,6 +286,7 @@ def _student(stage: Stage, outside: dict[str, float]) -> Student:
             per_class=per_class,
             val_name=str(result["val"]["name"]),
             val_images=int(result["val"]["images"]),
+            val_shared=int(result["val"].get("shared", 0)),
             val_skipped=[(str(name), str(reason)) for name, reason in result["val"]["skipped"]],
             distilled={**distilled, "method": str(distilled["method"]), "ipc": _number(distilled["ipc"])},
             teacher=(str(teacher["name"]), float(teacher["sample_accuracy"])) if teacher else None,

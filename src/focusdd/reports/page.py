@@ -108,6 +108,12 @@ def _content(found: Found) -> dict[str, Any]:
         "galleries_left_out": len(classified) - len(galleries),
         "classes": _classes(found, classified, table),
         "detection": detection([data for data in found.distilled if data not in classified]),
+        "shared": _shared(found),
+        "contradictions": [
+            (info["source"]["name"], sum(map(len, info["contradictions"])), info["contradictions"][0])
+            for info in infos
+            if info.get("contradictions")
+        ],
         "skipped": _skipped(found),
         "short": [(title, folders) for title, folders in short if folders],
         "stages": found.stages,
@@ -218,6 +224,16 @@ def _classes(found: Found, datasets: list[FoundDistilled], table: list[Row]) -> 
         "columns_left_out": max(0, len(table) - _CLASS_COLUMNS),
     }
     return {"lines": lines[:_CLASS_ROWS], **left, **columns}
+
+
+def _shared(found: Found) -> list[tuple[str, int, int]]:
+    """Validation sources whose images were learned from: name, how many at most, and of how many."""
+    most: dict[str, tuple[int, int]] = {}
+    for student in found.students:
+        most[student.val_name] = max(
+            most.get(student.val_name, (0, 0)), (student.val_shared, student.val_images)
+        )
+    return [(name, shared, images) for name, (shared, images) in most.items() if shared]
 
 
 def _skipped(found: Found) -> list[tuple[str, int, list[tuple[str, str]]]]:

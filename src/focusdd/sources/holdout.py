@@ -8,8 +8,7 @@ import numpy as np
 
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
-from focusdd.core.images import Box
-from focusdd.sources.base import Objects, Record
+from focusdd.sources.base import Record
 
 
 class HeldOut:
@@ -45,10 +44,8 @@ class HeldOut:
     def read(self, key: str) -> bytes:
         return self._source.read(key)
 
-    def objects(self, key: str, width: int, height: int) -> Objects:
-        """The objects of an image, where the source has any."""
-        return self._source.objects(key, width, height)
-
-    def box(self, key: str) -> Box:
-        """The object's box, where the source knows it."""
-        return self._source.box(key)
+    def __getattr__(self, name: str) -> Any:
+        """`objects` and `box`, where the source has them."""
+        if name not in ("objects", "box"):
+            raise AttributeError(name)
+        return getattr(self._source, name)
