@@ -8,7 +8,7 @@ from timm.models import model_entrypoint
 
 from focusdd import FocusError, TrainSettings
 from focusdd.settings.recipes import DEFAULT, FAMILIES, Recipe
-from focusdd.training.recipes import recipe
+from focusdd.training.recipes import other_family, recipe
 
 RESNET, MOBILE, VIT = Recipe(2e-3, 0.01), Recipe(5e-3, 0.01), Recipe(5e-4, 0.05)
 STUDENTS = {
@@ -44,3 +44,10 @@ def test_the_help_names_what_a_student_gets() -> None:
 def test_an_unknown_student_is_named() -> None:
     with pytest.raises(FocusError, match="whatever"):
         recipe(TrainSettings(student="whatever"))
+
+
+def test_a_teacher_of_another_family_is_named_with_the_command_for_one_of_the_students() -> None:
+    assert other_family("resnet50", "resnet18") == other_family("tf_efficientnet_b0", "mobilenetv2_100") == ""
+    words = other_family("tf_efficientnet_lite2", "resnet18")
+    assert "a tf_efficientnet_lite2, is of another family than the student, a resnet18" in words
+    assert "focusdd fit SOURCE --model resnet18" in words

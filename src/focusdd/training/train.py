@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from focusdd.composition.dataset import Distilled, open_distilled, source_hashes
-from focusdd.core.console import say
+from focusdd.core.console import say, warn
 from focusdd.core.distributed import local_world_size
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json, write_json
@@ -39,10 +40,11 @@ from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, cosine, half_cosine, run_epochs
 from focusdd.training.losses import online_loss, stored_loss
 from focusdd.training.ranks import Ranks, joined, run_together
-from focusdd.training.recipes import recipe
+from focusdd.training.recipes import other_family, recipe
 from focusdd.training.result import TrainedStudent
 
 VERSION = 5
+_warn_once = cache(warn)  # a comparison trains many students
 
 
 class _TrainingSet(NamedTuple):
@@ -171,6 +173,8 @@ def _train_together(
     inputs = dataset.inputs | {"val": val.fingerprint}
     if teacher is not None:
         inputs["teacher"] = teacher.weights
+        if words := other_family(asked.teacher, asked.student):
+            _warn_once(words)
     data = None
     if asked.labels in ("stored", "tiles", "views"):
         if dataset.stored is None:
