@@ -22,6 +22,7 @@ from focusdd.extraction.index import open_index
 from focusdd.models.load import load_model
 from focusdd.models.names import origin
 from focusdd.sources import DemoSource
+from focusdd.sources.apart import require_apart
 from focusdd.tasks.detect.checkpoint import load_detector
 from folders import everything
 
@@ -255,3 +256,9 @@ def test_an_index_goes_on_with_another_batch_size(bench: Path) -> None:
     np.testing.assert_allclose(again.attention(again.table(columns)), attention, atol=1e-3)
     assert focusdd(*MADE["index"], "--out", "index", "--overwrite") == 0
     assert set(everything(top)) == set(before)
+
+
+def test_a_folder_called_demo_is_not_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo" / "index").mkdir(parents=True)
+    require_apart(Path("demo/index"), DemoSource())

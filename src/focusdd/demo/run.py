@@ -24,6 +24,7 @@ from focusdd.settings import (
     Method,
     TrainSettings,
 )
+from focusdd.settings.resolve import not_given
 from focusdd.sources import DemoSource
 from focusdd.tasks.distill import distill
 from focusdd.tasks.extract import extract
@@ -62,7 +63,9 @@ def _run_demo(out: Path, quick: bool) -> Path:
     table = Table("method", "top-1", "seconds to distil", "seconds to train", title="demo")
     for method in METHODS:
         say(f"method {method}")
-        settings = DistillSettings(method=method, ipc=ipc, size=_SIZE, teacher=teacher, rded_images=100)
+        settings = not_given(
+            DistillSettings(method=method, ipc=ipc, size=_SIZE, teacher=teacher, rded_images=100)
+        )
         made = distill(source, out / method, settings, index=index if method == "focus" else None)
         recipe = TrainSettings(
             student="test_resnet",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from focusdd.core.errors import FocusError
 from focusdd.sources.base import Source
+from focusdd.sources.demo import DemoSource
 
 
 def require_apart(out: Path, *sources: Source | None) -> None:
@@ -28,6 +29,9 @@ def require_apart(out: Path, *sources: Source | None) -> None:
 
 
 def _folders(source: Source) -> set[Path]:
-    """The folders on this machine that hold images of a source; none for a store, a hub or a pattern."""
+    """The folders on this machine that hold images of a source; none for a store, a hub, a pattern, or the
+    demo's images, which are drawn: a folder that is called demo is another thing."""
+    if isinstance(source, DemoSource):
+        return set()
     named = [Path(source.name), getattr(source, "root", None)]
     return {path.resolve() for path in named if path is not None and path.is_dir()}
