@@ -5,7 +5,8 @@
 
 A run waits for the models, the index and the distilled dataset that it needs; all of these are jobs, and a
 pool of processes takes them in the order of the file. A finished line is kept: the same command goes on where
-it was stopped. `--seconds` stops handing out jobs, for machines that are lent for a while.
+it was stopped. `--seconds` stops handing out jobs, for machines that are lent for a while. Rows of a group
+with `corrupted = true` are scored on corrupted validation images too, into NAME-corrupted.csv.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ import traceback
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from tables import commit, ran_on
@@ -38,10 +41,15 @@ from focusdd import (
     train,
 )
 from focusdd.sources.pixels import DecodedOnce
+from focusdd.training.corruptions import CORRUPTIONS
+from focusdd.training.robustness import robustness
 
 COLUMNS = ["group", "data", "row", "ipc", "seed", "student", "teacher", "extractor", "size", "epochs", "top1",
            "top5", "teacher_top1_sample", "seconds_distil", "seconds_train", "commit", "torch", "machine",
            "date"]  # fmt: skip
+CORRUPTED_COLUMNS = ["group", "data", "row", "ipc", "seed", "student", "teacher", "epochs", "corrupted_top1",
+                     *CORRUPTIONS, "commit", "machine", "date"]  # fmt: skip
+KEY = ("group", "data", "row", "ipc", "seed", "student", "teacher")
 MODEL_COLUMNS = ["model", "data", "settings", "val_top1", "seconds", "commit", "machine", "date"]
 WITH_INDEX = ("focus", "herding", "k-center")
 
@@ -52,7 +60,7 @@ class Job:
 
     name: str
     kind: str
-    """fit, extract, distill or train."""
+    """fit, extract, distill, train or corrupt."""
     facts: dict[str, Any]
     needs: tuple[str, ...] = field(default=())
 
@@ -73,11 +81,15 @@ def main() -> None:
     options = parser.parse_args()
     plan = tomllib.loads(options.sweep.read_text())
     jobs = {job.name: job for job in jobs_of(plan, options)}
-    known = lines(options.csv, ("group", "data", "row", "ipc", "seed", "student", "teacher"))
-    jobs = {name: job for name, job in jobs.items() if job.kind != "train" or key_of(job.facts) not in known}
+    known = {"train": lines(options.csv, KEY), "corrupt": lines(corrupted_csv(options), KEY)}
+    jobs = {
+        name: job
+        for name, job in jobs.items()
+        if job.kind not in known or key_of(job.facts) not in known[job.kind]
+    }
     # what a run needs comes right before the first that needs it
     ordered: dict[str, Job] = {}
-    for job in [job for job in jobs.values() if job.kind == "train"]:
+    for job in [job for job in jobs.values() if job.kind in known]:
         ordered |= {name: jobs[name] for name in (*closure(job, jobs), job.name) if name not in ordered}
     run_all(list(ordered.values()), options)
 
@@ -87,15 +99,15 @@ def jobs_of(plan: dict[str, Any], options: argparse.Namespace) -> Iterator[Job]:
     for name, facts in plan.get("fit", {}).items():
         needs = tuple(f"fit {facts[key]}" for key in ("teacher", "model") if facts.get(key) in plan["fit"])
         yield Job(f"fit {name}", "fit", facts | {"name": name}, needs)
-    for number, group in enumerate(plan["runs"]):
+    for group in plan["runs"]:
         facts = plan.get("defaults", {}) | group
-        for ipc in facts["ipc"]:
-            for seed in range(facts["seeds"]):
-                for row in facts["rows"]:
-                    yield from jobs_of_row(plan, facts | {"row": row, "ipc": ipc, "seed": seed}, number)
+        students = facts["student"] if isinstance(facts["student"], list) else [facts["student"]]
+        for ipc, seed, student, row in product(facts["ipc"], range(facts["seeds"]), students, facts["rows"]):
+            own = {"row": row, "ipc": ipc, "seed": seed, "student": student}
+            yield from jobs_of_row(plan, facts | own)
 
 
-def jobs_of_row(plan: dict[str, Any], facts: dict[str, Any], number: int) -> Iterator[Job]:
+def jobs_of_row(plan: dict[str, Any], facts: dict[str, Any]) -> Iterator[Job]:
     method, changes = parse(facts["row"])
     fitted = plan.get("fit", {})
     models = [f"fit {facts[key]}" for key in ("teacher", "extractor") if facts.get(key) in fitted]
@@ -107,8 +119,10 @@ def jobs_of_row(plan: dict[str, Any], facts: dict[str, Any], number: int) -> Ite
         needs.append(index)
     made = f"distilled {facts['data']} {distilled_name(facts)}"
     yield Job(made, "distill", facts, tuple(needs))
-    name = f"{number} {facts['data']} {facts['row']} ipc {facts['ipc']} seed {facts['seed']}"
+    name = " ".join(f"{facts[key]}" for key in KEY)
     yield Job(name, "train", facts, (made, *models))
+    if facts.get("corrupted"):
+        yield Job(f"{name}, corrupted", "corrupt", facts, (name,))
 
 
 def distilled_name(facts: dict[str, Any]) -> str:
@@ -171,9 +185,14 @@ def run_all(jobs: list[Job], options: argparse.Namespace) -> None:
 
 def work(job: Job, options: argparse.Namespace) -> str:
     try:
-        return {"fit": do_fit, "extract": do_extract, "distill": do_distill, "train": do_train}[job.kind](
-            job.facts, options
-        )
+        does = {
+            "fit": do_fit,
+            "extract": do_extract,
+            "distill": do_distill,
+            "train": do_train,
+            "corrupt": do_corrupt,
+        }
+        return does[job.kind](job.facts, options)
     except Exception as error:
         traceback.print_exc()
         raise RuntimeError(str(error)[:300]) from None  # whatever was raised has to travel
@@ -223,16 +242,12 @@ _VAL: dict[str, DecodedOnce] = {}
 
 
 def do_train(facts: dict[str, Any], options: argparse.Namespace) -> str:
-    own = {k: v for k, v in facts["changes"].items() if k in TrainSettings.model_fields}
+    own = own_training(facts)
     recipe = {k: facts[k] for k in ("student", "size", "epochs", "seed")} | own
     settings = TrainSettings(teacher=model_path(facts["teacher"], options), **recipe)
     if facts["data"] not in _VAL:
         _VAL[facts["data"]] = DecodedOnce(open_source(options.data / facts["data"], "val"))
-    words = [f"{k}={v}" for k, v in sorted(own.items())]
-    name = re.sub(r"[^\w=.-]", "_", "-".join([distilled_name(facts), facts["student"], facts["teacher"],
-                                              str(facts["size"]), str(facts["epochs"]), *words]))  # fmt: skip
-    out = options.work / "students" / facts["data"] / name
-    made = distilled_folder(facts, options)
+    out, made = student_folder(facts, options), distilled_folder(facts, options)
     result = train(made, _VAL[facts["data"]], out, settings)
     cost = read(out / "run.json")
     append(options.csv, facts | {
@@ -244,6 +259,22 @@ def do_train(facts: dict[str, Any], options: argparse.Namespace) -> str:
         "date": time.strftime("%Y-%m-%d"),
     }, COLUMNS)  # fmt: skip
     return f"{result.top1:.1%}"
+
+
+def do_corrupt(facts: dict[str, Any], options: argparse.Namespace) -> str:
+    student = student_folder(facts, options)
+    val = open_source(options.data / facts["data"], "val")
+    found = robustness(student, val, student.with_name(f"{student.name}-corrupted"))
+    append(corrupted_csv(options), facts | {
+        **{name: round(mean(tops), 5) for name, tops in found["corruptions"].items()},
+        "corrupted_top1": found["corrupted_top1"], "commit": options.commit or commit(),
+        "machine": ran_on(read(student / "run.json")), "date": time.strftime("%Y-%m-%d"),
+    }, CORRUPTED_COLUMNS)  # fmt: skip
+    return f"{found['corrupted_top1']:.1%}"
+
+
+def own_training(facts: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in facts["changes"].items() if k in TrainSettings.model_fields}
 
 
 def model_path(name: str, options: argparse.Namespace) -> str:
@@ -261,8 +292,25 @@ def distilled_folder(facts: dict[str, Any], options: argparse.Namespace) -> Path
     return options.work / "distilled" / facts["data"] / distilled_name(facts)
 
 
+def student_folder(facts: dict[str, Any], options: argparse.Namespace) -> Path:
+    words = [f"{k}={v}" for k, v in sorted(own_training(facts).items())]
+    words = [
+        distilled_name(facts),
+        facts["student"],
+        facts["teacher"],
+        str(facts["size"]),
+        str(facts["epochs"]),
+        *words,
+    ]
+    return options.work / "students" / facts["data"] / re.sub(r"[^\w=.-]", "_", "-".join(words))
+
+
+def corrupted_csv(options: argparse.Namespace) -> Path:
+    return options.csv.with_name(f"{options.csv.stem}-corrupted.csv")
+
+
 def key_of(facts: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(facts[k]) for k in ("group", "data", "row", "ipc", "seed", "student", "teacher"))
+    return tuple(str(facts[k]) for k in KEY)
 
 
 def lines(path: Path, columns: tuple[str, ...]) -> set[tuple[str, ...]]:
