@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from focusdd.tasks.detect.train import train as train
     from focusdd.tasks.public import detect_distill as distill
     from focusdd.tasks.public import detect_extract as extract
+    from focusdd.tasks.public import detect_subset as subset
     from focusdd.training.result import TrainedDetector as TrainedDetector
 
 __getattr__, __dir__, __all__ = attach(
@@ -37,6 +38,7 @@ __getattr__, __dir__, __all__ = attach(
         "load_model": "focusdd.tasks.detect.checkpoint:load_detector",
         "open_distilled": "focusdd.tasks.detect.distilled:open_detection",
         "open_source": "focusdd.sources.detection:open_detection_source",
+        "subset": "focusdd.tasks.public:detect_subset",
         "train": "focusdd.tasks.detect.train:train",
     },
 )

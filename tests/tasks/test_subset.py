@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from focusdd import FocusError, SubsetSettings, open_source, subset
-from focusdd.selection.subset import choose, shares
+from focusdd.selection.subset import Candidates, choose, shares
+from focusdd.tasks.classify.subset import SUBSETTING
 
 COUNTS = {"ant": 12, "bee": 30, "cat": 3}
 
@@ -28,13 +29,13 @@ def source():
     st.lists(st.integers(0, 40), min_size=1, max_size=8).filter(any), st.integers(1, 120), st.integers(1, 4)
 )
 def test_shares_add_up_and_follow_the_classes(counts, number, least):
-    settings = SubsetSettings(number=number, least=least)
+    wanted = SubsetSettings(number=number, least=least)
     total, low = min(number, sum(counts)), [min(least, count) for count in counts]
     if sum(low) > total:
-        with pytest.raises(FocusError, match="fewer than --least"):
-            shares(counts, sum(counts), settings)
+        with pytest.raises(FocusError, match=f"fewer than the {sum(low)} that --least {least}"):
+            shares(counts, total, least, wanted)
         return
-    given = shares(counts, sum(counts), settings)
+    given = shares(counts, total, least, wanted)
     assert sum(given) == total
     assert all(few <= have <= count for few, have, count in zip(low, given, counts, strict=True))
     for have, count, few in zip(given, counts, low, strict=True):
@@ -43,38 +44,71 @@ def test_shares_add_up_and_follow_the_classes(counts, number, least):
         )  # nobody gets more than a rounded-up part
 
 
-def test_shares_of_other_kinds():
-    assert shares([12, 30, 3], 45, SubsetSettings(per_class=5)) == [5, 5, 3]
-    assert sum(shares([12, 30, 3], 45, SubsetSettings(ratio=0.2))) == 9
-
-
 @pytest.mark.parametrize("method", ["random", "herding", "k-center", "clusters", "realism"])
 def test_every_method_chooses_so_many_of_every_class(make_index, source, method):
     index = make_index(COUNTS)
     if method == "random":
         rows = index.table(["key", "label"]).to_pylist()
         source.records = [SimpleNamespace(**row) for row in rows]
-    settings = SubsetSettings(per_class=5, method=method)
-    made = choose(source, None if method == "random" else index, settings)
-    assert [len(keys) for keys in made.chosen] == [5, 5, 3]
-    assert all(
-        key.startswith(f"{name}/") for name, keys in zip(COUNTS, made.chosen, strict=True) for key in keys
-    )
-    assert choose(source, None if method == "random" else index, settings) == made
+    images = SUBSETTING.candidates(source, None if method == "random" else index)
+    for wanted, counts in (
+        (SubsetSettings(per_class=5, method=method), [5, 5, 3]),
+        (SubsetSettings(ratio=0.2, method=method), [2, 6, 1]),
+    ):
+        made = choose(images, wanted)
+        assert np.bincount(images.groups[made.chosen]).tolist() == counts
+        assert (choose(images, wanted).chosen == made.chosen).all()
 
 
 def test_the_most_realistic_of_near_duplicates_is_kept(make_index, source):
     index = make_index(COUNTS)
     table = index.table(["key", "confidence", "mass"])
     score = table["confidence"].to_numpy() * table["mass"].to_numpy()
-    keys = table["key"].to_pylist()
     same = np.tile([1.0, 0.0], (45, 1))
     same[:6] = [0.0, 1.0]  # two looks among the ants, one elsewhere
     object.__setattr__(index, "features", lambda: same)
-    made = choose(source, index, SubsetSettings(per_class=5, method="realism", max_similarity=0.9))
+    images = SUBSETTING.candidates(source, index)
+    made = choose(images, SubsetSettings(per_class=5, method="realism", max_similarity=0.9))
     best = sorted([max(range(6), key=score.__getitem__), max(range(6, 12), key=score.__getitem__)])
-    assert made.chosen[0] == [keys[row] for row in best]
-    assert [len(keys) for keys in made.duplicates] == [10, 29, 2]
+    assert [row for row in made.chosen if images.groups[row] == 0] == best
+    assert np.bincount(images.groups[made.duplicates]).tolist() == [10, 29, 2]
+
+
+@st.composite
+def scattered(draw):
+    """Images that show any of up to five classes, or none."""
+    labels = draw(st.lists(st.sets(st.integers(0, 4)), min_size=1, max_size=40))
+    rows = [[row for row, own in enumerate(labels) if label in own] for label in range(5)]
+    shown = [np.array(one, int) for one in rows]
+    groups = [min(own, key=lambda label: (len(rows[label]), label)) if own else 5 for own in labels]
+    rng = np.random.default_rng(len(labels))
+    keys = [f"{row}.png" for row in range(len(labels))]
+    score, features = rng.random(len(keys)), rng.random((len(keys), 3)).astype(np.float16)
+    return Candidates(keys, shown, np.array(groups), score, features, several=True)
+
+
+@settings(max_examples=40, deadline=None)
+@given(scattered(), st.sampled_from(["random", "k-center", "clusters"]), st.integers(1, 4), st.data())
+def test_every_class_of_images_with_boxes_has_its_images(images, method, least, data):
+    bad = data.draw(st.sets(st.integers(0, len(images.keys) - 1)))
+    usable = np.array([row not in bad for row in range(len(images.keys))])
+    able = [np.intersect1d(rows, np.flatnonzero(usable)) for rows in images.shown]
+    made = choose(images, SubsetSettings(per_class=least, method=method), usable)
+    assert all(usable[made.chosen]) and len(set(made.chosen)) == len(made.chosen)
+    for rows in able:
+        assert len(np.intersect1d(rows, made.chosen)) >= min(least, len(rows))
+    number = data.draw(st.integers(1, 60))
+    wanted = SubsetSettings(number=number, least=least, method=method, max_similarity=0.95)
+    try:
+        made = choose(images, wanted, usable)
+    except FocusError as error:
+        assert "ask for" in str(error) and number < sum(min(least, len(rows)) for rows in able)
+        return
+    assert len(made.chosen) <= number
+    assert len(made.duplicates) or len(made.chosen) == min(number, usable.sum())
+    for rows in able:
+        unlike = np.setdiff1d(rows, made.duplicates)
+        assert len(np.intersect1d(rows, made.chosen)) >= min(least, len(unlike))
 
 
 @pytest.mark.parametrize("form", ["list", "links", "copies"])

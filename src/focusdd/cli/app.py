@@ -116,6 +116,14 @@ DETECT_COMMANDS = {
 
         Example: focusdd detect distill coco/ --extractor vit_small_patch14_dinov2 --ipc 50 --out tiny/""",
     ),
+    "subset": (
+        "detect",
+        """Choose original images with boxes: a list, a folder of links, or copies.
+
+        Every class keeps images. Ultralytics and pycocotools read the folder.
+
+        Example: focusdd detect subset coco/ --ratio 0.1 --form links --out tenth/""",
+    ),
     "train": (
         "detect",
         """Train a YOLO detector from scratch on a distilled dataset and score it on validation images.

@@ -46,6 +46,26 @@ def distill(
     say(f"wrote {out}: {made.info['images']} images. Next: {following}")
 
 
+def subset(
+    source: BoxedImages,
+    /,
+    *,
+    out: Out,
+    index: Index = None,
+    options: SourceOptions = None,
+    settings: Annotated[tree.SubsetSettings | None, Flat] = None,
+    extract: Annotated[tree.ExtractorSettings | None, Flat] = None,
+    engine: Engine = None,
+    overwrite: Overwrite = False,
+) -> None:
+    from focusdd.detect import subset
+    from focusdd.sources.options import with_options
+
+    source = with_options(source, options)
+    subset(source, out, settings, index=index, extract=extract, overwrite=overwrite, engine=engine)
+    say(f"wrote {out / 'subset.csv'}")
+
+
 def train(
     distilled: Distilled,
     /,

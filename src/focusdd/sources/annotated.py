@@ -120,6 +120,12 @@ class AnnotatedSource:
     def read(self, key: str) -> bytes:
         return read_file(self.root / key)
 
+    def labels_of(self, key: str) -> np.ndarray:
+        """Labels (n,) of the objects of an image that are not to be ignored; it is not opened."""
+        place = self._place[key]
+        rows = slice(self._starts[place], self._starts[place + 1])
+        return self._rows.labels[rows][~self._rows.ignored[rows]]
+
     def objects(self, key: str, width: int, height: int) -> Objects:
         """The objects of an image whose upright size in pixels is width x height.
 

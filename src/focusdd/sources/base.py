@@ -149,6 +149,9 @@ class DetectionSource(Source, Protocol):
     problems: tuple[tuple[str, str], ...]
     """Annotations that were left out or mended when the listing was read: (where, what)."""
 
+    def labels_of(self, key: str) -> np.ndarray:
+        """Labels (n,) of the objects of an image that are not to be ignored; it is not opened."""
+
     def objects(self, key: str, width: int, height: int) -> Objects:
         """The objects of an image whose upright size in pixels is width x height.
 

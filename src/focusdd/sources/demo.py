@@ -70,6 +70,10 @@ class DemoSource:
         """The digit's box, half-open, in pixels."""
         return self._draw(key)[1]
 
+    def labels_of(self, key: str) -> np.ndarray:
+        """The label (1,) of an image's digit."""
+        return np.array([self.classes.index(key.partition("/")[0])])
+
     def objects(self, key: str, width: int, height: int) -> Objects:
         """The one digit of an image.
 
@@ -78,8 +82,9 @@ class DemoSource:
         """
         image, box = self._draw(key)
         check_size(image.size, width, height)
-        label = self.classes.index(key.partition("/")[0])
-        return Objects(np.array([box]), np.array([label], np.int32), np.zeros(1, bool), np.zeros(1, np.int64))
+        return Objects(
+            np.array([box]), self.labels_of(key).astype(np.int32), np.zeros(1, bool), np.zeros(1, np.int64)
+        )
 
     def _draw(self, key: str) -> tuple[Image.Image, Box]:
         folder, _, file = key.partition("/")

@@ -45,7 +45,7 @@ class HeldOut:
         return self._source.read(key)
 
     def __getattr__(self, name: str) -> Any:
-        """`objects` and `box`, where the source has them."""
-        if name not in ("objects", "box"):
+        """What else the source has."""
+        if name not in ("objects", "labels_of", "box", "root"):
             raise AttributeError(name)
         return getattr(self._source, name)

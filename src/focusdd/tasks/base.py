@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from focusdd.extraction.index import Index
     from focusdd.extraction.inference import Inference
     from focusdd.models.load import Model
+    from focusdd.selection.subset import Candidates
     from focusdd.settings import ExtractorSettings
 
 
@@ -117,6 +118,32 @@ class Distillation:
     """Files and folders that only an unfinished stage needs."""
     summary: Callable[[dict[str, Any]], str] = _no_words
     """What is said of a distilled.json that has just been made."""
+
+
+class OpenedImage(NamedTuple):
+    """An original image that was chosen for a subset and can be read."""
+
+    key: str
+    file: str
+    """Its name below the output folder."""
+    width: int
+    height: int
+    notes: Any
+    """What the task knows of it."""
+
+
+@dataclass(frozen=True)
+class Subsetting:
+    """How original images are chosen, and written for other tools."""
+
+    candidates: Callable[[Any, Index | None], Candidates]
+    """(source, index): what the choice is made of."""
+    folder: Callable[[Any, int], str]
+    """(source, class that an image is counted with) -> its folder below the output."""
+    notes: Callable[[Any, str, int, int], Any] = _nothing
+    """(source, key, width, height). Raises UnreadableImage where they do not fit the image."""
+    about: Callable[[Any, list[OpenedImage]], dict[str, str]] = _no_facts
+    """(source, images): text files by their names below the output."""
 
 
 class Budget(NamedTuple):
@@ -251,6 +278,7 @@ class Task:
     extraction: Extraction
     distillation: Distillation
     comparison: Comparison
+    subsetting: Subsetting = None  # type: ignore[assignment]  # for a task without subsets
 
     @property
     def mark(self) -> dict[str, str]:

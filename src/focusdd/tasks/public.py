@@ -56,6 +56,7 @@ distill: Callable[..., Distilled] = for_task(
 )
 subset: Callable[..., Path] = for_task(run_subset, CLASSIFY, SubsetSettings, extract=ExtractorSettings)
 detect_extract: Callable[..., Index] = for_task(run_extract, DETECT, DETECT.extraction.settings)
+detect_subset: Callable[..., Path] = for_task(run_subset, DETECT, SubsetSettings, extract=ExtractorSettings)
 detect_distill: Callable[..., DistilledDetection] = for_task(
     run_distill, DETECT, DETECT.distillation.settings, extract=ExtractorSettings
 )

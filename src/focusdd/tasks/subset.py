@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from focusdd.core.console import progress, say, warn
+from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.files import csv_text, make_folder, write_whole
+from focusdd.core.images import UnreadableImage, decode
 from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.extraction.index import Index
-from focusdd.selection.subset import Subset, choose
-from focusdd.settings import EngineSettings, ExtractorSettings, ExtractSettings, SubsetSettings
+from focusdd.selection.subset import Candidates, choose
+from focusdd.settings import EngineSettings, ExtractorSettings, SubsetSettings
 from focusdd.settings.resolve import settle
 from focusdd.sources.apart import require_apart
-from focusdd.sources.base import Source, has_image_suffix
-from focusdd.tasks.base import Task
+from focusdd.sources.base import has_image_suffix
+from focusdd.sources.understood import fact, understood
+from focusdd.tasks.base import OpenedImage, Task
 from focusdd.tasks.classify.task import CLASSIFY
 from focusdd.tasks.distill import index_for
 
 
 def subset(
-    source: Source,
+    source: Any,
     out: Path | str,
     settings: SubsetSettings | None = None,
     *,
@@ -39,7 +45,8 @@ def subset(
     """Chooses original images of a source.
 
     Writes `subset.csv` (key, class, file), `left_out.csv` (key, reason; not images that were merely not
-    chosen), and with `form` links or copies an image folder `train/<class>/`.
+    chosen), and with `form` links or copies the images: labelled ones as `train/<class>/`, those with boxes
+    as `images/train/` with `labels/train/`, `data.yaml` and `annotations.json`.
 
     Args:
         index: of the source; default: one is made in the folder OUT-index, if the method needs it.
@@ -59,74 +66,130 @@ def subset(
         raise FocusError("give one of --number, --ratio and --per-class")
     if settings.form == "links" and not hasattr(source, "root"):
         raise FocusError(f"{source.name} has no files to link to: use --form copies")
+    understood(source)
+    fact("writes", f"{out}: a subset by method {settings.method} as {settings.form}")
     inputs, found = {"source": source.fingerprint}, None
     if settings.method == "random":
         if index is not None:
             warn("--index has no effect with method random")
     else:
-        wanted = ExtractSettings(**(extract or ExtractorSettings()).model_dump(exclude_unset=True))
+        wanted = task.extraction.settings(**(extract or ExtractorSettings()).model_dump(exclude_unset=True))
         found = index_for(task, source, out, wanted, index, overwrite, engine)
         inputs |= {"index": found.key, "content": found.info["content"]}
-    make = partial(_make, source, found, settings)
-    return run_stage(Stage("subset", 1, resolved.key, inputs), out, make, overwrite)
+    make = partial(_make, task, source, found, settings)
+    return run_stage(Stage(f"{task.prefix}subset", 2, resolved.key, inputs), out, make, overwrite)
 
 
-def _make(source: Source, index: Index | None, settings: SubsetSettings, work: Workspace) -> dict[str, Any]:
-    made = choose(source, index, settings)
-    files = {key: "" for keys in made.chosen for key in keys}
-    if settings.form != "list":
+def _make(
+    task: Task, source: Any, index: Index | None, settings: SubsetSettings, work: Workspace
+) -> dict[str, Any]:
+    images = task.subsetting.candidates(source, index)
+    opened: list[OpenedImage] = []
+    unreadable: dict[str, str] = {}
+    while True:  # until all that are chosen can be read
+        usable = np.array([key not in unreadable for key in images.keys])
+        chosen, duplicates = choose(images, settings, usable)
+        if settings.form == "list":
+            break
         with work.record.measure("read"):
-            files = _names(source, made)
-    skipped = source.skipped if index is None else tuple(map(tuple, index.info["skipped"]))
-    left_out = [(key, "near-duplicate") for keys in made.duplicates for key in keys] + [*skipped]
-    work.declare(["subset.csv", "left_out.csv", *filter(None, files.values())])
-    if settings.form != "list":
-        _fill(source, files, settings.form, work.out)
+            opened, failed = _opened(task, source, images, chosen)
+        if not failed:
+            break
+        unreadable |= failed
+    left_out = [*source.skipped] if index is None else [*map(tuple, index.info["skipped"])]
+    left_out += [*unreadable.items(), *((images.keys[row], "near-duplicate") for row in duplicates)]
+    files = {one.key: one.file for one in opened}
+    texts = task.subsetting.about(source, opened) if opened else {}
+    work.declare(["subset.csv", "left_out.csv", *files.values(), *texts])
+    _fill(source, files, texts, settings.form, work.out)
+    labels = images.labels()
     rows = [
-        {"key": key, "class": folder, "file": files[key]}
-        for folder, keys in zip(source.classes, made.chosen, strict=True)
-        for key in keys
+        {
+            "key": images.keys[row],
+            "class": "|".join(source.classes[label] for label in labels[row]),
+            "file": files.get(images.keys[row], ""),
+        }
+        for row in chosen
     ]
     write_whole(work.out / "subset.csv", csv_text(["key", "class", "file"], rows))
     reasons = [{"key": key, "reason": reason} for key, reason in left_out]
     write_whole(work.out / "left_out.csv", csv_text(["key", "reason"], reasons))
-    _say(source, made, len(rows), left_out)
+    counts = [int(np.isin(shown, chosen).sum()) for shown in images.shown]
+    _say(source, counts, len(rows), left_out)
     work.record.note(images=len(rows))
     return {"images": len(rows), "left_out": len(left_out)}
 
 
-def _say(source: Source, made: Subset, images: int, left_out: list[tuple[str, str]]) -> None:
-    counts = [len(keys) for keys in made.chosen]
+def _say(source: Any, counts: list[int], images: int, left_out: list[tuple[str, str]]) -> None:
     say(f"{images} of {len(source.records)} images, {min(counts)} to {max(counts)} of a class")
     for reason, count in Counter(reason for _, reason in left_out).most_common(3):
         say(f"left out: {count} ({reason})")
-    say(f"not chosen: {len(source.records) - images - sum(map(len, made.duplicates))}")
-    if empty := [folder for folder, count in zip(source.classes, counts, strict=True) if not count]:
+    there = {record.key for record in source.records}
+    say(f"not chosen: {len(there) - images - sum(key in there for key, _ in left_out)}")
+    if empty := [name for name, count in zip(source.classes, counts, strict=True) if not count]:
         warn(f"{len(empty)} classes have no image: {', '.join(empty[:3])}")
 
 
-def _names(source: Source, made: Subset) -> dict[str, str]:
-    """The file of every chosen image below the output folder; equal names are told apart by a number."""
-    names: dict[str, str] = {}
-    for folder, keys in zip(source.classes, made.chosen, strict=True):
-        taken: set[str] = set()
-        for key in keys:
-            name = key.rsplit("/", 1)[-1]
-            if not has_image_suffix(name):
-                name += f".{(Image.open(io.BytesIO(source.read(key))).format or 'img').lower()}"
-            name = name if name.lower() not in taken else f"{len(taken):05d}_{name}"
-            taken.add(name.lower())
-            names[key] = f"train/{folder}/{name}"
-    return names
+def _opened(
+    task: Task, source: Any, images: Candidates, chosen: np.ndarray
+) -> tuple[list[OpenedImage], dict[str, str]]:
+    """Reads the chosen images; and those that cannot be read, with the reason.
+
+    Each gets the name of its file, and names that differ in nothing but case or suffix a number: labels have
+    the name of their image, but for the suffix.
+    """
+
+    def read(row: int) -> tuple[str, int, int, Any] | str:
+        key = images.keys[row]
+        data = source.read(key)
+        try:
+            _, width, height = decode(data, least_side=1)
+            notes = task.subsetting.notes(source, key, width, height)
+        except UnreadableImage as error:
+            return str(error)
+        name = PurePosixPath(key).name
+        if not has_image_suffix(name):
+            name += f".{(Image.open(io.BytesIO(data)).format or 'img').lower()}"
+        return name, width, height, notes
+
+    opened: list[OpenedImage] = []
+    failed: dict[str, str] = {}
+    taken: set[str] = set()
+    with progress("read", len(chosen), "images") as advance, ThreadPoolExecutor(cpu_count()) as pool:
+        for row, found in zip(chosen, pool.map(read, chosen), strict=True):
+            advance(1, "")
+            if isinstance(found, str):
+                failed[images.keys[row]] = found
+                continue
+            name, *rest = found
+            file = f"{task.subsetting.folder(source, int(images.groups[row]))}/{name}"
+            while (stem := file.rpartition(".")[0].lower()) in taken:
+                file = f"{file.rpartition('/')[0]}/{len(taken):05d}_{name}"
+                name = file.rpartition("/")[2]
+            taken.add(stem)
+            opened.append(OpenedImage(images.keys[row], file, *rest))
+    return opened, failed
 
 
-def _fill(source: Source, files: dict[str, str], form: str, out: Path) -> None:
-    with progress("link" if form == "links" else "copy", len(files), "images") as advance:
-        for key, name in files.items():
-            path = out / name
-            make_folder(path.parent)
-            if form == "copies":
-                write_whole(path, source.read(key))
-            elif not path.is_symlink():
-                path.symlink_to((Path(source.root) / key).absolute())  # type: ignore[attr-defined]
+def _fill(source: Any, files: dict[str, str], texts: dict[str, str], form: str, out: Path) -> None:
+    """Writes what is not there yet."""
+
+    def image(path: Path, key: str) -> None:
+        if form == "copies":
+            write_whole(path, source.read(key))
+        else:
+            path.symlink_to((Path(source.root) / key).absolute())
+
+    def work(job: tuple[Path, Callable[[Path], None]]) -> None:
+        path, write = job
+        if not path.is_symlink() and not path.exists():
+            write(path)
+
+    jobs = [(out / name, partial(image, key=key)) for key, name in files.items()]
+    jobs += [(out / name, partial(write_whole, data=text)) for name, text in texts.items()]
+    for folder in {path.parent for path, _ in jobs}:
+        make_folder(folder)
+    # half of the threads wait for the disk to sync
+    with progress(form, len(jobs), "files") as advance, ThreadPoolExecutor(2 * cpu_count()) as pool:
+        for _ in pool.map(work, jobs):
             advance(1, "")

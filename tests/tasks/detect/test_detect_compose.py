@@ -17,7 +17,8 @@ from focusdd.core.images import decode
 from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import Objects
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
-from focusdd.tasks.detect.compose import BOXED, GREY, draw, kept, yolo_label
+from focusdd.tasks.detect.compose import BOXED, GREY, draw, kept
+from focusdd.tasks.detect.formats import Pictured, yolo_label
 from focusdd.tasks.detect.scenes import Scenes, Tile
 from focusdd.tasks.detect.select import focus_scenes
 from focusdd.tasks.detect.task import DETECT
@@ -103,7 +104,7 @@ def test_every_written_box_lies_on_its_object(tmp_path: Any) -> None:
 
 
 def test_yolo_label_of_nothing_is_an_empty_file() -> None:
-    assert yolo_label([], 100) == ""
+    assert yolo_label(Pictured("a.png", 100, 80, [])) == ""
 
 
 def test_interrupted_composing_goes_on(tmp_path: Any) -> None:

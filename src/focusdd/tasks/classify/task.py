@@ -18,6 +18,7 @@ from focusdd.sources import open_source
 from focusdd.sources.base import Source
 from focusdd.tasks.base import Distillation, Task
 from focusdd.tasks.classify.rows import EXTRACTION
+from focusdd.tasks.classify.subset import SUBSETTING
 from focusdd.tasks.classify.trials import COMPARISON
 
 _CHOSEN = "chosen"  # folder of an unfinished stage: what method rded has chosen so far
@@ -105,4 +106,5 @@ CLASSIFY = Task(
     extraction=EXTRACTION,
     distillation=DISTILLATION,
     comparison=COMPARISON,
+    subsetting=SUBSETTING,
 )

@@ -23,6 +23,7 @@ from focusdd.extraction.index import Index, from_bytes, read_skipped, write_part
 from focusdd.extraction.inference import DecodedImage, Inference, attention_of
 from focusdd.extraction.probe import Judged, judge_parts
 from focusdd.models.load import Model
+from focusdd.models.precision import autocast
 from focusdd.settings import ExtractorSettings
 from focusdd.sources.base import DetectionSource, Objects
 from focusdd.tasks.base import Extracted, Extraction
@@ -38,28 +39,30 @@ OBJECT = pa.struct(
         ("predicted", pa.int32()),  # index of the most probable class, -1 where nobody judged
     ]
 )
-SCHEMA = pa.schema(
-    [
-        ("key", pa.string()),
-        ("hash", pa.string()),  # of the encoded file
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("attention", pa.binary()),  # uint8 grid, row by row, 255 = its maximum
-        ("objects", pa.list_(OBJECT)),
-        ("features", pa.binary()),  # float16 (objects, d): mean token inside each box
-    ]
-)
+_COLUMNS = [
+    ("key", pa.string()),
+    ("hash", pa.string()),  # of the encoded file
+    ("width", pa.int32()),
+    ("height", pa.int32()),
+    ("attention", pa.binary()),  # uint8 grid, row by row, 255 = its maximum
+    ("objects", pa.list_(OBJECT)),
+    ("features", pa.binary()),  # float16 (objects, d): mean token inside each box
+]
 
 
 def _inference(source: DetectionSource, model: Model, vit: ViT, settings: ExtractorSettings) -> Inference:
     rows = partial(_rows, model=model, vit=vit, settings=settings)
-    return Inference(source, model.input_size, settings, SCHEMA, rows, model.device, source.objects)
+    size = int(model.net.num_features)  # type: ignore[arg-type]
+    fields = pa.schema([*_COLUMNS, ("feature", pa.list_(pa.float16(), size))])  # pooled, of the image
+    return Inference(source, model.input_size, settings, fields, rows, model.device, source.objects)
 
 
 @torch.inference_mode()
 def _rows(images: list[DecodedImage], model: Model, vit: ViT, settings: ExtractorSettings) -> dict[str, Any]:
     """One batch through the ViT: the columns of its rows."""
     stored, tokens = attention_of(images, model, vit, settings)
+    with autocast(model.device):
+        feature = model.net.forward_head(tokens, pre_logits=True).float()  # type: ignore[operator]
     maps = tokens[:, -stored[0].size :].float().cpu().numpy()  # class and register tokens come first
     objects, features = [], []
     for one, attention, tokens_of in zip(images, from_bytes(stored), maps, strict=True):
@@ -83,6 +86,7 @@ def _rows(images: list[DecodedImage], model: Model, vit: ViT, settings: Extracto
         "attention": [grid.tobytes() for grid in stored],
         "objects": objects,
         "features": features,
+        "feature": list(feature.cpu().numpy().astype(np.float16)),
     }
 
 
@@ -172,12 +176,12 @@ def _rewrite(part: Path, judged: Judged) -> None:
     offsets = pa.array(np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())]), pa.int32())
     filled = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(fields, fields=list(OBJECT)))
     write_part(
-        part, table.set_column(SCHEMA.get_field_index("objects"), "objects", filled), read_skipped(part)
+        part, table.set_column(table.schema.get_field_index("objects"), "objects", filled), read_skipped(part)
     )
 
 
 EXTRACTION = Extraction(
-    version=3,
+    version=4,
     settings=ExtractorSettings,
     inference=_inference,
     finish=_finish,

@@ -19,6 +19,7 @@ from focusdd.tasks.detect.distilled import open_detection
 from focusdd.tasks.detect.rows import EXTRACTION
 from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import WITH_INDEX
+from focusdd.tasks.detect.subset import SUBSETTING
 from focusdd.tasks.detect.trials import COMPARISON
 
 
@@ -126,4 +127,5 @@ DETECT = Task(
     extraction=EXTRACTION,
     distillation=DISTILLATION,
     comparison=COMPARISON,
+    subsetting=SUBSETTING,
 )
