@@ -100,6 +100,8 @@ def jobs_of(plan: dict[str, Any], options: argparse.Namespace) -> Iterator[Job]:
         needs = tuple(f"fit {facts[key]}" for key in ("teacher", "model") if facts.get(key) in plan["fit"])
         yield Job(f"fit {name}", "fit", facts | {"name": name}, needs)
     for group in plan["runs"]:
+        if options.groups and group["group"] not in options.groups:
+            continue
         facts = plan.get("defaults", {}) | group
         students = facts["student"] if isinstance(facts["student"], list) else [facts["student"]]
         for ipc, seed, student, row in product(facts["ipc"], range(facts["seeds"]), students, facts["rows"]):
