@@ -21,7 +21,7 @@ import tomllib
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from statistics import mean
@@ -87,6 +87,8 @@ def main() -> None:
         for name, job in jobs.items()
         if job.kind not in known or key_of(job.facts) not in known[job.kind]
     }
+    # what an earlier call has made is needed no more
+    jobs = {name: replace(job, needs=tuple(n for n in job.needs if n in jobs)) for name, job in jobs.items()}
     # what a run needs comes right before the first that needs it
     ordered: dict[str, Job] = {}
     for job in [job for job in jobs.values() if job.kind in known]:
