@@ -28,7 +28,7 @@ from focusdd.demo.run import WEIGHTS
 from focusdd.sources import DemoSource
 
 SMALL = {
-    "focusdd.extraction.inference.SHARD": 16,
+    "focusdd.extraction.parts.SHARD": 16,
     "focusdd.composition.images.SHARD": 4,
     "focusdd.labels.label.BATCH": 8,
     "focusdd.labels.teacher.BATCH": 8,
@@ -191,7 +191,7 @@ class Finished(NamedTuple):
         again = sum(path in self.shards and path.suffix != ".parquet" for path in set(written))
         for index, images in self.images.items():
             seen = json.loads((index / "run.json").read_text())["images"]
-            again += (seen - (_images(index) - images)) // SMALL["focusdd.extraction.inference.SHARD"]
+            again += (seen - (_images(index) - images)) // SMALL["focusdd.extraction.parts.SHARD"]
         resumed = re.findall(r"^resuming: (\d+) of \d+ epochs", said, re.MULTILINE)
         return again + self.epochs - sum(int(epochs) for epochs in resumed)
 

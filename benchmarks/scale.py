@@ -98,7 +98,7 @@ def make_index(folder: Path, classes: int, per_class: int) -> None:
             },
             schema=schema(FEATURE),
         )  # fmt: skip
-        write_part(folder / "parts" / f"part-{part:05d}.parquet", table, [])
+        write_part(folder / "parts" / f"part-{part:05d}.parquet", table, {"skipped": []})
     names = [f"n{label:08d}" for label in range(classes)]
     info = {"key": "", "settings": ExtractSettings().model_dump(), "grid": [GRID, GRID], "classes": names,
             "class_names": names}  # fmt: skip

@@ -27,7 +27,8 @@ from tables import publish
 from focusdd import ExtractSettings, extract, open_source
 from focusdd.core.images import decode, square
 from focusdd.extraction.index import Index, from_bytes, write_part
-from focusdd.extraction.inference import DecodedImage, as_extractor, attention_of, cores
+from focusdd.extraction.inference import DecodedImage, as_extractor, attention_of
+from focusdd.extraction.parts import cores
 from focusdd.extraction.patches import attention_area, key_patches, patch_options
 from focusdd.models.device import pick_device
 from focusdd.models.load import load_model
@@ -125,7 +126,7 @@ def written(index: Index, work: Path) -> float:
     tables = [pq.read_table(part) for part in sorted((index.folder / "parts").glob("*.parquet"))]
     start = time.perf_counter()
     for table in tables:
-        write_part(work / "part.parquet", table, [])
+        write_part(work / "part.parquet", table, {})
     return sum(map(len, tables)) / (time.perf_counter() - start)
 
 

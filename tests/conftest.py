@@ -170,7 +170,9 @@ def make_index(tmp_path: Path) -> Callable[..., Any]:
         def fill(work: Workspace) -> dict[str, Any]:
             (out / "parts").mkdir()
             for number, start in enumerate(range(0, n, 16)):
-                write_part(out / "parts" / f"part-{number:05d}.parquet", table.slice(start, 16), [])
+                write_part(
+                    out / "parts" / f"part-{number:05d}.parquet", table.slice(start, 16), {"skipped": []}
+                )
             info = {
                 "key": work.key,
                 "source": {"name": "source", "split": "train", "fingerprint": fingerprint},

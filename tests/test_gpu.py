@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from focusdd import ExtractSettings, extract
+from focusdd import ExtractSettings, extract, open_source
+from focusdd.core.decoders import Fit, view_of
 from focusdd.demo.run import WEIGHTS
-from focusdd.extraction import inference
+from focusdd.extraction import loading, nvjpeg
+from focusdd.extraction.nvjpeg import NVJPEG, gpu_decoder, has_nvjpeg
 from focusdd.models import graphs
 from focusdd.models.dense import DenseLogits, PooledLogits
 from focusdd.models.device import pick_device
@@ -24,6 +29,7 @@ from focusdd.sources.pixels import Pixels
 from focusdd.training import losses
 from focusdd.training.losses import online_loss
 
+Draw, Encoded = Callable[..., Any], Callable[..., bytes]
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this machine")
 
 
@@ -160,11 +166,57 @@ def test_a_recorded_pass_draws_as_the_seed_says() -> None:
 
 
 @gpu
+@pytest.mark.parametrize("fit", ["squash", "letterbox"])
+def test_nvjpeg_shows_what_pillow_shows(draw: Draw, encoded: Encoded, fit: Fit) -> None:
+    """Of all kinds that it takes, the same in any company and every time, a damaged file among them."""
+    if not has_nvjpeg(pick_device("cuda")):
+        pytest.skip("torchvision was built without nvJPEG")
+    kinds: list[dict[str, Any]] = [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}]
+    files = [encoded(draw(200 + 40 * n, 160), "JPEG", quality=95, **kind) for n, kind in enumerate(kinds)]
+    files += [encoded(draw(150, 120).convert("L"), "JPEG", quality=95), encoded(draw(150, 120), "JPEG")]
+    files += [encoded(draw(200, 160).convert("CMYK"), "JPEG"), encoded(draw(200, 160))]
+    damaged = bytearray(files[0])
+    damaged[len(damaged) // 2 : len(damaged) // 2 + 40] = b"\xff" * 40
+    decode = gpu_decoder(160, fit, pick_device("cuda"))
+    views = decode([*files, bytes(damaged)])
+    assert [view.decoder for view in views[:8]] == [NVJPEG] * 6 + ["Pillow"] * 2
+    for data, view in zip(files, views, strict=False):
+        theirs = view_of(data, 160, fit)
+        assert view[1:4] == theirs[1:4] and isinstance(theirs.pixels, np.ndarray)
+        assert isinstance(view.pixels, torch.Tensor) and view.pixels.device.type == "cuda"
+        assert np.abs(view.pixels.cpu().numpy().astype(float) - theirs.pixels).mean() < 1.5
+        (alone,) = decode([data])
+        assert isinstance(alone.pixels, torch.Tensor) and torch.equal(alone.pixels, view.pixels)
+
+
+@gpu
+def test_an_index_by_nvjpeg_is_the_same_every_time(
+    draw: Draw, encoded: Encoded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(90):
+        path = tmp_path / "photos" / f"class {number % 2}" / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(encoded(draw(100 + number % 7, 80, seed=number), "JPEG"))
+    settings = ExtractSettings(extractor=str(WEIGHTS / "vit"), tile=32, device="cuda", anyway=True)
+    source = open_source(str(tmp_path / "photos"))
+    first, second = (extract(source, tmp_path / name, settings) for name in ("first", "second"))
+    if not has_nvjpeg(pick_device("cuda")):
+        pytest.skip("torchvision was built without nvJPEG")
+    assert first.info["decoder"] == {"name": NVJPEG, "fallback": 0}
+    assert [part.read_bytes() for part in first.parts()] == [part.read_bytes() for part in second.parts()]
+    monkeypatch.setattr(nvjpeg, "has_nvjpeg", lambda device: False)
+    other = extract(source, tmp_path / "other", settings)
+    assert other.info["decoder"]["name"] == "Pillow"
+    close = np.abs(first.features().astype(float) - other.features()).mean() / np.abs(other.features()).mean()
+    assert close < 0.2
+
+
+@gpu
 def test_an_index_is_the_same_whether_threads_or_processes_decode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def parts(few: int) -> list[bytes]:
-        monkeypatch.setattr(inference, "FEW", few)
+        monkeypatch.setattr(loading, "FEW", few)
         settings = ExtractSettings(extractor=str(WEIGHTS / "vit"), tile=32, device="cuda")
         index = extract(DemoSource(60), tmp_path / str(few), settings)
         return [part.read_bytes() for part in sorted((index.folder / "parts").iterdir())]

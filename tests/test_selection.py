@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from focusdd.core.errors import FocusError
-from focusdd.extraction.index import Index, from_bytes, open_index, read_skipped, to_bytes, write_part
+from focusdd.extraction.index import Index, from_bytes, open_index, read_notes, to_bytes, write_part
 from focusdd.extraction.patches import attention_area, key_patches, patch_options
 from focusdd.selection import focus
 from focusdd.selection.focus import duplicates_last, spread
@@ -340,9 +340,9 @@ def test_an_index_is_read_back(make_index: MakeIndex) -> None:
     table = index.table(["key", "label"])
     assert table.column("key").to_pylist() == [f"{name}/{n:03d}.png" for name in COUNTS for n in range(40)]
     part = index.folder / "parts" / "part-00003.parquet"
-    skipped = [("a/ü.jpg", "cut short"), ("b", 'a "reason"')]
-    write_part(part, table.slice(0, 0), skipped)
-    assert read_skipped(part) == skipped
+    notes = {"skipped": [["a/ü.jpg", "cut short"], ["b", 'a "reason"']], "fallback": 3}
+    write_part(part, table.slice(0, 0), notes)
+    assert read_notes(part) == notes
     assert len(index.table(["key"])) == 120 - 16
 
 

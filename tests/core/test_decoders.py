@@ -38,7 +38,7 @@ def same(mine: Sequence[View], theirs: Sequence[View]) -> bool:
 @pytest.mark.parametrize("fit", ["squash", "letterbox"])
 def test_views_are_those_of_the_same_files_decoded_here(files: list[bytes], fit: Fit) -> None:
     expected = [view_of(data, 32, fit) for data in files]
-    assert expected[0][1:] == (40, 60, "") and expected[0].pixels is not None
+    assert expected[0][1:4] == (40, 60, "") and expected[0].pixels is not None
     assert [bool(view.problem) for view in expected] == [False] * 4 + [True] * 3
     with decoders(2, 7, 32, fit) as views, ThreadPoolExecutor(2) as pool:
         found = list(pool.map(views, [files, files[::-1], files[:1]]))

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -43,7 +43,9 @@ from focusdd.demo.run import WEIGHTS
 from focusdd.execute import Work, remote, run_shards
 from focusdd.execute.ray import _hand_out, _plan
 from focusdd.execute.remote import SourceName, load_same, once_free, require_shared, require_there
-from focusdd.extraction import inference
+from focusdd.extraction import parts
+from focusdd.extraction.inference import DecodedImage
+from focusdd.extraction.loading import Loaded, Loader
 from focusdd.settings import (
     DetectCompareSettings,
     DetectDistillSettings,
@@ -196,13 +198,11 @@ def test_an_index_is_the_same_however_the_cores_are_shared_out(
             extract(source, tmp_path / str(threads), EXTRACT)
             assert torch.get_num_threads() == threads
             assert digests(tmp_path / str(threads)) == digests(home / "index")
-        monkeypatch.setattr("focusdd.extraction.inference._MOST_WORKERS", 1)  # all threads on one batch
+        monkeypatch.setattr("focusdd.extraction.parts.MOST_THREADS", 1)  # all threads on one batch
         extract(source, tmp_path / "together", EXTRACT)
-        monkeypatch.setattr(
-            "focusdd.extraction.inference._on_every_core", inference._beside_the_model
-        )  # as for a GPU
+        monkeypatch.setattr(parts, "_on_every_core", parts._beside_the_model)  # as for a GPU
         extract(source, tmp_path / "beside", EXTRACT)
-        monkeypatch.setattr("focusdd.extraction.inference.FEW", 1)  # processes decode
+        monkeypatch.setattr("focusdd.extraction.loading.FEW", 1)  # processes decode
         extract(source, tmp_path / "apart", EXTRACT)
     finally:
         torch.set_num_threads(before)
@@ -214,15 +214,15 @@ def test_what_is_not_wanted_any_more_is_not_decoded(monkeypatch: pytest.MonkeyPa
     """Beside a GPU hundreds of images are decoded ahead: whoever stops need not wait for them."""
     read: list[str] = []
 
-    def load(one: inference.Inference, _: object, records: Sequence[Record]) -> list[inference.DecodedImage]:
+    def load(records: Sequence[Record]) -> Loaded:
         read.extend(record.key for record in records)
         time.sleep(0.01 * len(records))
-        return [inference.DecodedImage(record, None, 0, 0, "") for record in records]
+        return Loaded([DecodedImage(record, None, 0, 0, "") for record in records], 0.0, 0.0)
 
-    monkeypatch.setattr(inference, "_load", load)
+    monkeypatch.setattr(parts, "loader", lambda *_: nullcontext(Loader(load, 2, 8)))
     records = [Record(str(number), 0) for number in range(2000)]
     one = SimpleNamespace(device=torch.device("cpu"))
-    with closing(inference._beside_the_model(one, inference._batches(records, 8))) as made:  # type: ignore[arg-type]
+    with closing(parts._beside_the_model(one, parts._batches(records, 8))) as made:  # type: ignore[arg-type]
         assert len(next(made).skipped) == 8
     assert len(read) < 256  # of the 512 that were asked for
 
@@ -311,7 +311,7 @@ def test_extract_survives_dead_workers_and_a_dead_node(
     cluster: Any, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, out = open_source(str(home / "photos")), tmp_path / "index"
-    monkeypatch.setattr("focusdd.extraction.inference.SHARD", 8)
+    monkeypatch.setattr("focusdd.extraction.parts.SHARD", 8)
     reference = extract(source, tmp_path / "reference", EXTRACT)
     killed: list[int] = []
 
@@ -328,7 +328,7 @@ def test_extract_survives_dead_workers_and_a_dead_node(
             extract(source, out, EXTRACT, engine=RAY)
 
     events = {1: refused, 2: kill, 4: remove}
-    monkeypatch.setattr("focusdd.extraction.inference.progress", lambda *_: meddling(events))
+    monkeypatch.setattr("focusdd.extraction.parts.progress", lambda *_: meddling(events))
     index = extract(source, out, EXTRACT, engine=RAY)
     assert len(killed) == 2
     assert digests(out) == digests(tmp_path / "reference")

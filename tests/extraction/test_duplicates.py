@@ -26,7 +26,7 @@ def index_of(folder: Path, files: list[tuple[int, str]]) -> Index:
         }
     )
     (folder / "parts").mkdir(parents=True, exist_ok=True)
-    write_part(folder / "parts" / "part-00000.parquet", table, [])
+    write_part(folder / "parts" / "part-00000.parquet", table, {"skipped": []})
     return Index(folder, {"source": {"name": "photos"}})
 
 

@@ -93,7 +93,9 @@ def make_index(source: Source, out: Path, skipped: list[tuple[str, str]] = []) -
 
     def make(work: Workspace) -> dict[str, Any]:
         (out / "parts").mkdir()
-        write_part(out / "parts" / "part-00000.parquet", pa.table(table, schema=schema(4)), skipped)
+        write_part(
+            out / "parts" / "part-00000.parquet", pa.table(table, schema=schema(4)), {"skipped": skipped}
+        )
         write_json(
             out / "index.json",
             {

@@ -16,14 +16,18 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from focusdd.core.cores import cpu_count
 from focusdd.core.images import UnreadableImage, decode, letterbox, square
 
+if TYPE_CHECKING:
+    import torch
+
 _MOST = 32  # processes; with more, the one that feeds them would be the slowest
+PILLOW = "Pillow"
 _START = "import sys; sys.path[:] = sys.argv[6:]; from focusdd.core import decoders; decoders.serve()"
 
 Fit = Literal["squash", "letterbox"]
@@ -32,12 +36,13 @@ Fit = Literal["squash", "letterbox"]
 class View(NamedTuple):
     """A decoded image, or the reason why there is none."""
 
-    pixels: np.ndarray | None
+    pixels: np.ndarray | torch.Tensor | None
     """uint8 (side, side, 3)."""
     width: int
     """Of the original, as its height."""
     height: int
     problem: str
+    decoder: str = PILLOW
 
 
 Decode = Callable[[Sequence[bytes]], list[View]]
@@ -131,5 +136,5 @@ def serve() -> None:
             view = view_of(data, side, fit)
             if view.pixels is not None:
                 pixels[slot] = view.pixels
-            answers.append(view[1:])
+            answers.append(view[1:4])
         requests.send(answers)

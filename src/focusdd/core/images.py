@@ -22,7 +22,7 @@ Box = tuple[float, float, float, float]
 MAX_PIXELS = int(os.environ.get("FOCUSDD_MAX_PIXELS") or 178_956_970)
 LEAST_SIDE = 4
 """Pixels: an image with a shorter side would fill a tile with a smear."""
-_ORIENTATION = 0x0112  # EXIF
+ORIENTATION = 0x0112  # EXIF
 # not ImageOps.exif_transpose: it writes the rest of the EXIF again, which fails where that is damaged
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -72,7 +72,7 @@ def decode(data: bytes, least_side: int | None = None) -> tuple[Image.Image, int
         image.load()
         if not reduced:
             width, height = image.size  # some formats turn themselves upright
-        orientation = image.getexif().get(_ORIENTATION)
+        orientation = image.getexif().get(ORIENTATION)
         if orientation in _TURNED:
             width, height = height, width
         if orientation in _UPRIGHT:
@@ -114,10 +114,15 @@ def square(image: Image.Image, side: int) -> np.ndarray:
     return np.array(image.resize((side, side), Image.Resampling.BILINEAR))
 
 
+def inscribed(width: int, height: int, side: int) -> tuple[int, int]:
+    """Width and height of the largest image of this shape in a square."""
+    scale = side / max(width, height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
 def letterbox(image: Image.Image, side: int) -> np.ndarray:
     """The image scaled to fit and centred on grey: uint8 (side, side, 3)."""
-    scale = side / max(image.size)
-    width, height = (max(1, round(length * scale)) for length in image.size)
+    width, height = inscribed(*image.size, side)
     canvas = Image.new("RGB", (side, side), (128, 128, 128))
     canvas.paste(
         image.resize((width, height), Image.Resampling.BILINEAR), ((side - width) // 2, (side - height) // 2)

@@ -37,17 +37,18 @@ def schema(feature_size: int) -> pa.Schema:
     )
 
 
-def write_part(path: Path, table: pa.Table, skipped: list[tuple[str, str]]) -> None:
-    """Writes one shard's rows whole, with what was left out of it (name, reason) as metadata."""
+def write_part(path: Path, table: pa.Table, notes: dict[str, Any]) -> None:
+    """Writes one shard's rows whole, with notes as metadata, such as skipped: [name, reason] each."""
+    metadata = {name: json.dumps(value) for name, value in notes.items()}
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata({"skipped": json.dumps(skipped)}), sink, compression="zstd")
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
     write_whole(path, sink.getvalue().to_pybytes())
 
 
-def read_skipped(path: Path) -> list[tuple[str, str]]:
-    """What a part left out."""
+def read_notes(path: Path) -> dict[str, Any]:
+    """The notes of a part."""
     metadata = pq.read_schema(path).metadata or {}
-    return [(name, reason) for name, reason in json.loads(metadata.get(b"skipped", b"[]"))]
+    return {name.decode(): json.loads(value) for name, value in metadata.items()}
 
 
 @dataclass(frozen=True)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from focusdd.core.console import warn
+from focusdd.core.decoders import PILLOW
 from focusdd.core.files import hash_of, write_json
 from focusdd.core.run_record import RunRecord
-from focusdd.core.stage import Stage, Workspace, run_stage
+from focusdd.core.stage import Stage, Workspace, run_stage, stage_in
 from focusdd.execute import Work
 from focusdd.execute.remote import SourceName, load_same, require_shared
-from focusdd.extraction.index import Index, open_index, read_skipped
-from focusdd.extraction.inference import as_extractor, fill_parts
+from focusdd.extraction.index import Index, open_index, read_notes
+from focusdd.extraction.inference import as_extractor
+from focusdd.extraction.nvjpeg import decoder_for
+from focusdd.extraction.parts import fill_parts, make_parts
 from focusdd.models.device import device_name, pick_device
 from focusdd.models.load import Model, load_model
 from focusdd.settings import EngineSettings
@@ -56,7 +60,10 @@ def extract(
     vit = as_extractor(model)
     resolved = settle(settings, task=task.words, input_size=model.input_size)
     settings = resolved.settings
+    decoder = _begun_with(Path(out), overwrite) or decoder_for(source, model.device)
     inputs = {"source": source.fingerprint, "extractor": model.weights}
+    if decoder != PILLOW:
+        inputs["decoder"] = decoder
 
     def make(work: Workspace) -> dict[str, Any]:
         model_fact("extractor", model)
@@ -64,17 +71,23 @@ def extract(
         with run.measure("check"):
             adapter.check(source, model, settings)
         name = SourceName.of(source, task.open_source)
-        worker = partial(_Worker, task, name, work.out.absolute(), work.key, settings, model.weights)
-        inference = adapter.inference(source, model, vit, settings)
+        worker = partial(_Worker, task, name, work.out.absolute(), work.key, settings, model.weights, decoder)
+        inference = adapter.inference(source, model, vit, settings)._replace(decoder=decoder)
         with run.measure("extract"):
             images = fill_parts(work, inference, worker, engine)
         run.note(images=images, device=device_name(model.device))
         with run.measure("finish"):
             grid = list(vit.grid(model.input_size, model.input_size))
-            return _finish(task, work, source, model, settings, grid)
+            return _finish(task, work, source, model, settings, decoder, grid)
 
     stage = Stage(f"{task.prefix}extract", adapter.version, resolved.key, inputs)
     return open_index(run_stage(stage, out, make, overwrite, run))
+
+
+def _begun_with(out: Path, overwrite: bool) -> str | None:
+    """The decoder of an index that is there: it is gone on with, on whatever machine."""
+    stage = None if overwrite else stage_in(out)
+    return None if stage is None else stage.get("inputs", {}).get("decoder", PILLOW)
 
 
 @dataclass(frozen=True)
@@ -87,6 +100,7 @@ class _Worker:
     key: str
     settings: Any
     weights: str
+    decoder: str
     shard: int
 
     def __call__(self) -> Work:
@@ -94,16 +108,17 @@ class _Worker:
         settings = self.settings
         model = load_same(settings.extractor, self.weights, settings.device, settings.input_size)
         source, vit = self.source.reopen(), as_extractor(model)
-        return self.task.extraction.inference(source, model, vit, settings).work(self.out, self.shard)
+        inference = self.task.extraction.inference(source, model, vit, settings)
+        return partial(make_parts, inference._replace(decoder=self.decoder), self.out, self.shard)
 
 
 def _finish(
-    task: Task, work: Workspace, source: Any, model: Model, settings: Any, grid: list[int]
+    task: Task, work: Workspace, source: Any, model: Model, settings: Any, decoder: str, grid: list[int]
 ) -> dict[str, Any]:
     """Fills in what only all rows together tell, and writes index.json; returns the counts."""
     index = Index(work.out, {})
-    skipped = [[*item] for part in index.parts() for item in read_skipped(part)]
-    skipped = [*map(list, source.skipped), *skipped]
+    notes = [read_notes(part) for part in index.parts()]
+    skipped = [*map(list, source.skipped), *chain.from_iterable(note["skipped"] for note in notes)]
     found = task.extraction.finish(work.out, source, model, settings, skipped)
     info = {
         "key": work.key,
@@ -116,6 +131,7 @@ def _finish(
             "confidence": found.confidence,
             "accuracy": found.accuracy,
         },
+        "decoder": {"name": decoder, "fallback": sum(note.get("fallback", 0) for note in notes)},
         "settings": record(settings),
         "grid": grid,
         "classes": list(source.classes),

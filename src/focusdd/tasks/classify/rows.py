@@ -14,7 +14,7 @@ from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import ViT
 from focusdd.extraction.duplicates import contradictions
-from focusdd.extraction.index import Index, from_bytes, read_skipped, schema, write_part
+from focusdd.extraction.index import Index, from_bytes, read_notes, schema, write_part
 from focusdd.extraction.inference import DecodedImage, Inference, attention_of
 from focusdd.extraction.patches import attention_area, key_patches, patch_options
 from focusdd.extraction.probe import judge_parts
@@ -166,7 +166,7 @@ def _fill_confidence(parts: list[Path], labels: np.ndarray, source: Source) -> N
         table = pq.read_table(part)
         for name, values in found._asdict().items():
             table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), [values])
-        write_part(part, table, read_skipped(part))
+        write_part(part, table, read_notes(part))
 
 
 def _features(part: Path) -> np.ndarray:

@@ -19,7 +19,7 @@ from focusdd.core.console import say
 from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import ViT
 from focusdd.extraction.geometry import View, token_cover
-from focusdd.extraction.index import Index, from_bytes, read_skipped, write_part
+from focusdd.extraction.index import Index, from_bytes, read_notes, write_part
 from focusdd.extraction.inference import DecodedImage, Inference, attention_of
 from focusdd.extraction.probe import Judged, judge_parts
 from focusdd.models.load import Model
@@ -176,7 +176,7 @@ def _rewrite(part: Path, judged: Judged) -> None:
     offsets = pa.array(np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())]), pa.int32())
     filled = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(fields, fields=list(OBJECT)))
     write_part(
-        part, table.set_column(table.schema.get_field_index("objects"), "objects", filled), read_skipped(part)
+        part, table.set_column(table.schema.get_field_index("objects"), "objects", filled), read_notes(part)
     )
 
 
