@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +14,8 @@ from cyclopts import App
 from PIL import Image
 
 from focusdd.cli import app as cli
+from focusdd.cli import commands as commands_module
+from focusdd.core.errors import FocusError
 from focusdd.core.version import __version__
 
 Run = Callable[..., Any]
@@ -76,12 +78,11 @@ def test_version(focusdd: Run) -> None:
     assert focusdd("--version").out.strip() == __version__
 
 
-def test_every_command_is_a_function_of_its_module() -> None:
+def test_every_command_is_a_function() -> None:
     """The table of commands names what is there."""
-    for table in (cli.COMMANDS, cli.DETECT_COMMANDS):
-        for name, (module, _) in table.items():
-            tree = ast.parse(Path(cli.__file__).with_name(f"{module}.py").read_text())
-            assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert set(cli.COMMANDS) == set(COMMANDS)
+    for name in cli.COMMANDS:
+        assert callable(getattr(commands_module, name.replace(" ", "_")))
 
 
 @pytest.fixture
@@ -153,3 +154,47 @@ def test_a_source_is_read_by_its_flags(photos: Path, focusdd: Run) -> None:
     done = focusdd("distill", only, "--holdout", "0.5", "--out", "tiny", "--method", "random", "--ipc", "1")
     assert done.code == 0, done.error
     assert "holdout=0.5" in done.out
+
+
+def test_every_command_names_its_sources_by_the_same_flags(
+    monkeypatch: pytest.MonkeyPatch, focusdd: Run
+) -> None:
+    """--val and --other are read as the source is, but are not divided."""
+    calls = []
+
+    def called(*words: Any, **given: Any) -> None:
+        calls.append((*words, *(given[name] for name in ("val", "other") if name in given)))
+        raise FocusError("enough")
+
+    for place in ("comparison.run.run", "comparison.public.compare", "training.fit.fit",
+                  "training.train.train", "comparison.public.detect_compare"):  # fmt: skip
+        monkeypatch.setattr(f"focusdd.{place}", called)
+    more = ["--out", "o", "--holdout", "0.2", "--holdout-seed", "3"]
+    whole, divided = "?classes=deep", "?holdout=0.2&holdout_seed=3"
+    for words, wanted in {
+        "run a": f"a{divided}&classes=deep a{divided}&classes=deep",
+        "run a --val b": f"a{divided}&classes=deep b{whole}",
+        "fit a --val b": f"a{divided}&classes=deep b{whole}",
+        "compare a --other c": f"a{divided}&classes=deep a{divided}&classes=deep c{whole}",
+        "train t --val a?holdout=0.5": f"a{divided}&classes=deep",
+        "detect compare a": f"a{divided} a{divided}",
+    }.items():
+        own = [] if words.startswith("detect") else ["--classes", "deep"]
+        done = focusdd(*words.split(), *more, *own)
+        assert "enough" in done.error
+        assert [one for one in calls.pop() if isinstance(one, str)] == wanted.split()
+
+
+def test_a_seed_without_a_holdout_is_a_mistake(focusdd: Run) -> None:
+    done = focusdd("distill", "photos", "--out", "tiny", "--holdout-seed", "3")
+    assert done.code == 2
+    assert "--holdout-seed has no effect without --holdout: give both, or neither" in done.error
+
+
+def test_the_next_command_can_be_pasted(photos: Path, tmp_path: Path, focusdd: Run) -> None:
+    """A folder with a blank in its name is one word of it."""
+    base = ["--method", "random", "--ipc", "1", "--size", "32"]
+    said = focusdd("distill", photos, "--out", "my tiny", *base).out
+    following = shlex.split(said.partition("Next: ")[2])
+    val = ["--val", str(photos), "--teacher", "...", "--out", "..."]
+    assert following == ["focusdd", "train", "my tiny", *val]

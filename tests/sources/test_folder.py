@@ -15,8 +15,8 @@ from PIL import Image
 from focusdd.core.errors import FocusError
 from focusdd.core.images import decode
 from focusdd.settings import SourceSettings
+from focusdd.settings.source import split_options, with_options
 from focusdd.sources import DemoSource, FolderSource, demo, open_source
-from focusdd.sources.options import split_options, with_options
 
 MakeFolder = Callable[..., Path]
 

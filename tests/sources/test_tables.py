@@ -26,10 +26,10 @@ from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage
 from focusdd.demo.run import WEIGHTS
 from focusdd.settings import SourceSettings
+from focusdd.settings.source import with_options
 from focusdd.sources import DemoSource, FolderSource, Source, files, open_source, parquet, webdataset
 from focusdd.sources.classes import classes_of, folder_names, require_same_classes
 from focusdd.sources.hub import HubSource
-from focusdd.sources.options import with_options
 from focusdd.sources.webdataset import TarSource
 
 datasets = pytest.importorskip("datasets")

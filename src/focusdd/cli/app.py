@@ -19,130 +19,79 @@ if TYPE_CHECKING:
     from pydantic import ValidationError
 
 _TORCHRUN = "On several GPUs: torchrun --nproc-per-node 4 -m focusdd"
-# by name: where it is, and its help; a command is imported when it runs, so that `--help` is quick
+# their help, by name; `cli.commands`, which holds them, is imported when one runs: `--help` is quick
 COMMANDS = {
-    "run": (
-        "classify",
-        """Fit a teacher, extract, distill and train a student: all stages in one command.
+    "run": """Fit a teacher, extract, distill and train a student: all stages in one command.
 
-        An interrupted run goes on where it was.
+    An interrupted run goes on where it was.
 
-        Example: focusdd run photos/ --ipc 10 --student resnet18 --control --out runs/photos""",
-    ),
-    "extract": (
-        "classify",
-        """Read attention, confidence and key patches of every image.
+    Example: focusdd run photos/ --ipc 10 --student resnet18 --control --out runs/photos""",
+    "extract": """Read attention, confidence and key patches of every image.
 
-        This is the only pass over all images. It writes an index, of which distill makes datasets in seconds.
+    This is the only pass over all images. It writes an index, of which distill makes datasets in seconds.
 
-        Example: focusdd extract photos/ --out index/ --extractor checkpoints/vit""",
-    ),
-    "distill": (
-        "classify",
-        """Choose images and compose them, whole or as key patches, into a tiny dataset.
+    Example: focusdd extract photos/ --out index/ --extractor checkpoints/vit""",
+    "distill": """Choose images and compose them, whole or as key patches, into a tiny dataset.
 
-        Example: focusdd distill photos/ --ipc 10 --index index/ --out tiny/""",
-    ),
-    "subset": (
-        "classify",
-        """Choose original images: a list, a folder of links, or copies.
+    Example: focusdd distill photos/ --ipc 10 --index index/ --out tiny/""",
+    "subset": """Choose original images: a list, a folder of links, or copies.
 
-        Example: focusdd subset photos/ --ratio 0.1 --form links --out tenth/""",
-    ),
-    "fit": (
-        "classify",
-        f"""Train a teacher or an extractor on a source and write a checkpoint folder.
+    Example: focusdd subset photos/ --ratio 0.1 --form links --out tenth/""",
+    "fit": f"""Train a teacher or an extractor on a source and write a checkpoint folder.
 
-        Example: focusdd fit photos/ --model resnet18 --epochs 30 --val photos/ --out teacher/
+    Example: focusdd fit photos/ --model resnet18 --epochs 30 --val photos/ --out teacher/
 
-        {_TORCHRUN} fit ...""",
-    ),
-    "label": (
-        "classify",
-        """Write a teacher's soft labels beside the distilled images.
+    {_TORCHRUN} fit ...""",
+    "label": """Write a teacher's soft labels beside the distilled images.
 
-        Training then needs no teacher: focusdd train --labels stored.
+    Training then needs no teacher: focusdd train --labels stored.
 
-        Example: focusdd label tiny/ --teacher teacher/ --kind views --views 100 --size 128""",
-    ),
-    "train": (
-        "classify",
-        f"""Train a student on a distilled dataset and score it on validation images.
+    Example: focusdd label tiny/ --teacher teacher/ --kind views --views 100 --size 128""",
+    "train": f"""Train a student on a distilled dataset and score it on validation images.
 
-        Example: focusdd train tiny/ --val photos/ --teacher teacher/ --student resnet18 --out student/
+    Example: focusdd train tiny/ --val photos/ --teacher teacher/ --student resnet18 --out student/
 
-        {_TORCHRUN} train ...""",
-    ),
-    "compare": (
-        "classify",
-        """Run methods x ipc x students x labels x seeds and write one table and one page.
+    {_TORCHRUN} train ...""",
+    "compare": """Run methods x ipc x students x labels x seeds and write one table and one page.
 
-        An interrupted comparison goes on where it was. An extended one does what is new.
+    An interrupted comparison goes on where it was. An extended one does what is new.
 
-        Example: focusdd compare photos/ --out runs/compare --teacher teacher/ --extractor vit/
-        --methods focus rded full --ipc 1 10 --labels soft hard --train.size 128""",
-    ),
-    "publish": (
-        "look",
-        """Upload a distilled dataset with its labels to the Hugging Face Hub.
+    Example: focusdd compare photos/ --out runs/compare --teacher teacher/ --extractor vit/
+    --methods focus rded full --ipc 1 10 --labels soft hard --train.size 128""",
+    "publish": """Upload a distilled dataset with its labels to the Hugging Face Hub.
 
-        Without --to it checks and counts what would be uploaded.
+    Without --to it checks and counts what would be uploaded.
 
-        Example: focusdd publish tiny/ --to me/tiny-photos""",
-    ),
-    "report": (
-        "look",
-        """Write one page about all indexes, distilled datasets and students in a folder.
+    Example: focusdd publish tiny/ --to me/tiny-photos""",
+    "report": """Write one page about all indexes, distilled datasets and students in a folder.
 
-        Example: focusdd report runs/""",
-    ),
-    "status": (
-        "look",
-        """List the stages in a folder and how far each is.
+    Example: focusdd report runs/""",
+    "status": """List the stages in a folder and how far each is.
 
-        Example: focusdd status runs/""",
-    ),
-    "demo": (
-        "classify",
-        """Run the whole path on generated images, without a download.
+    Example: focusdd status runs/""",
+    "demo": """Run the whole path on generated images, without a download.
 
-        Example: focusdd demo --out demo/""",
-    ),
-}
-DETECT_COMMANDS = {
-    "distill": (
-        "detect",
-        """Choose windows around objects and compose them, with their boxes, into a tiny dataset.
+    Example: focusdd demo --out demo/""",
+    "detect distill": """\
+    Choose windows around objects and compose them, with their boxes, into a tiny dataset.
 
-        Example: focusdd detect distill coco/ --extractor vit_small_patch14_dinov2 --ipc 50 --out tiny/""",
-    ),
-    "subset": (
-        "detect",
-        """Choose original images with boxes: a list, a folder of links, or copies.
+    Example: focusdd detect distill coco/ --extractor vit_small_patch14_dinov2 --ipc 50 --out tiny/""",
+    "detect subset": """Choose original images with boxes: a list, a folder of links, or copies.
 
-        Every class keeps images. Ultralytics and pycocotools read the folder.
+    Every class keeps images. Ultralytics and pycocotools read the folder.
 
-        Example: focusdd detect subset coco/ --ratio 0.1 --form links --out tenth/""",
-    ),
-    "train": (
-        "detect",
-        """Train a YOLO detector from scratch on a distilled dataset and score it on validation images.
+    Example: focusdd detect subset coco/ --ratio 0.1 --form links --out tenth/""",
+    "detect train": """\
+    Train a YOLO detector from scratch on a distilled dataset and score it on validation images.
 
-        Example: focusdd detect train tiny/ --val coco/ --detector yolo11n --out detector/""",
-    ),
-    "compare": (
-        "detect",
-        """Run methods x budgets x detectors x seeds and write one table and one page.
+    Example: focusdd detect train tiny/ --val coco/ --detector yolo11n --out detector/""",
+    "detect compare": """Run methods x budgets x detectors x seeds and write one table and one page.
 
-        Example: focusdd detect compare coco/ --out runs/detect --extractor vit/ --methods focus random full
-        --ratio 0.01 0.034 --train.size 320 --distill.size 320""",
-    ),
-    "demo": (
-        "detect",
-        """Run detection on generated images, without a download.
+    Example: focusdd detect compare coco/ --out runs/detect --extractor vit/ --methods focus random full
+    --ratio 0.01 0.034 --train.size 320 --distill.size 320""",
+    "detect demo": """Run detection on generated images, without a download.
 
-        Example: focusdd detect demo --out demo-detect/""",
-    ),
+    Example: focusdd detect demo --out demo-detect/""",
 }
 
 app = App(
@@ -155,9 +104,10 @@ app = App(
     suppress_keyboard_interrupt=False,  # the program says how to go on
 )
 detect = App(name="detect", help="Distil images with boxes, train detectors and compare.")
-for _app, _commands in ((app, COMMANDS), (detect, DETECT_COMMANDS)):
-    for _name, (_module, _help) in _commands.items():
-        _app.command(f"focusdd.cli.{_module}:{_name}", name=_name, help=_help)
+for _name, _help in COMMANDS.items():
+    _of, _, _last = _name.rpartition(" ")
+    _place = f"focusdd.cli.commands:{_name.replace(' ', '_')}"
+    (detect if _of else app).command(_place, name=_last, help=_help)
 app.command(detect)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from inspect import isclass
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Group, Parameter
 
 from focusdd import settings
-from focusdd.settings import EngineSettings, Settings, SourceSettings
+from focusdd.settings import EngineSettings, HoldoutSettings, Settings, SourceSettings
 
 _PANELS = {
     name: Group(name, sort_key=number)
@@ -17,39 +18,20 @@ _PANELS = {
          "Augmentation", "Engine")
     )
 }  # fmt: skip
-# the panel of every class that defines settings
-_PANEL_OF: dict[type[Settings], str] = {
-    settings.SourceSettings: "Source",
-    settings.SelectSettings: "Selection",
-    settings.DistillSettings: "Selection",
-    settings.ObjectSettings: "Selection",
-    settings.PatchSettings: "Patches",
-    settings.ExtractSettings: "Patches",
-    settings.ExtractorSettings: "Extractor",
-    settings.ComposeSettings: "Output",
-    settings.LabelSettings: "Labels",
-    settings.FitSettings: "Training",
-    settings.TrainSettings: "Training",
-    settings.DetectTrainSettings: "Training",
-    settings.AugmentSettings: "Augmentation",
-    settings.CompareSettings: "Comparison",
-    settings.DetectCompareSettings: "Comparison",
-    settings.RunSettings: "Training",
-    settings.SubsetSettings: "Selection",
-    settings.EngineSettings: "Engine",
-}
 
 
 def _shown(default: object) -> str:
     return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
-_TREES: tuple[type[Settings], ...] = (*_PANEL_OF, settings.DetectDistillSettings)
+_TREES = [one for one in vars(settings).values() if isclass(one) and issubclass(one, Settings)]
 for _tree in _TREES:
     for _name, _field in _tree.model_fields.items():
-        _first = next(one for one in reversed(_tree.__mro__) if _name in vars(one).get("__annotations__", {}))
+        _owner: type[Settings] = next(
+            one for one in reversed(_tree.__mro__) if _name in vars(one).get("__annotations__", {})
+        )
         _own = Parameter(
-            group=_PANELS[_PANEL_OF[_first]],
+            group=_PANELS[_owner.panel],
             help=" ".join((_field.description or "").split()),
             show_default=_shown if _field.default not in (None, "", (), {}) else False,
         )
@@ -72,6 +54,7 @@ Index = Annotated[
 ]
 Engine = Annotated[EngineSettings | None, Flat]
 SourceOptions = Annotated[SourceSettings | None, Flat]
+Holdout = Annotated[HoldoutSettings | None, Flat]
 Images = Annotated[
     str,
     Parameter(
@@ -104,3 +87,9 @@ DemoOut = Annotated[Path, _output("Folder for everything the demo makes. An inte
 Quick = Annotated[
     bool, _output("Run in seconds. It shows that the installation works, not what the method can do.")
 ]
+_TO = "Name on the Hub, as OWNER/NAME. Default: nothing is sent."
+To = Annotated[str | None, Parameter(help=_TO)]
+Private = Annotated[bool, Parameter(help="Make a private repository.")]
+Replace = Annotated[bool, Parameter(help="Replace files of a repository that exists.")]
+Hidden = Parameter(parse=False)
+"""No flag: what a command tells another one that it calls."""

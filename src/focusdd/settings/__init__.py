@@ -22,6 +22,7 @@ from focusdd.settings.extract import ExtractSettings as ExtractSettings
 from focusdd.settings.extract import PatchSettings as PatchSettings
 from focusdd.settings.fit import FitSettings as FitSettings
 from focusdd.settings.run import RunSettings as RunSettings
+from focusdd.settings.source import HoldoutSettings as HoldoutSettings
 from focusdd.settings.source import SourceSettings as SourceSettings
 from focusdd.settings.subset import SubsetSettings as SubsetSettings
 from focusdd.settings.train import AugmentSettings as AugmentSettings

@@ -60,6 +60,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
     renamed: ClassVar[dict[str, str]] = {}
     """Old names of fields, for the message."""
+    panel: ClassVar[str] = ""
+    """Where `--help` shows the fields that a class adds: `class FitSettings(Settings, panel="Training")`."""
+
+    def __init_subclass__(cls, panel: str = "", **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        cls.panel = panel
 
     @model_validator(mode="before")
     @classmethod

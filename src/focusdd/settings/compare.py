@@ -14,7 +14,7 @@ from focusdd.settings.train import TrainSettings
 _FULL = Only(methods=lambda methods: "full" in methods)
 
 
-class CompareSettings(Settings):
+class CompareSettings(Settings, panel="Comparison"):
     """Every combination of methods, ipc, students, labels and seeds. All else is the same for all runs."""
 
     renamed: ClassVar[dict[str, str]] = {"views": "extract"}

@@ -34,7 +34,7 @@ def _ipc(values: Mapping[str, Any]) -> int | None:
     return 10 if values["budget"] is None and values["ratio"] is None else None
 
 
-class ObjectSettings(Settings):
+class ObjectSettings(Settings, panel="Selection"):
     """Which objects a distilled image shows, and what becomes of their boxes."""
 
     ipc: Annotated[Count | None, _NOT_FULL, Derived(_ipc)] = UNSET
@@ -94,7 +94,7 @@ class DetectDistillSettings(ObjectSettings, ComposeSettings):
     have about 8 pixels. It is a multiple of 32 from 320 to 640, and not above the size of the images."""
 
 
-class DetectTrainSettings(Settings):
+class DetectTrainSettings(Settings, panel="Training"):
     """How a detector learns from a distilled detection dataset, always from scratch."""
 
     detector: Detector = "yolo11n"
@@ -122,7 +122,7 @@ class DetectTrainSettings(Settings):
     """Seed of every random choice."""
 
 
-class DetectCompareSettings(Settings):
+class DetectCompareSettings(Settings, panel="Comparison"):
     """Every combination of methods, budgets, detectors and seeds. All else is the same for all runs."""
 
     renamed: ClassVar[dict[str, str]] = {"views": "extract"}

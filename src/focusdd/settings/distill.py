@@ -20,7 +20,7 @@ def _views(values: Mapping[str, Any]) -> int:
     return cells // 2 if values["view_source"] == "same" else cells
 
 
-class SelectSettings(PatchSettings):
+class SelectSettings(PatchSettings, panel="Selection"):
     """Which images and windows make up the distilled dataset. No image is opened to decide it."""
 
     ipc: Count = 10
@@ -63,7 +63,7 @@ class SelectSettings(PatchSettings):
     """Seed of every random choice."""
 
 
-class ComposeSettings(Settings):
+class ComposeSettings(Settings, panel="Output"):
     """How tiles become pixels."""
 
     size: Annotated[int, Field(ge=16, le=4096)] = 224
@@ -76,7 +76,7 @@ class ComposeSettings(Settings):
     """Allow a distilled dataset with no fewer images than its source."""
 
 
-class DistillSettings(SelectSettings, ComposeSettings):
+class DistillSettings(SelectSettings, ComposeSettings, panel="Selection"):
     """All settings of selecting and composing."""
 
     teacher: Annotated[str, NotInKey, _RDED] = ""

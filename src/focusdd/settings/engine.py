@@ -9,7 +9,7 @@ from focusdd.settings.base import Count, Only, Settings
 _RAY = Only(engine=("ray",))
 
 
-class EngineSettings(Settings):
+class EngineSettings(Settings, panel="Engine"):
     """Where the work is done. The engine does not change the results, so it is part of no key."""
 
     engine: Literal["local", "ray"] = "local"

@@ -23,7 +23,7 @@ def _input_size(values: Mapping[str, Any]) -> int | None:
     return _DEFAULT_SIZE if values["extractor"] == DEFAULT_EXTRACTOR else None
 
 
-class ExtractorSettings(Settings):
+class ExtractorSettings(Settings, panel="Extractor"):
     """How a ViT reads attention and confidence."""
 
     renamed: ClassVar[dict[str, str]] = {"fit": "resize"}
@@ -55,7 +55,7 @@ class ExtractorSettings(Settings):
     """Device of the models. auto: a GPU if there is one."""
 
 
-class PatchSettings(Settings):
+class PatchSettings(Settings, panel="Patches"):
     """Which windows of an image are its key patches."""
 
     window: Annotated[Literal["object", "tile"], _FOCUS] = "object"
@@ -72,7 +72,7 @@ class PatchSettings(Settings):
     """Largest overlap (intersection over union) between key patches of one image."""
 
 
-class ExtractSettings(ExtractorSettings, PatchSettings):
+class ExtractSettings(ExtractorSettings, PatchSettings, panel="Patches"):
     """How one ViT pass over the data fills the index."""
 
     tile: Annotated[int, Field(ge=8, le=4096)] = 112

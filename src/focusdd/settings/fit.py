@@ -9,7 +9,7 @@ from pydantic import Field
 from focusdd.settings.base import UNSET, Anyway, Derived, Device, NotInKey, Seed, Settings, Share
 
 
-class FitSettings(Settings):
+class FitSettings(Settings, panel="Training"):
     """How a teacher or an extractor is trained on a source."""
 
     renamed: ClassVar[dict[str, str]] = {"mixup": "mix_prob"}

@@ -10,7 +10,7 @@ from focusdd.settings.base import Count, Device, Seed, Settings
 from focusdd.settings.extract import ExtractorSettings
 
 
-class RunSettings(Settings):
+class RunSettings(Settings, panel="Training"):
     """From photographs to a trained student: fit, extract, distill, train."""
 
     ipc: Count = 10

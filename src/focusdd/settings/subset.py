@@ -11,7 +11,7 @@ from focusdd.settings.base import Count, Only, Seed, Settings, Share
 SubsetMethod = Literal["random", "herding", "k-center", "clusters", "realism"]
 
 
-class SubsetSettings(Settings):
+class SubsetSettings(Settings, panel="Selection"):
     """How many original images are chosen, and how."""
 
     number: Count | None = None

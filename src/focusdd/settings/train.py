@@ -33,7 +33,7 @@ def _tile_crops(values: Mapping[str, Any]) -> float:
     return 0.5 if values.get("taught") == DENSE or values.get("dense") else 1.0
 
 
-class AugmentSettings(Settings):
+class AugmentSettings(Settings, panel="Augmentation"):
     """How a student is shown distilled images. The defaults are the recipe of every table here."""
 
     renamed: ClassVar[dict[str, str]] = {"mixup": "mix_prob"}
@@ -51,7 +51,7 @@ class AugmentSettings(Settings):
     """Probability that another image is mixed into a view, by CutMix unless --mix says otherwise."""
 
 
-class LabelSettings(AugmentSettings):
+class LabelSettings(AugmentSettings, panel="Labels"):
     """Which soft labels are stored beside the images, and in how many bytes."""
 
     renamed: ClassVar[dict[str, str]] = {"mixup": "mix_prob", "labels": "kind", "places": "dense"}
@@ -82,7 +82,7 @@ class LabelSettings(AugmentSettings):
     """Seed of the crops."""
 
 
-class TrainSettings(AugmentSettings):
+class TrainSettings(AugmentSettings, panel="Training"):
     """How a student learns from a distilled dataset. The defaults are the recipe of every table here."""
 
     renamed: ClassVar[dict[str, str]] = {"mixup": "mix_prob", "regions": "dense_weight"}

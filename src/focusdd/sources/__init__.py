@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from focusdd.core.errors import FocusError
-from focusdd.settings.source import SourceSettings
+from focusdd.settings.source import SourceSettings, split_options
 from focusdd.sources.base import BoxedSource, Record, Source
 from focusdd.sources.demo import DemoSource
 from focusdd.sources.folder import FolderSource
 from focusdd.sources.holdout import HeldOut
-from focusdd.sources.options import refuse_options, split_options
+from focusdd.sources.options import refuse_options
 
 __all__ = ["BoxedSource", "DemoSource", "FolderSource", "Record", "Source", "open_source"]
 

@@ -6,10 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 from focusdd.core.errors import FocusError
+from focusdd.settings.source import split_options
 from focusdd.sources import named
 from focusdd.sources.base import SPLITS, DetectionSource, is_hidden
 from focusdd.sources.demo import DemoSource
-from focusdd.sources.options import refuse_options, split_options
+from focusdd.sources.options import refuse_options
 
 
 def open_detection_source(name: str | Path | DetectionSource, split: str = "train") -> DetectionSource:

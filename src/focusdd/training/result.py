@@ -58,6 +58,11 @@ class TrainedStudent(Trained):
     taught: dict[str, Any]
     """How it was taught: dense, and tile_crops."""
 
+    @property
+    def summary(self) -> str:
+        """Its scores in words."""
+        return f"{self.student}: {self.top1:.1%} top-1, {self.top5:.1%} top-5"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedDetector(Trained):
@@ -71,3 +76,8 @@ class TrainedDetector(Trained):
     """Mean average precision at IoU 0.5."""
     steps: int
     """Optimizer steps."""
+
+    @property
+    def summary(self) -> str:
+        """Its scores in words."""
+        return f"{self.detector}: {self.map:.1%} mAP50-95, {self.map50:.1%} mAP50"
