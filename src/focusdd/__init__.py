@@ -42,42 +42,5 @@ if TYPE_CHECKING:
     from focusdd.training.result import TrainedStudent as TrainedStudent
     from focusdd.training.train import train as train
 
-__getattr__, __dir__, _names = attach(
-    __name__,
-    {
-        "CompareSettings": "focusdd.settings:CompareSettings",
-        "DistillSettings": "focusdd.settings:DistillSettings",
-        "Distilled": "focusdd.composition.dataset:Distilled",
-        "EngineSettings": "focusdd.settings:EngineSettings",
-        "ExtractSettings": "focusdd.settings:ExtractSettings",
-        "ExtractorSettings": "focusdd.settings:ExtractorSettings",
-        "FitSettings": "focusdd.settings:FitSettings",
-        "FocusError": "focusdd.core.errors:FocusError",
-        "Index": "focusdd.extraction.index:Index",
-        "LabelSettings": "focusdd.settings:LabelSettings",
-        "LabelledViews": "focusdd.labels.reader:LabelledViews",
-        "Model": "focusdd.models.load:Model",
-        "RunSettings": "focusdd.settings:RunSettings",
-        "Source": "focusdd.sources:Source",
-        "SubsetSettings": "focusdd.settings:SubsetSettings",
-        "TrainSettings": "focusdd.settings:TrainSettings",
-        "TrainedStudent": "focusdd.training.result:TrainedStudent",
-        "compare": "focusdd.comparison.public:compare",
-        "detect": "focusdd.detect",
-        "distill": "focusdd.tasks.public:distill",
-        "extract": "focusdd.tasks.public:extract",
-        "fit": "focusdd.training.fit:fit",
-        "label": "focusdd.labels.label:label",
-        "load_model": "focusdd.models.load:load_model",
-        "open_distilled": "focusdd.composition.dataset:open_distilled",
-        "open_index": "focusdd.extraction.index:open_index",
-        "open_source": "focusdd.sources:open_source",
-        "publish": "focusdd.tasks.classify.publish:publish",
-        "report": "focusdd.reports.page:report",
-        "run": "focusdd.comparison.run:run",
-        "status": "focusdd.core.status:status",
-        "subset": "focusdd.tasks.public:subset",
-        "train": "focusdd.training.train:train",
-    },
-)
+__getattr__, __dir__, _names = attach(__name__, __file__)
 __all__ = [*_names, "__version__"]

@@ -23,22 +23,4 @@ if TYPE_CHECKING:
     from focusdd.tasks.public import detect_subset as subset
     from focusdd.training.result import TrainedDetector as TrainedDetector
 
-__getattr__, __dir__, __all__ = attach(
-    __name__,
-    {
-        "CompareSettings": "focusdd.settings:DetectCompareSettings",
-        "Detector": "focusdd.tasks.detect.checkpoint:Detector",
-        "Distilled": "focusdd.tasks.detect.distilled:DistilledDetection",
-        "DistillSettings": "focusdd.settings:DetectDistillSettings",
-        "TrainSettings": "focusdd.settings:DetectTrainSettings",
-        "TrainedDetector": "focusdd.training.result:TrainedDetector",
-        "compare": "focusdd.comparison.public:detect_compare",
-        "distill": "focusdd.tasks.public:detect_distill",
-        "extract": "focusdd.tasks.public:detect_extract",
-        "load_model": "focusdd.tasks.detect.checkpoint:load_detector",
-        "open_distilled": "focusdd.tasks.detect.distilled:open_detection",
-        "open_source": "focusdd.sources.detection:open_detection_source",
-        "subset": "focusdd.tasks.public:detect_subset",
-        "train": "focusdd.tasks.detect.train:train",
-    },
-)
+__getattr__, __dir__, __all__ = attach(__name__, __file__)

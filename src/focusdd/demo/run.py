@@ -80,7 +80,7 @@ def _run_demo(out: Path, quick: bool) -> Path:
         table.add_row(*_row(method, result, out))
     console.print(table)
     page = report(out)
-    say(f"wrote {out}. Open {page} in a browser. With your own data: focusdd fit PHOTOS --model resnet18")
+    say(f"wrote {out}. Open {page} in a browser. With your own data: focusdd run PHOTOS --out runs/photos")
     return page
 
 
@@ -111,7 +111,7 @@ def run_detect_demo(out: Path, quick: bool = False) -> Path:
         table.add_row(row["method"], str(row["images"]), str(row["objects"]), *shown)
     console.print(table)
     page = report(out)
-    say(f"wrote {out}. Open {page} in a browser. With your own data: focusdd detect distill COCO --ipc 10")
+    say(f"wrote {out}. Open {page} in a browser. With your own data: focusdd detect distill COCO --out tiny")
     return page
 
 
