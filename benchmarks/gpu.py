@@ -562,7 +562,7 @@ def _extract_process(bench: Bench, barrier: Any, number: int, count: int) -> flo
 
 
 def costs(bench: Bench) -> None:
-    """What recipes/imagenet1k.sh would take: docs/cost.md is computed from these rows."""
+    """What recipes/imagenet1k.sh would take: docs/understand/cost.md is computed from these rows."""
     if bench.tiny:
         return
     rates = cost.rates(bench.data, bench.work / "cost", bench.device, 10, 100)

@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from students import append, done, read
-from tables import ran_on
+from tables import append, done, ran_on, read
 
 from focusdd import LabelSettings, TrainSettings, label, open_source, train
 from focusdd.composition.dataset import open_distilled

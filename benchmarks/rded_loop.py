@@ -28,8 +28,7 @@ from typing import Any
 import timm
 import torch
 from rded_training import MEAN, STD, Training, Way
-from students import append, done, read
-from tables import RESULTS, commit, device_memory, machine, publish
+from tables import RESULTS, append, commit, device_memory, done, machine, publish, read
 
 from focusdd import LabelSettings, TrainSettings, label, open_source, train
 from focusdd.composition.dataset import Distilled, open_distilled

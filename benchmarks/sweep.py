@@ -27,7 +27,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from tables import commit, ran_on
+from tables import append, commit, ran_on, read
 
 from focusdd import (
     DistillSettings,
@@ -52,6 +52,14 @@ CORRUPTED_COLUMNS = ["group", "data", "row", "ipc", "seed", "student", "teacher"
 KEY = ("group", "data", "row", "ipc", "seed", "student", "teacher")
 MODEL_COLUMNS = ["model", "data", "settings", "val_top1", "seconds", "commit", "machine", "date"]
 WITH_INDEX = ("focus", "herding", "k-center")
+READING = (
+    "input_size",
+    "resize",
+    "attention",
+    "layers",
+    "heads",
+    "confidence",
+)  # settings of extract in a row
 
 
 @dataclass(frozen=True)
@@ -118,7 +126,7 @@ def jobs_of_row(plan: dict[str, Any], facts: dict[str, Any]) -> Iterator[Job]:
     facts = facts | {"method": method, "changes": changes}
     needs = list(models)
     if method in WITH_INDEX:
-        index = f"index {facts['data']} {facts['extractor']}"
+        index = f"index {index_name(facts)}"
         yield Job(index, "extract", facts, tuple(models))
         needs.append(index)
     made = f"distilled {facts['data']} {distilled_name(facts)}"
@@ -130,7 +138,7 @@ def jobs_of_row(plan: dict[str, Any], facts: dict[str, Any]) -> Iterator[Job]:
 
 
 def distilled_name(facts: dict[str, Any]) -> str:
-    own = {k: v for k, v in facts["changes"].items() if k in DistillSettings.model_fields}
+    own = {k: v for k, v in facts["changes"].items() if k in {*DistillSettings.model_fields, *READING}}
     words = [facts["method"], *(f"{k}={v}" for k, v in sorted(own.items())), f"ipc{facts['ipc']}"]
     words += [f"seed{facts['seed']}", f"{facts['canvas']}px", facts["extractor"]]
     words += [facts["teacher"]] if facts["method"] == "rded" else []
@@ -142,7 +150,7 @@ def parse(row: str) -> tuple[str, dict[str, Any]]:
     method, *changes = row.split()
     found: dict[str, Any] = {}
     for name, _, value in (change.partition("=") for change in changes):
-        if name not in {*DistillSettings.model_fields, *TrainSettings.model_fields}:
+        if name not in {*DistillSettings.model_fields, *TrainSettings.model_fields, *READING}:
             raise SystemExit(f"{row!r}: no setting {name}")
         try:
             found[name] = json.loads(value)
@@ -221,10 +229,10 @@ def do_fit(facts: dict[str, Any], options: argparse.Namespace) -> str:
 
 
 def do_extract(facts: dict[str, Any], options: argparse.Namespace) -> str:
+    reading = {"input_size": facts["extractor_size"]} | own_reading(facts)
     settings = ExtractSettings(
-        extractor=model_path(facts["extractor"], options), input_size=facts["extractor_size"],
-        tile=facts["canvas"] // 2,
-    )  # fmt: skip
+        extractor=model_path(facts["extractor"], options), tile=facts["canvas"] // 2, **reading
+    )
     out = index_folder(facts, options)
     extract(open_source(options.data / facts["data"]), out, settings)
     return f"{read(out / 'run.json')['seconds_total']} s"
@@ -277,6 +285,14 @@ def do_corrupt(facts: dict[str, Any], options: argparse.Namespace) -> str:
     return f"{found['corrupted_top1']:.1%}"
 
 
+def own_reading(facts: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in facts["changes"].items() if k in READING}
+
+
+def index_name(facts: dict[str, Any]) -> str:
+    return "-".join([facts["data"], facts["extractor"], *(f"{k}={v}" for k, v in own_reading(facts).items())])
+
+
 def own_training(facts: dict[str, Any]) -> dict[str, Any]:
     return {k: v for k, v in facts["changes"].items() if k in TrainSettings.model_fields}
 
@@ -289,7 +305,7 @@ def model_path(name: str, options: argparse.Namespace) -> str:
 
 
 def index_folder(facts: dict[str, Any], options: argparse.Namespace) -> Path:
-    return options.work / "index" / f"{facts['data']}-{facts['extractor']}"
+    return options.work / "index" / index_name(facts)
 
 
 def distilled_folder(facts: dict[str, Any], options: argparse.Namespace) -> Path:
@@ -322,20 +338,6 @@ def lines(path: Path, columns: tuple[str, ...]) -> set[tuple[str, ...]]:
         return set()
     with path.open(newline="") as file:
         return {tuple(row[name] for name in columns) for row in csv.DictReader(file)}
-
-
-def append(path: Path, row: dict[str, Any], columns: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = not path.exists()
-    with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
-
-
-def read(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text())
 
 
 if __name__ == "__main__":

@@ -1,12 +1,18 @@
-"""Tables of measurements: printed, and kept as CSV with what made them."""
+"""Tables of measurements, printed and kept as CSV with what made them; processes of their own."""
 
 from __future__ import annotations
 
 import csv
+import json
+import multiprocessing
+import resource
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -41,6 +47,49 @@ def publish(name: str, rows: list[dict[str, str]]) -> None:
         writer = csv.DictWriter(file, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows([*others, *(row | facts for row in rows)])
+
+
+def done(path: Path, run: dict[str, object]) -> bool:
+    """Whether a file of results has a row of this run."""
+    return any(all(row[name] == str(value) for name, value in run.items()) for row in _rows(path))
+
+
+def append(path: Path, row: dict[str, object], columns: list[str]) -> None:
+    """Adds a row to a file of results as soon as it is there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
+        if new:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A JSON file."""
+    return json.loads(path.read_text())
+
+
+def apart(measure: Callable[..., dict[str, Any]], *words: Any) -> dict[str, Any]:
+    """What `measure(folder, *words)` finds in a new process with an empty folder.
+
+    The peak memory of that process in MB is added as "peak".
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        process = multiprocessing.get_context("spawn").Process(
+            target=_write, args=(measure, Path(folder), words)
+        )
+        process.start()
+        process.join()
+        if process.exitcode:
+            raise SystemExit(f"{measure.__name__}{words} ended with code {process.exitcode}")
+        return read(Path(folder) / "found.json")
+
+
+def _write(measure: Callable[..., dict[str, Any]], folder: Path, words: tuple[Any, ...]) -> None:
+    found = measure(folder / "work", *words)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    (folder / "found.json").write_text(json.dumps(found | {"peak": peak}))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

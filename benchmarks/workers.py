@@ -17,8 +17,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from apart import apart
-from tables import device_memory, publish
+from tables import apart, device_memory, publish
 
 from focusdd.demo.run import WEIGHTS
 from focusdd.sources import DemoSource

@@ -4,10 +4,10 @@
 #
 #   DATA=/data/imagenette OUT=runs/imagenette sh recipes/imagenette.sh
 #
-# DATA holds train/<WordNet id>/*.JPEG and val/<WordNet id>/*.JPEG (or tars of them: docs/sources.md). Every
+# DATA holds train/<WordNet id>/*.JPEG and val/<WordNet id>/*.JPEG (or tars of them: docs/reference/sources.md). Every
 # variable below can be set from outside; every command resumes, so the script can be started again at any time.
 # Published ResNet-18 figures: 39.2, 69.0 and 88.2 % at ipc 1, 10 and 50, with teachers of 90 % and more. It is
-# made for a GPU; all of it has not been run at once yet (docs/measured.md has what has been).
+# made for a GPU; all of it has not been run at once yet (docs/understand/measured.md has what has been).
 set -eu
 
 : "${DATA:?set DATA to the folder or the tars of ImageNette}"

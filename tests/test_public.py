@@ -70,7 +70,7 @@ def test_the_first_steps_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.M
     _coco(Path("coco"), 12)
     shutil.copytree(VIT, "runs/vit")
     shutil.copytree(TEACHER, "runs/teacher")
-    page = (Path(__file__).parents[1] / "docs" / "start.md").read_text()
+    page = (Path(__file__).parents[1] / "docs" / "start" / "your-data.md").read_text()
     (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "distill(" in block]
     small = {"ipc=10": "ipc=1, size=64", '"resnet18", size=128': '"test_resnet", size=32, epochs=1',
              "ratio=0.034": "ratio=0.1, size=128"}  # fmt: skip

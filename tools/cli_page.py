@@ -1,4 +1,4 @@
-"""Writes docs/cli.md: every command with its flags, as `--help` tells them.
+"""Writes docs/reference/cli.md: every command with its flags, as `--help` tells them.
 
 python tools/cli_page.py
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from focusdd.cli.app import app
 
-PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
+PAGE = Path(__file__).parents[1] / "docs" / "reference" / "cli.md"
 HEAD = """# Command line
 
 Every command with its flags. Generated from the program by `python tools/cli_page.py`.

@@ -43,7 +43,7 @@ def test_equal_logits_are_a_uniform_label() -> None:
 
 
 def test_bytes_per_label() -> None:
-    """The arithmetic of docs/labels.md."""
+    """The arithmetic of docs/guides/labels.md."""
     assert record_type(1000, 32, 8).itemsize == 98
     assert record_type(1000, 16, 8).itemsize == 50
     assert record_type(1000, 16, 4).itemsize == 42

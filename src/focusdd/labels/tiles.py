@@ -4,7 +4,7 @@ An image has one label for the whole and one for each tile alone. A view's label
 at the temperature of training and weighted by the area that shows it. What the teacher says of many tiles at
 once is not the mean of what it says of each, so the whole image counts with the share of it that the crop
 shows, and the tiles with the rest: measured on imagenette, no other constant weight and neither a mean of
-logits nor one at temperature 1 is nearer to the teacher (docs/labels.md).
+logits nor one at temperature 1 is nearer to the teacher (docs/guides/labels.md).
 """
 
 from __future__ import annotations
