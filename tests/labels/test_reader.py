@@ -16,9 +16,8 @@ from focusdd.models.dense import DenseLogits, PooledLogits, has_dense_logits
 from focusdd.models.load import load_model, new_net, normalisation, normalise
 from focusdd.models.precision import autocast
 from focusdd.sources import DemoSource
-from focusdd.training.distances import divergence_of_logits
 from focusdd.training.loop import turn
-from focusdd.training.losses import stored_loss
+from focusdd.training.losses import divergence_of_logits, stored_loss
 
 
 def test_views_are_for_one_recipe(labelled: Path) -> None:

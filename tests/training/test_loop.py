@@ -43,10 +43,11 @@ def test_one_image_is_too_little_to_learn_from(tmp_path):
         learn(net, inputs[:1], labels[:1], tmp_path / "one.pt")
 
 
-def test_a_run_that_was_stopped_takes_the_same_steps(tmp_path, monkeypatch):
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_that_was_stopped_takes_the_same_steps(tmp_path, monkeypatch, ema):
     monkeypatch.setattr("focusdd.training.loop._SAVE_SECONDS", 0.0)
     whole, inputs, labels = toy()
-    learn(whole, inputs, labels, tmp_path / "whole.pt")
+    kept, _ = learn(whole, inputs, labels, tmp_path / "whole.pt", ema=ema)
     stopped, _, _ = toy()
     calls = 0
 
@@ -58,10 +59,10 @@ def test_a_run_that_was_stopped_takes_the_same_steps(tmp_path, monkeypatch):
         return nn.functional.cross_entropy(stopped(inputs[rows]), labels[rows])
 
     with pytest.raises(KeyboardInterrupt):
-        learn(stopped, inputs, labels, tmp_path / "stopped.pt", loss=failing)
+        learn(stopped, inputs, labels, tmp_path / "stopped.pt", loss=failing, ema=ema)
     resumed, _, _ = toy(seed=9)  # its weights come from the checkpoint
-    learn(resumed, inputs, labels, tmp_path / "stopped.pt")
-    for one, other in zip(whole.state_dict().values(), resumed.state_dict().values(), strict=True):
+    found, _ = learn(resumed, inputs, labels, tmp_path / "stopped.pt", ema=ema)
+    for one, other in zip(kept.state_dict().values(), found.state_dict().values(), strict=True):
         assert torch.equal(one, other)
 
 
@@ -83,6 +84,20 @@ def test_average_follows_the_weights(tmp_path):
     weight, mean = net[0].weight, average[0].weight
     assert not torch.equal(weight, mean)
     assert (weight - mean).abs().max() < 0.05  # the rate has gone to zero: the average has caught up
+
+
+def test_an_average_is_the_mean_of_the_steps_until_it_is_long_enough(tmp_path):
+    """The random weights of the start are no part of it, and a resumed run counts its steps on."""
+    net, inputs, labels = toy()
+    weights = []
+
+    def loss(rows: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        weights.append(net[0].weight.detach().clone())
+        return nn.functional.cross_entropy(net(inputs[rows]), labels[rows])
+
+    average, _ = learn(net, inputs, labels, tmp_path / "x.pt", ema=0.999, loss=loss)
+    steps = torch.stack([*weights[1:], net[0].weight.detach()])
+    torch.testing.assert_close(average[0].weight, steps.mean(0))
 
 
 def test_the_network_itself_is_kept_without_an_average(tmp_path):

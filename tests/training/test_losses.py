@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,14 @@ from focusdd.models.dense import DenseLogits, has_dense_logits, on_one_grid
 from focusdd.models.load import load_model, new_net, normalisation, normalise
 from focusdd.sources import DemoSource
 from focusdd.sources.pixels import Pixels, load_source
-from focusdd.training.distances import divergence_of_logits, squared_error
-from focusdd.training.losses import mixed_cross_entropy, online_loss
+from focusdd.training.losses import (
+    DISTANCES,
+    divergence,
+    divergence_of_logits,
+    mixed_cross_entropy,
+    online_loss,
+    squared_error,
+)
 
 CPU = torch.device("cpu")
 TEACHER = str(WEIGHTS / "teacher")
@@ -189,3 +196,23 @@ def test_dense_labels_are_part_of_the_recipe_of_soft_labels_alone(tmp_path: Path
     train(
         tiny, val, tmp_path / "hard", hard.model_copy(update={"dense_weight": 0.0})
     )  # the same run: complete
+
+
+def test_dense_labels_need_no_size(tmp_path: Path) -> None:
+    """The default size is that of the teacher, and so is the result."""
+    tiny = distill(SOURCE, tmp_path / "tiny", DistillSettings(method="random", ipc=1, size=64))
+    settings = TrainSettings(teacher=TEACHER, student="test_resnet", epochs=1, batch_size=5, device="cpu")
+    told = settings.model_copy(update={"size": load_model(TEACHER, CPU).input_size})
+    default, given = (train(tiny, DemoSource(12, "val"), tmp_path / f"{s.size}", s) for s in (settings, told))
+    assert default == given
+    assert default.taught == {"dense": True, "tile_crops": 0.5}
+
+
+def test_distances_by_hand():
+    predicted, target = torch.tensor([[1.0, 3.0, -2.0]]), torch.tensor([[0.5, 2.0, 0.0]])
+    student, teacher = ([math.exp(x / 4) for x in row] for row in (predicted[0].tolist(), target[0].tolist()))
+    student, teacher = ([x / sum(row) for x in row] for row in (student, teacher))
+    expected = 16 * sum(t * math.log(t / s) for s, t in zip(student, teacher, strict=True))
+    assert DISTANCES["kl"](predicted, target, 4.0).item() == pytest.approx(expected, rel=1e-5)
+    assert divergence(predicted, torch.tensor([teacher]), 4.0).item() == pytest.approx(expected, rel=1e-5)
+    assert DISTANCES["mse"](predicted, target, 4.0).item() == pytest.approx((0.25 + 1 + 4) / 3)

@@ -8,6 +8,7 @@ from timm.models import model_entrypoint
 
 from focusdd import FocusError, TrainSettings
 from focusdd.settings.recipes import DEFAULT, FAMILIES, Recipe
+from focusdd.settings.resolve import resolve
 from focusdd.training.recipes import other_family, recipe
 
 RESNET, MOBILE, VIT = Recipe(2e-3, 0.01), Recipe(5e-3, 0.01), Recipe(5e-4, 0.05)
@@ -25,7 +26,9 @@ STUDENTS = {
 @pytest.mark.parametrize("student", STUDENTS)
 def test_a_student_has_the_recipe_of_its_family(student: str) -> None:
     assert recipe(TrainSettings(student=student)) == STUDENTS[student]
-    assert recipe(TrainSettings(student=student, lr=0.1)) == Recipe(0.1, STUDENTS[student].weight_decay)
+    settings = TrainSettings(student=student, lr=0.1)
+    settings = resolve(settings, **recipe(settings)._asdict()).settings
+    assert (settings.lr, settings.weight_decay) == (0.1, STUDENTS[student].weight_decay)
 
 
 def test_every_family_is_one_of_timm() -> None:

@@ -34,8 +34,7 @@ class Teacher(NamedTuple):
     @classmethod
     def of(cls, model: Model, distilled: Distilled) -> Teacher:
         """Raises FocusError when the model does not know the classes."""
-        outputs = matched_outputs(model, distilled, "teacher")
-        return cls(model, torch.as_tensor(outputs, device=model.device))
+        return cls(model, matched_outputs(model, distilled, "teacher"))
 
     def logits(self, pixels: torch.Tensor) -> np.ndarray:
         """[0, 255] images (B, 3, S, S) -> float32 logits (B, C)."""

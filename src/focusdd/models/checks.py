@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from focusdd.core.console import say, warn
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
+from focusdd.models.classes import matched_outputs
 from focusdd.models.load import Model
 from focusdd.sources.base import Record, Source
 
@@ -26,38 +27,56 @@ def stratified(records: Sequence[Record], count: int, seed: int = 0) -> list[Rec
     order = rng.permutation(len(labels))
     turn = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
-        mine = order[labels[order] == label]
-        turn[mine] = np.arange(len(mine))
-    chosen = sorted(order[np.argsort(turn[order], kind="stable")][:count])
-    return [records[index] for index in chosen]
+        mine = labels[order] == label
+        turn[mine] = np.arange(mine.sum())
+    return [records[index] for index in sorted(order[np.argsort(turn, kind="stable")][:count])]
 
 
-class Accuracy(NamedTuple):
+@dataclass(frozen=True)
+class Accuracy:
     """How often predictions are right, as fractions, beside what guessing gets."""
 
     top1: float
-    balanced: float
-    """Mean over the classes that occur."""
+    per_class: tuple[float, ...]
+    """Top-1 by class; NaN for a class without images."""
     chance: float
     """Top-1 of always naming the most frequent class."""
     images: int
+
+    @classmethod
+    def of(cls, hits: np.ndarray, labels: np.ndarray, num_classes: int) -> Accuracy:
+        """From which predictions are right, bool (n,), of images with these labels (n,)."""
+        counts = np.bincount(labels, minlength=num_classes)
+        right = np.bincount(labels[hits], minlength=num_classes)
+        per_class = np.divide(right, counts, out=np.full(num_classes, np.nan), where=counts > 0)
+        return cls(
+            float(hits.mean()), tuple(per_class.tolist()), float(counts.max() / len(labels)), len(labels)
+        )
+
+    @property
+    def balanced(self) -> float:
+        """Mean top-1 of the classes that have images."""
+        return float(np.nanmean(self.per_class))
 
     def __str__(self) -> str:
         """For people."""
         return f"{self.top1:.1%} top-1 ({self.balanced:.1%} balanced, chance {self.chance:.1%})"
 
 
-def accuracy_of(predicted: np.ndarray, labels: np.ndarray) -> Accuracy:
-    """Scores predictions (n,) of labels (n,)."""
-    counts = np.bincount(labels)
-    hits = np.bincount(labels[predicted == labels], minlength=len(counts))
-    there = counts > 0
-    balanced = float((hits[there] / counts[there]).mean())
-    return Accuracy(hits.sum() / len(labels), balanced, counts.max() / len(labels), len(labels))
+def checked_outputs(
+    model: Model, source: Source, role: str, anyway: bool | None = None
+) -> tuple[torch.Tensor, Accuracy]:
+    """`matched_outputs` of a model, and its `sample_accuracy` on the source.
+
+    Raises:
+        FocusError: the model does not know the classes, or is near chance.
+    """
+    outputs = matched_outputs(model, source, role)
+    return outputs, sample_accuracy(model, outputs, source, role, anyway)
 
 
 def sample_accuracy(
-    model: Model, outputs: np.ndarray, source: Source, role: str, anyway: bool | None = None
+    model: Model, outputs: torch.Tensor | np.ndarray, source: Source, role: str, anyway: bool | None = None
 ) -> Accuracy:
     """Scores a model on a stratified sample of a source, and says the result.
 
@@ -68,21 +87,14 @@ def sample_accuracy(
     Raises:
         FocusError: the accuracy is near chance; the sentence names the likely cause.
     """
-    choose = torch.as_tensor(outputs)
+    choose = torch.as_tensor(outputs).cpu()
     predicted, labels = [], []
     for pixels, of_them in sample_batches(source, SAMPLE, model.input_size):
         predicted.append(model.logits(pixels).cpu()[:, choose].argmax(1).numpy())
         labels.append(of_them)
+    rows = np.concatenate(predicted), np.concatenate(labels)
     who = f"{role} {model.name!r}"
-    found = refuse_near_chance(
-        np.concatenate(predicted),
-        np.concatenate(labels),
-        len(source.classes),
-        who,
-        source.name,
-        model,
-        anyway,
-    )
+    found = refuse_near_chance(*rows, len(source.classes), who, source.name, model, anyway)
     sizes = f" (fitted at {model.fitted_size} px, used at {model.input_size} px)"
     words = sizes if model.fitted_size != model.input_size else ""
     say(f"{role} {model.name}{words}: {found} on a sample of {found.images} images of {source.name}")
@@ -135,9 +147,8 @@ def refuse_near_chance(
     Raises:
         FocusError: near chance; the sentence names the likely cause.
     """
-    found = accuracy_of(predicted, labels)
-    counts = np.bincount(labels)
-    counts = counts[counts > 0]
+    found = Accuracy.of(predicted == labels, labels, num_classes)
+    counts = np.unique(labels, return_counts=True)[1]
     chance = 1 / len(counts)  # of the balanced accuracy
     least = chance + 3 * np.sqrt(chance * (1 - chance) * (1 / counts).sum()) / len(counts)
     if found.balanced > least or len(counts) < 2:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 
 from focusdd.core.errors import FocusError
 from focusdd.models.load import Model
@@ -29,24 +30,20 @@ def map_classes(model: Model, source: Classes) -> np.ndarray | None:
     return np.array(found)
 
 
-def matched_outputs(model: Model, source: Classes, role: str) -> np.ndarray:
-    """The model's outputs in the order of the source's classes.
+def matched_outputs(model: Model, source: Classes, role: str) -> torch.Tensor:
+    """The model's outputs in the order of the source's classes: int64 (C,), on the model's device.
 
     Raises:
         FocusError: the model does not know all of them.
     """
     outputs = map_classes(model, source)
     if outputs is None:
-        known = (
-            "unnamed classes"
-            if model.classes is None
-            else f"{len(model.classes)} classes: {_few(model.classes)}"
-        )
+        known = f"{len(model.classes)} classes: {_few(model.classes)}" if model.classes else "unnamed classes"
         raise FocusError(
             f"the {role} {model.name!r} does not know the classes of {source.name} ({_few(source.classes)}); "
             f"it has {known}. Use a {role} trained on these classes, e.g. from `focusdd fit`"
         )
-    return outputs
+    return torch.as_tensor(outputs, device=model.device)
 
 
 def _few(names: Sequence[str]) -> str:

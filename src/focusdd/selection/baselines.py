@@ -16,8 +16,7 @@ from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.files import make_folder, read_json, write_whole
 from focusdd.core.images import LEAST_SIDE, Box, UnreadableImage, decode, resize
-from focusdd.models.checks import sample_accuracy
-from focusdd.models.classes import matched_outputs
+from focusdd.models.checks import checked_outputs
 from focusdd.models.load import Model
 from focusdd.selection.plan import Kind, Plan, Tile, image_name
 from focusdd.settings import DistillSettings
@@ -72,8 +71,7 @@ def rded_plan(source: Source, settings: DistillSettings, teacher: Model, kept: P
     Raises:
         FocusError: the teacher does not know the classes.
     """
-    outputs = torch.as_tensor(matched_outputs(teacher, source, "teacher"), device=teacher.device)
-    sample_accuracy(teacher, outputs.cpu().numpy(), source, "teacher")
+    outputs, _ = checked_outputs(teacher, source, "teacher")
     by_class = _keys_by_class(source)
     make_folder(kept)
     files = [kept / f"{label:05d}.json" for label in range(len(by_class))]

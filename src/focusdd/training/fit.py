@@ -12,10 +12,8 @@ from focusdd.core.distributed import local_world_size
 from focusdd.core.run_record import RunRecord
 from focusdd.core.stage import Stage, Workspace
 from focusdd.models.checkpoint import CHECKPOINT, save_checkpoint
-from focusdd.models.checks import sample_accuracy
-from focusdd.models.classes import matched_outputs
-from focusdd.models.device import device_name, pick_device
-from focusdd.models.graphs import let_go
+from focusdd.models.checks import checked_outputs
+from focusdd.models.device import pick_device
 from focusdd.models.load import load_model, new_net, normalisation
 from focusdd.models.start import inherited, start_of
 from focusdd.settings import FitSettings, TrainSettings
@@ -29,9 +27,10 @@ from focusdd.sources.identity import num_shared, require_other
 from focusdd.sources.pixels import load_source, require_memory
 from focusdd.sources.understood import fact, understood
 from focusdd.training.evaluate import evaluate
-from focusdd.training.loop import RESUME, run_epochs, warm_cosine
+from focusdd.training.loop import RESUME, warm_cosine
 from focusdd.training.losses import online_loss
-from focusdd.training.ranks import Ranks, joined, run_together
+from focusdd.training.ranks import Ranks, joined
+from focusdd.training.stage import Learn, run_training
 
 VERSION = 3
 _SMOOTHING = 0.1  # of the labels
@@ -69,14 +68,11 @@ def fit(
         require_same_classes(val.name, val.classes, source.name, source.classes)
         require_other(val, source.fingerprint, source.name)
     fact("writes", f"{out}: a checkpoint of {settings.model or settings.init}, input {settings.size} px")
-    try:
-        with joined(device) as ranks:
-            return _fit_together(ranks, source, Path(out), settings, val, device, overwrite)
-    finally:
-        let_go(device)
+    with joined(device) as ranks:
+        return _fit(ranks, source, Path(out), settings, val, device, overwrite)
 
 
-def _fit_together(
+def _fit(
     ranks: Ranks,
     source: Source,
     out: Path,
@@ -95,12 +91,8 @@ def _fit_together(
     own = settle(settings, pretrained=start.pretrained).key
     inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {}) | start.inputs
 
-    def make(work: Workspace) -> dict[str, Any]:
-        outputs = None
-        if teacher is not None:
-            matched = matched_outputs(teacher, source, "teacher")
-            sample_accuracy(teacher, matched, source, "teacher", settings.anyway)
-            outputs = torch.as_tensor(matched, device=device)
+    def make(work: Workspace, learn: Learn) -> dict[str, Any]:
+        outputs = checked_outputs(teacher, source, "teacher", settings.anyway)[0] if teacher else None
         net, arguments = new_net(
             start.name,
             len(source.classes),
@@ -115,47 +107,27 @@ def _fit_together(
             say(inherited(start.name, net))
         with run.measure("read"):
             pixels = load_source(source, side, "read", local_world_size())
-        ranks.require_same(pixels.skipped, "readable images")
         loss = online_loss(net, pixels, 1, teacher, outputs, _recipe(settings), device, ranks, _SMOOTHING)
-        trained, run.seconds["train"] = run_epochs(
-            net,
-            loss,
-            len(pixels),
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-            rate=warm_cosine,
-            seed=settings.seed,
-            device=device,
-            checkpoint=work.out / RESUME,
-            what="fit",
-            ema=settings.ema,
-            ranks=ranks,
-        )
-        if ranks.rank > 0:
+        trained = learn(net, pixels, loss)
+        if trained is None:
             return {}
         facts = {"made_by": "focusdd fit", "source": source.name, "images": len(pixels), "val_top1": None}
         if val is not None:
             with run.measure("evaluate"):
                 held_out = load_source(val, settings.size, "evaluate")
                 facts["val_shared"] = num_shared(pixels.hashes, held_out.hashes, val.name)
-                mean, std = normalisation(net)
-                score = evaluate(trained, held_out, mean, std, device, len(source.classes))
+                score = evaluate(trained, held_out, *normalisation(net), device, len(source.classes))
             facts["val_top1"], facts["val_balanced"] = round(score.top1, 5), round(score.balanced, 5)
-            words = f"{score.top1:.1%} top-1 ({score.balanced:.1%} balanced, chance {score.chance:.1%})"
-            say(f"{start.name}: {words} on {len(held_out)} images of {val.name}")
+            say(f"{start.name}: {score} on {score.images} images of {val.name}")
         facts["settings"] = own
         work.declare(CHECKPOINT)
         save_checkpoint(
             work.out, trained, source.classes, source.class_names, settings.size, arguments, facts
         )
-        run.note(
-            device=device_name(device), epochs=settings.epochs, images=len(pixels), processes=ranks.count
-        )
         return {"val_top1": facts["val_top1"]}
 
-    run_together(ranks, Stage("fit", VERSION, own, inputs, scratch=(RESUME,)), out, make, overwrite, run)
+    stage = Stage("fit", VERSION, own, inputs, scratch=(RESUME,))
+    run_training(stage, out, make, settings, warm_cosine, device, ranks, overwrite, run)
     return out
 
 

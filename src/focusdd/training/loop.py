@@ -71,7 +71,8 @@ def run_epochs(
 
     Args:
         rate: learning rate over its peak, per step.
-        ema: decay of an exponential average of the weights; 0 for none.
+        ema: decay of an exponential moving average of the weights; 0 for none. Until step 1 / (1 - ema) it is
+            the mean of all steps.
         clip: largest norm of the gradient; a longer one is shortened to it.
         ranks: the processes that share every batch; `loss_of` calls what `ranks.parallel` makes of `net`.
 
@@ -86,8 +87,9 @@ def run_epochs(
     undecayed: set[str] = getattr(net, "no_weight_decay", set)()
     groups = param_groups_weight_decay(net, weight_decay, no_weight_decay_list=undecayed)
     optimizer = torch.optim.AdamW(groups, lr=lr, fused=device.type in ("cpu", "cuda"))
-    average = ModelEmaV3(net, ema) if ema else None
-    models = {"net": net} | ({"average": average.module} if average is not None else {})
+    # the warm-up keeps the random weights at the start out of a short training's average
+    average = ModelEmaV3(net, ema, use_warmup=True, warmup_power=1.0) if ema else None
+    models = nn.ModuleDict({"net": net} | ({} if average is None else {"average": average.module}))
     sizes = [len(rows) for rows in _batches(torch.arange(num_images), batch_size)]
     batches = len(sizes)
     if not batches:
@@ -97,12 +99,16 @@ def run_epochs(
             f"{ranks.count} processes cannot share the last batch of {sizes[-1]} images: use another "
             f"--batch-size, or at most {sizes[-1]} processes"
         )
+    done, before = 0, 0.0
     # the first one's: the others may not see its folder, or not yet
-    there = checkpoint.read_bytes() if ranks.rank == 0 and checkpoint.exists() else None
-    done, before = _restore(ranks.of_first(there), models, optimizer, device)
-    if done:
+    saved = checkpoint.read_bytes() if ranks.rank == 0 and checkpoint.exists() else None
+    if (saved := ranks.of_first(saved)) is not None:
+        state = torch.load(io.BytesIO(saved), map_location=device, weights_only=True)
+        models.load_state_dict(state["models"])
+        optimizer.load_state_dict(state["optimizer"])
+        done, before = state["done"], state["seconds"]
         say(f"resuming: {done} of {epochs} epochs are done")
-    start = saved = time.monotonic()
+    start = saved_at = time.monotonic()
     with progress(what, epochs, "epochs", done) as advance:
         for epoch in range(done, epochs):
             generator = torch.Generator().manual_seed(hash_seed(seed, epoch))
@@ -123,17 +129,20 @@ def run_epochs(
                 optimizer.step()
                 total += loss.detach()
                 if average is not None:
-                    average.update(net)
-            total = ranks.total(total)
-            advance(1, f"loss {float(total) / batches:.4g}")
-            if not math.isfinite(float(total)):
+                    average.update(net, epoch * batches + number + 1)
+            mean = float(ranks.total(total)) / batches
+            advance(1, f"loss {mean:.4g}")
+            if not math.isfinite(mean):
                 raise FocusError(
                     f"the loss is no longer a number after epoch {epoch + 1}: use a smaller --lr"
                 )
-            due = time.monotonic() - saved > _SAVE_SECONDS and epoch + 1 < epochs
+            due = time.monotonic() - saved_at > _SAVE_SECONDS and epoch + 1 < epochs
             if due and ranks.rank == 0:
-                saved = time.monotonic()
-                _save(checkpoint, models, optimizer, epoch + 1, before + saved - start)
+                saved_at = time.monotonic()
+                state = {"models": models.state_dict(), "optimizer": optimizer.state_dict()}
+                buffer = io.BytesIO()
+                torch.save(state | {"done": epoch + 1, "seconds": before + saved_at - start}, buffer)
+                write_whole(checkpoint, buffer.getvalue())
     return net if average is None else average.module, before + time.monotonic() - start
 
 
@@ -151,27 +160,3 @@ def _batches(order: torch.Tensor, size: int) -> Iterator[torch.Tensor]:
     for rows in order.split(size):
         if len(rows) > 1:
             yield rows
-
-
-def _save(
-    path: Path, models: dict[str, nn.Module], optimizer: torch.optim.Optimizer, done: int, seconds: float
-) -> None:
-    buffer = io.BytesIO()
-    state = {name: model.state_dict() for name, model in models.items()}
-    torch.save(
-        {"models": state, "optimizer": optimizer.state_dict(), "done": done, "seconds": seconds}, buffer
-    )
-    write_whole(path, buffer.getvalue())
-
-
-def _restore(
-    saved: bytes | None, models: dict[str, nn.Module], optimizer: torch.optim.Optimizer, device: torch.device
-) -> tuple[int, float]:
-    """Epochs that a checkpoint holds and their seconds; 0 without one."""
-    if saved is None:
-        return 0, 0.0
-    state = torch.load(io.BytesIO(saved), map_location=device, weights_only=True)
-    for name, model in models.items():
-        model.load_state_dict(state["models"][name])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["done"]), float(state["seconds"])

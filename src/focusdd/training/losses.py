@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -15,7 +17,6 @@ from focusdd.models.load import Model, normalisation, normalise
 from focusdd.models.precision import autocast
 from focusdd.settings import TrainSettings
 from focusdd.sources.pixels import Pixels
-from focusdd.training.distances import DISTANCES, divergence
 from focusdd.training.loop import StepLoss, turn
 from focusdd.training.ranks import ALONE, Ranks
 
@@ -43,13 +44,11 @@ def online_loss(
         smoothing: of the class index as a label.
     """
     images, labels = pixels.resident(device), pixels.labels.to(device)
-    mean, std = normalisation(net)
+    side = images.shape[-1]
     kind = DenseLogits if settings.dense_weight > 0 and teacher is not None else PooledLogits
-    student = replayed(ranks.parallel(kind(net), device), device)
+    student = _student(net, kind, device, ranks)
     # beside other processes, recording would meet their messages
     ask = None if teacher is None else asked(teacher, kind, ranks.count == 1)
-
-    side = images.shape[-1]
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         if settings.augment:
@@ -59,12 +58,11 @@ def online_loss(
         mine = ranks.rows(len(rows))
         rows, views = rows[mine], views.take(mine)
         seen = render(images, rows, views, settings.size, device)
-        with autocast(device):
-            predicted = student(normalise(seen, mean, std))
+        predicted = student(seen)
         soft = None
         if ask is not None and outputs is not None:
             whole, dense = ask(seen)
-            target = whole[:, outputs].clone(), None if dense is None else dense[:, outputs].clone()
+            target = whole[:, outputs], None if dense is None else dense[:, outputs]
             soft = distance(predicted, target, settings)
             if not settings.hard_weight:
                 return soft
@@ -72,33 +70,6 @@ def online_loss(
         return hard if soft is None else (1 - settings.hard_weight) * soft + settings.hard_weight * hard
 
     return loss
-
-
-def mixed_cross_entropy(
-    predicted: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, views: Views, smoothing: float = 0.0
-) -> torch.Tensor:
-    """Mean cross-entropy of views with the labels of their images and partners, weighted by their shares.
-
-    Args:
-        predicted: (B, C) logits.
-        labels: (n,) of all images, on the same device.
-        rows: (B,) the images that the views are of.
-    """
-    losses = [
-        F.cross_entropy(predicted, labels[of.to(labels.device)], reduction="none", label_smoothing=smoothing)
-        for of in (rows, (rows + views.shift) % len(labels))
-    ]
-    return torch.lerp(losses[1], losses[0], views.own.to(predicted.device)).mean()
-
-
-def distance(predicted: Logits, target: Logits, settings: TrainSettings) -> torch.Tensor:
-    """How far logits are from the teacher's: of the whole and, where both have them, of the locations."""
-    distance_of, temperature = DISTANCES[settings.loss], settings.temperature
-    whole = distance_of(predicted[0], target[0], temperature)
-    if predicted[1] is None or target[1] is None:
-        return whole
-    dense = distance_of(*on_one_grid(predicted[1], target[1]), temperature)
-    return (1 - settings.dense_weight) * whole + settings.dense_weight * dense
 
 
 def stored_loss(
@@ -113,20 +84,82 @@ def stored_loss(
     Args:
         settings: as student and labels can follow them; with `dense_weight`, both give dense logits.
     """
-    mean, std = normalisation(net)
-    student = replayed(
-        ranks.parallel((DenseLogits if settings.dense_weight > 0 else PooledLogits)(net), device), device
-    )
+    dense = settings.dense_weight > 0
+    student = _student(net, DenseLogits if dense else PooledLogits, device, ranks)
     views = len(data.views.flip)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         mine = rows[ranks.rows(len(rows))]
-        numbers = (mine + turn(generator)) % views
-        pixels, target = data.batch(mine, numbers, dense=settings.dense_weight > 0)
-        with autocast(device):
-            predicted = student(normalise(pixels, mean, std))
+        pixels, target = data.batch(mine, (mine + turn(generator)) % views, dense)
+        predicted = student(pixels)
         if isinstance(target, tuple):
             return distance(predicted, target, settings)
         return divergence(predicted[0], target, settings.temperature)
 
     return loss
+
+
+def _student(
+    net: nn.Module, kind: type[PooledLogits], device: torch.device, ranks: Ranks
+) -> Callable[[torch.Tensor], Logits]:
+    """What a network in training answers to [0, 255] images (B, 3, S, S)."""
+    mean, std = normalisation(net)
+    trained = replayed(ranks.parallel(kind(net), device), device)
+
+    def predict(pixels: torch.Tensor) -> Logits:
+        with autocast(device):
+            predicted: Logits = trained(normalise(pixels, mean, std))
+            return predicted
+
+    return predict
+
+
+def mixed_cross_entropy(
+    predicted: torch.Tensor, labels: torch.Tensor, rows: torch.Tensor, views: Views, smoothing: float = 0.0
+) -> torch.Tensor:
+    """Mean cross-entropy of views with the labels of their images and partners, weighted by their shares.
+
+    Args:
+        predicted: (B, C) logits.
+        labels: (n,) of all images, on the same device.
+        rows: (B,) the images that the views are of.
+    """
+    own, partner = (
+        F.cross_entropy(predicted, labels[of.to(labels.device)], reduction="none", label_smoothing=smoothing)
+        for of in (rows, (rows + views.shift) % len(labels))
+    )
+    return torch.lerp(partner, own, views.own.to(predicted.device)).mean()
+
+
+def distance(predicted: Logits, target: Logits, settings: TrainSettings) -> torch.Tensor:
+    """How far logits are from the teacher's: of the whole and, where both have them, of the locations."""
+    distance_of, temperature = DISTANCES[settings.loss], settings.temperature
+    whole = distance_of(predicted[0], target[0], temperature)
+    if predicted[1] is None or target[1] is None:
+        return whole
+    dense = distance_of(*on_one_grid(predicted[1], target[1]), temperature)
+    return (1 - settings.dense_weight) * whole + settings.dense_weight * dense
+
+
+def divergence(predicted: torch.Tensor, target: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Mean Kullback-Leibler divergence of softened distributions, times T^2 (Hinton et al., 2015).
+
+    Args:
+        predicted: the student's logits, float32 (B, C).
+        target: the teacher's probabilities at the temperature, float32 (B, C).
+    """
+    student = F.log_softmax(predicted / temperature, 1)
+    return temperature**2 * F.kl_div(student, target, reduction="batchmean")
+
+
+def divergence_of_logits(predicted: torch.Tensor, target: torch.Tensor, temperature: float) -> torch.Tensor:
+    """`divergence` from the teacher's logits."""
+    return divergence(predicted, F.softmax(target / temperature, 1), temperature)
+
+
+def squared_error(predicted: torch.Tensor, target: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Mean squared error of the logits, whatever the temperature: the way of EDC (Shao et al., 2024)."""
+    return F.mse_loss(predicted, target)
+
+
+DISTANCES = {"kl": divergence_of_logits, "mse": squared_error}

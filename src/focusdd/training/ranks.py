@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,8 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from focusdd.core.distributed import local_rank, world_size
 from focusdd.core.errors import FocusError
-from focusdd.core.run_record import RunRecord
-from focusdd.core.stage import Make, Stage, Workspace, run_stage
+from focusdd.models.graphs import let_go
 
 _PATIENCE = timedelta(hours=6)  # while the first one scores
 _MEETING = timedelta(minutes=15)  # until all have come, and at every step
@@ -98,9 +96,15 @@ def joined(device: torch.device) -> Iterator[Ranks]:
     Raises:
         FocusError: there are more processes than GPUs, or one of the others has gone.
     """
-    if world_size() == 1:
-        yield ALONE
-        return
+    try:
+        with nullcontext(ALONE) if world_size() == 1 else _process_group(device) as ranks:
+            yield ranks
+    finally:
+        let_go(device)
+
+
+@contextmanager
+def _process_group(device: torch.device) -> Iterator[Ranks]:
     if device.type == "cuda":
         if local_rank() >= (there := torch.cuda.device_count()):
             raise FocusError(
@@ -136,25 +140,3 @@ def joined(device: torch.device) -> Iterator[Ranks]:
             "again to go on"
         ) from error
     dist.destroy_process_group()  # not after an error: who still waits for this one shall notice
-
-
-def run_together(
-    ranks: Ranks, stage: Stage, out: Path, make: Make, overwrite: bool, record: RunRecord
-) -> None:
-    """`run_stage` in the first process for all: the others only call `make`, which writes in the first alone.
-
-    Raises:
-        FocusError: as `run_stage`; or the processes have other settings or see other data.
-    """
-    ranks.require_same(stage.key, "settings or data")
-
-    def begun(work: Workspace) -> dict[str, Any]:
-        ranks.of_first(work)
-        return make(work)
-
-    if ranks.rank == 0:
-        run_stage(stage, out, begun, overwrite, record)
-        ranks.of_first()  # complete, now or before
-    elif (work := ranks.of_first()) is not None:
-        make(work)
-        ranks.of_first()

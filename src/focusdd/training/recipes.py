@@ -1,28 +1,27 @@
-"""What suits a student: its learning rate and weight decay, and the family of its teacher."""
+"""What suits a student: the optimiser and the teacher of its family, and the labels that it can follow."""
 
 from __future__ import annotations
 
-from timm.models import model_entrypoint
+from typing import Any
 
+import torch
+from timm.models import model_entrypoint
+from torch import nn
+
+from focusdd.core.console import say
+from focusdd.core.errors import FocusError
+from focusdd.models.dense import has_dense_logits
+from focusdd.models.load import Model
 from focusdd.models.names import origin
 from focusdd.settings import TrainSettings
 from focusdd.settings.recipes import Recipe, recipe_of
+from focusdd.settings.resolve import flag, resolve
+from focusdd.settings.train import DENSE, WHOLE_VIEWS
 
 
 def recipe(settings: TrainSettings) -> Recipe:
-    """What the settings say and, where they say nothing, what suits the student's family.
-
-    timm defines the models of a family in one module, whatever their names begin with: seresnet50 is a
-    ResNet, tf_efficientnet_b0 an EfficientNet.
-
-    Raises:
-        FocusError: there is no such student.
-    """
-    own = recipe_of(_module(settings.student))
-    return Recipe(
-        own.lr if settings.lr is None else settings.lr,
-        own.weight_decay if settings.weight_decay is None else settings.weight_decay,
-    )
+    """The defaults of the student's family. Raises FocusError when there is no such student."""
+    return recipe_of(_family(settings.student))
 
 
 def other_family(teacher: str, student: str) -> str:
@@ -30,7 +29,7 @@ def other_family(teacher: str, student: str) -> str:
 
     Measured with a ResNet-18 as student: results/sweep.csv.
     """
-    if _module(teacher) == _module(student):
+    if _family(teacher) == _family(student):
         return ""
     architecture = origin(teacher, weights=False).architecture
     return (
@@ -40,7 +39,41 @@ def other_family(teacher: str, student: str) -> str:
     )
 
 
-def _module(model: str) -> str:
-    """The module of timm that defines a model."""
+def _family(model: str) -> str:
+    """The module of timm that defines a model: for seresnet50 "resnet", whatever its name begins with."""
     architecture = origin(model, weights=False).architecture.partition(".")[0]
     return model_entrypoint(architecture).__module__.rpartition(".")[2]
+
+
+def followed(
+    asked: TrainSettings,
+    facts: dict[str, Any],
+    net: nn.Module,
+    teacher: Model | None,
+    device: torch.device,
+) -> TrainSettings:
+    """The settings as networks and labels can follow them: dense labels only where all can.
+
+    Args:
+        facts: what the settings derive their defaults from.
+    """
+    settings = resolve(asked, **facts).settings
+    nets = [net] if teacher is None else [net, teacher.net]
+    dense = asked.dense_weight > 0 and facts["taught"] == DENSE
+    if dense and not all(has_dense_logits(one, settings.size, device) for one in nets):
+        say(f"{asked.student} is taught by whole views: it or its teacher has no dense logits")
+        dense = False
+    if dense:
+        return settings
+    if teacher is not None:  # crops that stored labels were made for stay as they are
+        settings = resolve(asked, **facts | {"taught": WHOLE_VIEWS}).settings
+    return settings.model_copy(update={"dense_weight": 0.0})
+
+
+def require_storable(settings: TrainSettings) -> None:
+    """Raises FocusError unless stored labels can be learned so: they are distributions of CutMix views."""
+    for name in ("mix", "loss", "hard_weight"):
+        if getattr(settings, name) != (usual := TrainSettings.model_fields[name].default):
+            raise FocusError(
+                f"stored labels can only be learnt with {flag(name)} {usual}: use that, or --labels soft"
+            )
