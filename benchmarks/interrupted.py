@@ -62,7 +62,7 @@ STAGES = {
         ("tiny/train/*/*.jpg", "tiny/chosen/*"),
     ),
     "label": Stage(
-        ("label", "OUT/tiny", "--teacher", TEACHER, "--labels", "both", "--size", "32", "--views", "4"),
+        ("label", "OUT/tiny", "--teacher", TEACHER, "--kind", "both", "--size", "32", "--num-crops", "4"),
         ("tiny/labels/*/parts/*", "tiny/labels/*/done.json"),
         "distill",
     ),

@@ -61,7 +61,7 @@ def main() -> None:
 def speed(options: argparse.Namespace, copy: Path) -> None:
     """One step of each kind in turns, so that whatever else the machine does slows all of them."""
     shutil.copytree(options.distilled, copy, ignore=shutil.ignore_patterns("labels"))
-    label(copy, LabelSettings(teacher=options.teacher, kind="both", views=20, size=options.size))
+    label(copy, LabelSettings(teacher=options.teacher, kind="both", num_crops=20, size=options.size))
     device = pick_device("auto")
     recipe = TrainSettings(student=options.student, size=options.size, labels="tiles", tile_crops=1.0)
     tiles = LabelledViews(copy, recipe, device)

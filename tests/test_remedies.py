@@ -36,7 +36,7 @@ MADE = {
     "detector": ("detect", "train", "boxes", "--val", "demo:4", "--size", "32", "--steps", "4",
                  "--batch-size", "2", "--mosaic", "0"),
 }  # fmt: skip
-LABEL = ("label", "tiny", "--teacher", TEACHER, "--kind", "both", "--size", "32", "--views", "4")
+LABEL = ("label", "tiny", "--teacher", TEACHER, "--kind", "both", "--size", "32", "--num-crops", "4")
 
 
 def focusdd(*words: str) -> int | str:

@@ -73,7 +73,7 @@ COMPARE = CompareSettings(
     distill=DistillSettings(size=64, keep=0),
     train=TrainSettings(size=32, epochs=2, batch_size=10),
 )
-LABEL = LabelSettings(teacher=TEACHER, kind="both", size=32, views=3, device="cpu")
+LABEL = LabelSettings(teacher=TEACHER, kind="both", size=32, num_crops=3, device="cpu")
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -11,8 +11,8 @@ from focusdd.demo.run import WEIGHTS
 
 CPU = torch.device("cpu")
 TEACHER = str(WEIGHTS / "teacher")
-SETTINGS = LabelSettings(teacher=TEACHER, kind="both", size=64, views=3)
-DENSE = LabelSettings(teacher=TEACHER, kind="views", size=64, views=3, dense=2)
+SETTINGS = LabelSettings(teacher=TEACHER, kind="both", size=64, num_crops=3)
+DENSE = LabelSettings(teacher=TEACHER, kind="views", size=64, num_crops=3, dense=2)
 RECIPE = {"student": "test_resnet", "size": 64, "epochs": 2, "batch_size": 8}
 
 

@@ -46,7 +46,7 @@ COMMANDS = {
 
     Training then needs no teacher: focusdd train --labels stored.
 
-    Example: focusdd label tiny/ --teacher teacher/ --kind views --views 100 --size 128""",
+    Example: focusdd label tiny/ --teacher teacher/ --kind views --num-crops 100 --size 128""",
     "train": f"""Train a student on a distilled dataset and score it on validation images.
 
     Example: focusdd train tiny/ --val photos/ --teacher teacher/ --student resnet18 --out student/

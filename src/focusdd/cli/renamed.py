@@ -15,7 +15,12 @@ _READING = {
 RENAMED = {
     "extract": {"--fit": "--resize"},
     "distill": {"--fit": "--resize"},
-    "label": {"--labels": "--kind", "--mixup": "--mix-prob", "--places": "--dense"},
+    "label": {
+        "--labels": "--kind",
+        "--mixup": "--mix-prob",
+        "--places": "--dense",
+        "--views": "--num-crops",
+    },
     "fit": {"--mixup": "--mix-prob"},
     "train": {"--mixup": "--mix-prob", "--regions": "--dense-weight"},
     "compare": {

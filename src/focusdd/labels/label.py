@@ -124,7 +124,7 @@ def _label(
         }
         write_json(folder / "labels.json", info)
         work.record.note(device=device_name(images.device), images=len(images))
-        return {"images": len(images), **({"views": settings.views} if kind == "views" else {})}
+        return {"images": len(images), **({"views": settings.num_crops} if kind == "views" else {})}
 
     run_stage(Stage("label", VERSION, used, inputs, scratch=("parts",)), folder, make, overwrite)
 
@@ -144,12 +144,12 @@ class _Job:
         """Those of kind "views"."""
         settings, generator = self.settings, torch.Generator().manual_seed(self.settings.seed)
         count, side = len(self.images), self.images.shape[-1]
-        return draw_views(settings.views, count, side, self.grid, settings, generator)
+        return draw_views(settings.num_crops, count, side, self.grid, settings, generator)
 
     @property
     def parts(self) -> int:
         """How many there are."""
-        return self.settings.views if self.kind == "views" else -(-len(self.images) // BATCH)
+        return self.settings.num_crops if self.kind == "views" else -(-len(self.images) // BATCH)
 
     def part(self, number: int) -> np.ndarray:
         """Packed labels: (images, labels of `tile_boxes`) or (1, images, ...), as in `Store.records`."""

@@ -54,16 +54,21 @@ class AugmentSettings(Settings, panel="Augmentation"):
 class LabelSettings(AugmentSettings, panel="Labels"):
     """Which soft labels are stored beside the images, and in how many bytes."""
 
-    renamed: ClassVar[dict[str, str]] = {"mixup": "mix_prob", "labels": "kind", "places": "dense"}
+    renamed: ClassVar[dict[str, str]] = {
+        "mixup": "mix_prob",
+        "labels": "kind",
+        "places": "dense",
+        "views": "num_crops",
+    }
 
     teacher: Annotated[str, NotInKey]
     """Model that gives the labels: a checkpoint folder or a timm model name."""
     kind: Literal["tiles", "views", "both"] = "tiles"
     """What is labelled. tiles: every tile and the whole image; the label of a crop is composed of them.
-    views: --views crops of every image, reused over the epochs. both: tiles and views."""
+    views: --num-crops crops of every image, reused over the epochs. both: tiles and views."""
     size: Annotated[int, Field(ge=16, le=1024), Derived()] = UNSET
     """Side of the teacher's and the student's input in pixels. Default: what the teacher was fitted at."""
-    views: Annotated[Count, _VIEWS] = 100
+    num_crops: Annotated[Count, _VIEWS] = 100
     """Crops of every image that are labelled."""
     dense: Annotated[int, Field(ge=0, le=64), _VIEWS] = 0
     """Dense labels: locations per side of every crop that get labels of their own. 0 labels whole crops
