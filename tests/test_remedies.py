@@ -22,7 +22,7 @@ from focusdd.extraction.index import open_index
 from focusdd.models.load import load_model
 from focusdd.models.names import origin
 from focusdd.sources import DemoSource
-from focusdd.sources.apart import require_apart
+from focusdd.sources.disk import require_apart
 from focusdd.tasks.detect.checkpoint import load_detector
 from folders import everything
 

@@ -20,13 +20,14 @@ from hypothesis import strategies as st
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode
 from focusdd.sources import DemoSource
+from focusdd.sources.annotated import AnnotatedSource
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.boxes import CLIPPED, EMPTY, FINE, OUTSIDE, clip, safe_key
-from focusdd.sources.coco import CocoSource, parse_coco
+from focusdd.sources.coco import parse_coco
 from focusdd.sources.detection import open_detection_source
 from focusdd.sources.outlines import box_around
-from focusdd.sources.voc import VocSource, parse_voc
-from focusdd.sources.yolo import YoloSource, label_key, parse_labels, parse_yaml
+from focusdd.sources.voc import parse_voc
+from focusdd.sources.yolo import label_key, parse_labels, parse_yaml
 
 
 class Scene(NamedTuple):
@@ -115,7 +116,7 @@ WRITERS: dict[str, Callable[[Path, Scenes, list[str]], None]] = {
     "devkit": write_devkit,
     "yolo": write_yolo,
 }
-KINDS = {"coco": CocoSource, "voc": VocSource, "devkit": VocSource, "yolo": YoloSource}
+KINDS = {"coco": "COCO", "voc": "Pascal VOC", "devkit": "Pascal VOC", "yolo": "YOLO"}
 TWO = {
     "a.jpg": Scene(100, 80, [("cat", 10, 20, 30, 40), ("dog", 0, 0, 100, 80)]),
     "deep/b.png": Scene(60, 90, [("dog", 5, 6, 7, 8)]),
@@ -150,7 +151,8 @@ def refused(path: Path, *words: str, split: str = "train") -> None:
 def test_what_a_source_says(tmp_path: Path, kind: str) -> None:
     WRITERS[kind](tmp_path, TWO, ["cat", "dog"])
     source = open_detection_source(tmp_path)
-    assert type(source) is KINDS[kind]
+    assert isinstance(source, AnnotatedSource)
+    assert source.place.startswith(KINDS[kind])
     assert (source.name, source.split) == (str(tmp_path), "train")
     assert source.classes == source.class_names == ("cat", "dog")
     prefix = "images/train/" if kind == "yolo" else ""
@@ -404,7 +406,7 @@ def test_no_dataset(tmp_path: Path) -> None:
     put(tmp_path / "cat" / "1.jpg")
     refused(tmp_path, "no detection dataset")
     refused(put(tmp_path / "notes.txt", "hello"), "notes.txt", "no detection dataset")
-    refused(put(tmp_path / "data.yaml" / "x.jpg").parent, "no data.yaml")
+    refused(put(tmp_path / "data.yaml" / "x.jpg").parent, "no detection dataset", "there are x.jpg")
 
 
 @pytest.mark.parametrize(
@@ -479,7 +481,7 @@ def test_whatever_coco_says_is_read_or_refused(
     except FocusError as error:
         assert str(error).startswith("here")
     else:
-        assert np.isfinite(found.rows.boxes).all()
+        assert np.isfinite(found.rows["box"]).all()
 
 
 @settings(max_examples=300, deadline=None)
@@ -538,7 +540,8 @@ def test_coco_layouts(tmp_path: Path, file: str, images: str, split: str) -> Non
     put(tmp_path / "elsewhere" / "b.jpg")
     for path in (tmp_path, tmp_path / file):
         source = open_detection_source(path, split)
-        assert isinstance(source, CocoSource)
+        assert isinstance(source, AnnotatedSource)
+        assert source.place == f"COCO, {tmp_path / file}, images in {tmp_path / images}"
         assert (keys(source), source.read("a.jpg")) == (["a.jpg"], b"picture")
         assert source.skipped == ()
     refused(tmp_path, str(tmp_path), split="val" if split == "train" else "train")
@@ -825,7 +828,7 @@ def test_voc_splits_share_the_classes_of_train(tmp_path: Path) -> None:
 def test_voc_without_the_split(tmp_path: Path) -> None:
     put(tmp_path / "test" / "v.jpg")
     put(tmp_path / "test" / "v.xml", voc_of(Scene(9, 9, [("dog", 1, 2, 3, 4)])))
-    refused(tmp_path, str(tmp_path), "no train annotations")
+    refused(tmp_path, str(tmp_path), "no images for train, its splits are test")
     assert open_detection_source(tmp_path, "val").classes == ("dog",)
 
 
@@ -849,7 +852,7 @@ def test_devkit_splits(tmp_path: Path) -> None:
         assert (source.classes, keys(source), source.skipped) == (("cat", "dog"), ["v.jpg"], ())
         assert boxes(source, "v.jpg", 9, 9) == [[0, 1, 3, 4]]
     (root / "ImageSets" / "Main" / "val.txt").unlink()
-    refused(root, str(root), "no val annotations", split="val")
+    refused(root, str(root), "no images for val, its splits are train", split="val")
     put(tmp_path / "VOC2012" / "JPEGImages" / "x.jpg")
     put(tmp_path / "VOC2012" / "Annotations" / "x.xml", "")
     refused(tmp_path, "VOC2007, VOC2012")
@@ -941,9 +944,9 @@ BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><
         (voc_of(Scene(1, 1, [("a", 1, 2, math.inf, 4)])).encode(), "not finite"),
         (voc_of(Scene(1, 1, [("a", 1, 2, 1, 4)])).replace("<xmin>1<", "<xmin>one<").encode(), "four numbers"),
         (voc_of(Scene(1, 1, [("a", 1, 2, 1, 4)])).replace("ymax", "bottom").encode(), "four numbers"),
-        (voc_of(Scene(-5, 1, [])).encode(), "'-5' pixels wide"),
+        (voc_of(Scene(-5, 1, [])).encode(), "-5.0 pixels wide"),
         (voc_of(Scene(5, 1, [])).replace("5", "wide").encode(), "'wide' pixels wide"),
-        (voc_of(Scene(5, 1, [])).replace("5", "nan").encode(), "'nan' pixels wide"),
+        (voc_of(Scene(5, 1, [])).replace("5", "nan").encode(), "nan pixels wide"),
     ],
 )
 def test_mistakes_in_voc(data: bytes, words: str) -> None:
@@ -995,7 +998,8 @@ def test_yolo_layouts(tmp_path: Path, images: list[str], config: dict[str, Any],
     file = yolo(tmp_path, images, **config)
     for path in (tmp_path, file):
         source = open_detection_source(path)
-        assert isinstance(source, YoloSource)
+        assert isinstance(source, AnnotatedSource)
+        assert source.place.startswith(f"YOLO, {file}, images in ")
         assert keys(source) == images[:expected]
         assert source.skipped == ()
         for key in keys(source):
@@ -1043,7 +1047,7 @@ def test_yolo_splits(tmp_path: Path) -> None:
     yolo(tmp_path, ["images/train/a.jpg", "images/b/b.jpg"], train="images/train", test="images/b")
     assert keys(open_detection_source(tmp_path, "val")) == ["images/b/b.jpg"]
     yolo(tmp_path, [], train="images/train", val="")
-    refused(tmp_path, "data.yaml", "names no val images", split="val")
+    refused(tmp_path, "data.yaml", "has no images for val", "its splits are train", "--val", split="val")
     yolo(tmp_path, [], train="images/gone")
     refused(tmp_path, "data.yaml", "images/gone")
     yolo(tmp_path, [], train="images/train", path="/nowhere/at/all")

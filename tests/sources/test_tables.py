@@ -203,7 +203,7 @@ def test_splits(tmp_path: Path, train: str, val: str, pattern: str, suffix: str)
 
 def test_a_folder_without_the_split_and_a_pattern_that_means_it(tmp_path: Path) -> None:
     write(tmp_path / "train-0.tar", tar_of(samples("ab")))
-    with pytest.raises(FocusError, match="has files of train but none of val"):
+    with pytest.raises(FocusError, match="no images for val, its splits are train"):
         open_source(tmp_path, "val")
     assert len(open_source(f"{tmp_path}/train-*.tar", "val").records) == 2
     assert len(open_source(f"{tmp_path}/train-{{0..0}}.tar", "val").records) == 2
@@ -643,7 +643,7 @@ def test_what_datasets_builds(
 
 def test_datasets_that_are_not_there(tmp_path: Path) -> None:
     datasets.DatasetDict({"extra": table_of("ab")}).save_to_disk(tmp_path / "extra")
-    with pytest.raises(FocusError, match="no split for train: it has extra"):
+    with pytest.raises(FocusError, match="no images for train, its splits are extra"):
         open_source(tmp_path / "extra")
     with pytest.raises(FocusError, match="after hf: comes"):
         open_source("hf:")

@@ -25,8 +25,8 @@ from focusdd.execute import session
 from focusdd.extraction.index import Index, open_index
 from focusdd.settings import EngineSettings
 from focusdd.settings.resolve import idle_in_all, not_given, resolve
-from focusdd.sources.apart import require_apart
 from focusdd.sources.classes import require_same_classes
+from focusdd.sources.disk import require_apart
 from focusdd.sources.identity import require_other
 from focusdd.sources.understood import fact, understood
 from focusdd.tasks.base import ComparisonContext, Task, Trial

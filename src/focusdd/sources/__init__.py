@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from focusdd.sources.base import BoxedSource, Record, Source
 from focusdd.sources.demo import DemoSource
 from focusdd.sources.folder import FolderSource
 from focusdd.sources.holdout import HeldOut
-from focusdd.sources.options import refuse_options
 
 __all__ = ["BoxedSource", "DemoSource", "FolderSource", "Record", "Source", "open_source"]
 
@@ -30,58 +30,62 @@ def open_source(name: str | Path | Source, split: str = "train") -> Source:
     Raises:
         FocusError: it is missing, cannot be read, or holds no two classes with images.
     """
+    source: Source = opened(name, split, _open)
+    return source
+
+
+def opened(name: Any, split: str, open_bare: Callable[[str | Path, str, SourceSettings], Any]) -> Any:
+    """A source under its name with settings, divided where these say so; an open one stays as it is."""
     if not isinstance(name, str | Path):
         return name
     bare, settings = split_options(str(name))
-    source: Any = _open(bare if isinstance(name, str) else Path(bare), split, settings)
-    return named(source, str(name).removeprefix(bare), split, settings)
+    whole = settings.holdout is None
+    source = open_bare(bare if isinstance(name, str) else Path(bare), split if whole else "train", settings)
+    source.name += str(name).removeprefix(bare)
+    return (
+        source
+        if settings.holdout is None
+        else HeldOut(source, split, settings.holdout, settings.holdout_seed)
+    )
 
 
-def named(source: Any, suffix: str, split: str, settings: SourceSettings) -> Any:
-    """The source under its name with settings, divided where they say so."""
-    source.name += suffix
-    if settings.holdout is None:
-        return source
-    return HeldOut(source, split, settings.holdout, settings.holdout_seed)
+def refuse_options(name: str, settings: SourceSettings, kind: str, *used: str) -> None:
+    """Raises FocusError where a setting that the user gave means nothing to this kind of source."""
+    for option in sorted(settings.model_fields_set - {"holdout", "holdout_seed", *used}):
+        raise FocusError(
+            f"--{option.replace('_', '-')} means nothing for {name}, {kind}: leave it out, or say it in the "
+            f"name of the source that it is for, as in 'SOURCE?{option}={getattr(settings, option)}'"
+        )
+
+
+def is_demo(name: str | Path) -> bool:
+    """Whether a name means the generated images; as a path it means a folder."""
+    return isinstance(name, str) and name.partition(":")[0] == "demo"
 
 
 def _open(name: str | Path, split: str, settings: SourceSettings) -> Source:
-    text = str(name)
-    split = split if settings.holdout is None else "train"
-    if isinstance(name, str) and text.partition(":")[0] == "demo":
-        refuse_options(text, settings, "generated images")
-        return DemoSource.parse(text, split)
-    if isinstance(name, str) and text.startswith("hf:") and not text.startswith("hf://"):
-        from focusdd.sources.hub import HubSource
-
-        refuse_options(text, settings, "a table", "image_column", "label_column")
-        return HubSource(text, split, settings)
-    return _open_files(text, split, settings)
-
-
-def _open_files(name: str, split: str, settings: SourceSettings) -> Source:
-    """Opens what is known by its files. The readers of tables are imported late: a folder needs none."""
+    """The readers of tables are imported late: a folder needs none."""
     from focusdd.sources import files
     from focusdd.sources.hub import HubSource, is_saved
 
-    folder = Path(name)
-    if is_saved(folder):
-        return HubSource(f"hf:{name}", split, settings)
-    if folder.is_dir() or ("://" in name and not name.lower().endswith(files.SUFFIXES)):
-        suffix = files.suffix_in(name)
-        if suffix is None and not folder.is_dir():
-            raise FocusError(f"{name} holds no .tar or .parquet files: only these are read from a store")
-    else:
-        suffix = next((suffix for suffix in files.SUFFIXES if name.lower().endswith(suffix)), None)
-    if suffix == ".tar" or files.is_compressed(name):
+    text, folder = str(name), Path(name)
+    if is_demo(name):
+        refuse_options(text, settings, "generated images")
+        return DemoSource.parse(text, split)
+    saved = is_saved(folder)
+    if saved or (isinstance(name, str) and text.startswith("hf:") and not text.startswith("hf://")):
+        refuse_options(text, settings, "a table", "image_column", "label_column")
+        return HubSource(f"hf:{text}" if saved else text, split, settings)
+    suffix = files.suffix_of(text)
+    if suffix == ".tar":
         from focusdd.sources.webdataset import TarSource
 
-        refuse_options(name, settings, "tars")
-        return TarSource(name, split)
+        refuse_options(text, settings, "tars")
+        return TarSource(text, split)
     if suffix == ".parquet":
         from focusdd.sources.parquet import ParquetSource
 
-        refuse_options(name, settings, "a table", "image_column", "label_column")
-        return ParquetSource(name, split, settings)
-    refuse_options(name, settings, "a folder of images", "classes")
+        refuse_options(text, settings, "a table", "image_column", "label_column")
+        return ParquetSource(text, split, settings)
+    refuse_options(text, settings, "a folder of images", "classes")
     return FolderSource(folder, split, settings)

@@ -1,80 +1,12 @@
-"""What a source of images is, and which names mean images, splits and paths in all of them."""
+"""What a source of images is."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from focusdd.core.images import Box
-
-_SUFFIXES = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".avif",
-    ]
-)
-_UNREADABLE = (
-    ".heic",
-    ".heif",
-    ".jxl",
-    ".svg",
-    ".psd",
-    ".raw",
-    ".dng",
-    ".nef",
-    ".cr2",
-    ".cr3",
-    ".arw",
-    ".orf",
-)
-_LEFT_THERE = {
-    *("__macosx", "@eadir", "#recycle", "@recycle", "@recently-snapshot", "$recycle.bin", "recycler"),
-    *("lost+found", "system volume information", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"),
-}
-SPLITS = {"train": ("train", "training"), "val": ("val", "validation", "valid", "test")}
-"""What the splits are called in folders, files and datasets, the first that is there counts."""
-
-
-def has_image_suffix(name: str) -> bool:
-    """Whether a file is an image by its name."""
-    return os.path.splitext(name)[1].lower() in _SUFFIXES  # noqa: PTH122 - much faster than a path
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none of the user's: hidden, or left there by a system or a storage box."""
-    return name[0] == "." or name.lower() in _LEFT_THERE
-
-
-def not_an_image(name: str) -> str:
-    """Why a file without an image's suffix is left out: a loss only where it is a photograph after all."""
-    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
-    if suffix in _UNREADABLE:
-        return f"Pillow reads no {suffix} files: convert them to JPEG or PNG"
-    return f"not an image by its suffix {suffix!r}"
-
-
-def path_name(path: Path | str) -> str:
-    """A path as `open_source` takes it: "demo" and "hf:..." alone mean no folder."""
-    return (
-        f"./{path}" if str(path).partition(":")[0] in ("demo", "hf") and "://" not in str(path) else str(path)
-    )
 
 
 class Record(NamedTuple):

@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
 
 import numpy as np
 
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage
-from focusdd.sources.folder import walk
-
-Notes = list[tuple[str, str]]
-"""What was left out or mended: (where, what)."""
+from focusdd.sources.names import is_unicode
 
 FINE, CLIPPED, OUTSIDE, EMPTY = range(4)
 VERDICTS = (
@@ -32,8 +30,7 @@ def clip(boxes: np.ndarray, sizes: np.ndarray, slack: float = 0.0) -> tuple[np.n
         The boxes, and int8 (n,): FINE, CLIPPED where a side is out by more than `slack`, OUTSIDE or EMPTY.
         The boxes of the last two mean nothing.
     """
-    far = np.tile(sizes, 2)
-    inside = np.clip(boxes, 0.0, far)
+    inside = np.clip(boxes, 0.0, np.tile(sizes, 2))
     verdict = np.zeros(len(boxes), np.int8)
     verdict[(np.abs(inside - boxes) > slack).any(1)] = CLIPPED
     # a difference of 1e-9 could vanish when the box is scaled
@@ -58,6 +55,15 @@ def check_size(stated: Sequence[int], width: int, height: int) -> None:
         )
 
 
+def stated_side(value: Any, where: str) -> int:
+    """Pixels of an image's side; 0 where its annotation does not say. Raises FocusError for odd values."""
+    if value is None:
+        return 0
+    if type(value) not in (int, float) or not 0 <= value < 2**31 or value != int(value):
+        raise FocusError(f"{where} has an image {shown(value)} pixels wide or high: give whole numbers")
+    return int(value)
+
+
 def check_finite(boxes: np.ndarray, where: str, ids: Sequence[int] | np.ndarray | None = None) -> None:
     """Raises FocusError where a number of the boxes (n, 4) is none or infinite."""
     bad = np.flatnonzero(~np.isfinite(boxes).all(1))
@@ -68,17 +74,16 @@ def check_finite(boxes: np.ndarray, where: str, ids: Sequence[int] | np.ndarray 
 
 def check_once(values: Iterable[Hashable], what: str, where: str) -> None:
     """Raises FocusError where a value is there twice."""
-    values = list(values)
-    if len(set(values)) < len(values):
-        value, count = Counter(values).most_common(1)[0]
-        raise FocusError(f"{where} has the {what} {value!r} {count} times: each has to be there once")
+    for value, count in Counter(values).most_common(1):
+        if count > 1:
+            raise FocusError(f"{where} has the {what} {value!r} {count} times: each has to be there once")
 
 
 def clean_names(names: Iterable[object], where: str) -> list[str]:
     """Class names without white space around. Raises FocusError where one is missing or there twice."""
     cleaned = []
     for name in names:
-        if not isinstance(name, str) or not name.strip() or not _is_unicode(name):
+        if not isinstance(name, str) or not name.strip() or not is_unicode(name):
             raise FocusError(f"{where} has a class without a name, {shown(name)}: name it")
         cleaned.append(name.strip())
     check_once(cleaned, "class", where)
@@ -91,7 +96,7 @@ def safe_key(name: object, where: str) -> str:
     Raises:
         FocusError: it is none, or leads out of the folder.
     """
-    if not isinstance(name, str) or not name.strip() or "\0" in name or not _is_unicode(name):
+    if not isinstance(name, str) or not name.strip() or "\0" in name or not is_unicode(name):
         raise FocusError(f"{where} has an image without a file name, {shown(name)}: correct or remove it")
     path = name.replace("\\", "/")
     key = os.path.normpath(path)
@@ -103,37 +108,3 @@ def safe_key(name: object, where: str) -> str:
 def shown(value: object) -> str:
     """A value from a file for an error: in one short line, and no lists, which aliases can make immense."""
     return ascii(value)[:80] if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
-
-
-def read_file(path: Path) -> bytes:
-    """All of a file. Raises FocusError when it cannot be read."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise FocusError(f"{path} cannot be read ({error.strerror}): check that it is there") from error
-
-
-def text_of(data: bytes, where: str) -> str:
-    """UTF-8 text, with or without a byte order mark. Raises FocusError where it is none."""
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FocusError(f"{where} is not UTF-8 text: save it as such") from error
-
-
-def files_below(root: Path, folder: str, skipped: Notes) -> Iterable[tuple[str, os.stat_result]]:
-    """Files below root/folder in sorted order. Raises FocusError when the folder cannot be listed."""
-    try:
-        yield from walk(root, folder, skipped)
-    except OSError as error:
-        raise FocusError(
-            f"{root / folder} cannot be read ({error.strerror}): check that it is there"
-        ) from error
-
-
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

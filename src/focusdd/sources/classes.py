@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
+from focusdd.sources.base import Record
 from focusdd.sources.imagenet import class_name
+from focusdd.sources.names import few
 
 _LONGEST = 100  # bytes: a file name holds the class's name and a number, and 255 bytes in all
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|~]')
@@ -68,6 +70,15 @@ def classes_of(values: Sequence[int | str | None], names: Sequence[str] | None, 
     )
 
 
+def records_of(
+    keys: Sequence[str], labels: Sequence[int | None], why: str = "no label"
+) -> tuple[tuple[Record, ...], tuple[tuple[str, str], ...]]:
+    """The records of rows with a label, and why the others are left out."""
+    pairs = list(zip(keys, labels, strict=True))
+    records = tuple(Record(key, label) for key, label in pairs if label is not None)
+    return records, tuple((key, why) for key, label in pairs if label is None)
+
+
 def require_same_classes(name: str, classes: Sequence[str], other: str, expected: Sequence[str]) -> None:
     """Raises FocusError where a source (name, classes) has other classes than another, and says which."""
     if tuple(classes) == tuple(expected):
@@ -83,14 +94,9 @@ def require_same_classes(name: str, classes: Sequence[str], other: str, expected
         )
     else:
         lists = [("it lacks", missing), ("only it has", extra)]
-        words = "; ".join(f"{what} {_listed(names)}" for what, names in lists if names)
+        words = "; ".join(f"{what} {few([repr(name) for name in names])}" for what, names in lists if names)
         how = f"other classes, {len(classes)} and {len(expected)}: {words}"
     raise FocusError(f"{name} and {other} have {how}")
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return ", ".join(repr(name) for name in names[:8]) + more
 
 
 def folder_names(names: Sequence[str]) -> tuple[str, ...]:

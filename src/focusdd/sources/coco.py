@@ -5,85 +5,97 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
-from focusdd.sources.annotated import AnnotatedSource, Listed, Listing, Rows
-from focusdd.sources.base import SPLITS, has_image_suffix
-from focusdd.sources.boxes import (
-    Notes,
-    check_finite,
-    check_once,
-    clean_names,
-    read_file,
-    safe_key,
-    shown,
-    text_of,
-)
+from focusdd.sources.annotated import ROW, Listed, Listing
+from focusdd.sources.boxes import check_finite, check_once, clean_names, safe_key, shown, stated_side
+from focusdd.sources.disk import Notes, file_size, folders_in, read_file, text_of
+from focusdd.sources.names import few, has_image_suffix, split_word
 from focusdd.sources.outlines import box_around
 
+# what tools call the file of a folder whose name, or nothing, says the split
+_PLAIN = (
+    *("_annotations.coco.json", "annotations.json", "annotations.coco.json", "coco.json", "labels.json"),
+    *("instances.json", "instances_default.json", "result.json"),
+)
 _PROBES = 1000  # listed images that are tried to find their folder
-
-
-class CocoSource(AnnotatedSource):
-    """A COCO dataset; labels are in the order of the category ids, crowds (`iscrowd`) are ignored objects.
-
-    Args:
-        path: a folder with a JSON file per split, or such a file itself, taken for whichever split.
-
-    Boxes are (x, y, x + w, y + h) of the file's `[x, y, w, h]`; without one, the box around the polygons.
-    """
-
-    def __init__(self, path: Path, split: str = "train") -> None:
-        file = path if path.is_file() else find_json(path, split)
-        if file is None:
-            others = [name for name in SPLITS if find_json(path, name)]
-            held = f"has annotations of {others[0]} but none of" if others else "has no COCO annotations of"
-            raise FocusError(f"{path} {held} {split}: give {path}/{split}.json, or the file itself")
-        super().__init__(path, split, _list(file))
 
 
 class Content(NamedTuple):
     """A COCO file without what nobody needs here."""
 
     names: list[str]
-    keys: list[str]
-    sizes: list[tuple[int, int]]
-    rows: Rows
+    images: list[Listed]
+    """In the file's order; their sizes in bytes are not known yet."""
+    rows: np.ndarray
+    """ROW (n,)."""
     problems: Notes
     unknown: dict[int, str]
     """Images with an object whose box cannot be had -> why."""
 
 
-def find_json(root: Path, split: str) -> Path | None:
-    """The annotation file of a split in a folder, by the common layouts; None without.
+def find_coco(root: Path) -> dict[str, Path]:
+    """The annotation files of a folder by `split_word`, in the common layouts.
 
     Raises:
-        FocusError: there are several.
+        FocusError: there are several for a split.
     """
-    for name in SPLITS[split]:
-        named = re.compile(rf"(instances_)?{name}(\d{{4}})?\.json")
-        found = [
-            path
-            for folder in (root, root / "annotations")
-            for path in sorted(folder.glob("*.json"))
-            if named.fullmatch(path.name)
-        ]
-        found += [path for path in [root / name / "_annotations.coco.json"] if path.is_file()]
-        if len(found) > 1:
-            several = ", ".join(str(path.relative_to(root)) for path in found)
-            raise FocusError(f"{root} has several files for {split}, {several}: give the one that is meant")
-        if found:
-            return found[0]
-    return None
+    found: dict[str, list[Path]] = {}
+    for folder in (root, root / "annotations"):
+        for path in sorted(folder.glob("*.json")):
+            if word := split_word(path.name.removeprefix("instances_")):
+                found.setdefault(word, []).append(path)
+    for name in folders_in(root):
+        if word := split_word(name):
+            found.setdefault(word, []).extend(_plain(root / name))
+    if not any(found.values()):
+        found[""] = _plain(root)
+    for word, paths in found.items():
+        if len(paths) > 1:
+            several = few([path.relative_to(root) for path in paths])
+            kind = word or "the annotations"
+            raise FocusError(f"{root} has several files for {kind}, {several}: give the one that is meant")
+    return {word: paths[0] for word, paths in found.items() if paths}
+
+
+def _plain(folder: Path) -> list[Path]:
+    paths = [place / name for place in (folder, folder / "annotations") for name in _PLAIN]
+    return [path for path in paths if path.is_file()]
+
+
+def read_coco(file: Path) -> Listing:
+    """A COCO dataset; labels are in the order of the category ids, crowds (`iscrowd`) are ignored objects.
+
+    Boxes are (x, y, x + w, y + h) of the file's `[x, y, w, h]`; without one, the box around the polygons.
+    """
+    data = read_file(file)
+    digest = hashlib.sha256(data).hexdigest()
+    text = text_of(data, file)
+    del data  # as large as the text
+    names, listed, rows, problems, unknown = parse_coco(text, str(file))
+    root = _images_of(file, [image.key for image in listed])
+    images: list[Listed] = []
+    skipped: Notes = []
+    place = np.full(len(listed), -1)
+    with counting(f"list {root}", "images") as advance:
+        for index, image in enumerate(listed):
+            advance(1)
+            size = unknown.get(index) or file_size(f"{root}/{image.key}")
+            if isinstance(size, int):
+                place[index] = len(images)
+                images.append(image._replace(size=size))
+            else:
+                skipped.append((image.key, size))
+    rows["image"] = place[rows["image"]]
+    rows = rows[rows["image"] >= 0]
+    skipped += _unlisted(root, {image.key for image in listed}, file.name)
+    return Listing(root, names, images, rows, skipped, problems, f"COCO, {file}, images in {root}", digest)
 
 
 def parse_coco(text: str, where: str) -> Content:
@@ -100,36 +112,44 @@ def parse_coco(text: str, where: str) -> Content:
     if not all(type(item.get("id")) is int for item in categories):
         raise FocusError(f"{where} has a category whose id is no whole number: number the categories")
     annotations = _items(content, "annotations", where)
-    categories = _without_root(categories, annotations)
-    categories.sort(key=lambda item: item["id"])
-    check_once([item["id"] for item in categories], "category id", where)
-    names = clean_names([item.get("name") for item in categories], where)
+    categories = _without_root(sorted(categories, key=lambda item: item["id"]), annotations)
     images = _items(content, "images", where)
     if not all(type(item.get("id")) in (int, str) for item in images):
         raise FocusError(f"{where} has an image without an id: number the images")
+    listed = [
+        Listed(
+            safe_key(item.get("file_name"), where), 0,
+            stated_side(item.get("width"), where), stated_side(item.get("height"), where),
+        )
+        for item in images
+    ]  # fmt: skip
+    check_once([item["id"] for item in categories], "category id", where)
     check_once([item["id"] for item in images], "image id", where)
-    keys = [safe_key(item.get("file_name"), where) for item in images]
-    check_once(keys, "image file", where)
-    sizes = [(_side(item.get("width"), where), _side(item.get("height"), where)) for item in images]
-    place = {item["id"]: index for index, item in enumerate(images)}
-    label = {item["id"]: index for index, item in enumerate(categories)}
-    return Content(names, keys, sizes, *_objects(annotations, place, label, keys, where))
+    check_once([image.key for image in listed], "image file", where)
+    names = clean_names([item.get("name") for item in categories], where)
+    return Content(names, listed, *_objects(annotations, images, categories, listed, where))
 
 
 def _without_root(
     categories: list[dict[str, Any]], annotations: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Without Roboflow's first category, which has no objects and only names the group of all others."""
-    root, *others = sorted(categories, key=lambda item: item["id"])
+    root, *others = categories
     if not others or not all(item.get("supercategory") == root.get("name") for item in others):
         return categories
     return categories if any(item.get("category_id") == root["id"] for item in annotations) else others
 
 
 def _objects(
-    items: list[dict[str, Any]], place: dict[Any, int], label: dict[Any, int], keys: list[str], where: str
-) -> tuple[Rows, Notes, dict[int, str]]:
-    image, labels, ignored, boxes = array("q"), array("i"), array("b"), array("d")
+    items: list[dict[str, Any]],
+    images: list[dict[str, Any]],
+    categories: list[dict[str, Any]],
+    listed: list[Listed],
+    where: str,
+) -> tuple[np.ndarray, Notes, dict[int, str]]:
+    place = {item["id"]: index for index, item in enumerate(images)}
+    label = {item["id"]: index for index, item in enumerate(categories)}
+    rows: list[tuple[int, tuple[float, ...], int, bool, int]] = []
     problems: Notes = []
     unknown: dict[int, str] = {}
     ids: list[Any] = [item.get("id") for item in items]
@@ -138,69 +158,26 @@ def _objects(
     elif len(set(zip(ids, (repr(item.get("image_id")) for item in items), strict=True))) < len(ids):
         problems.append((where, "annotation ids that are there twice: counted anew"))
         ids = list(range(len(items)))
-    kept = array("q")
     with counting(f"read {where}", "annotations") as advance:
         for number, item in zip(ids, items, strict=True):
             advance(1)
-            inside = _look_up(place, item.get("image_id"), f"{where}: annotation {number}", "image")
+            image = _look_up(place, item.get("image_id"), f"{where}: annotation {number}", "image")
             category = _look_up(label, item.get("category_id"), f"{where}: annotation {number}", "category")
             box = item.get("around") or item.get("bbox")
             if not box:
-                unknown[inside] = f"object {number} has no box and no outline"
+                unknown[image] = f"object {number} has no box and no outline"
                 continue
             if item.get("around"):
-                problems.append((keys[inside], f"object {number} has an outline only: its box is taken"))
+                problems.append((listed[image].key, f"object {number} has an outline only: its box is taken"))
             if not isinstance(box, list) or len(box) != 4 or not all(type(v) in (int, float) for v in box):
                 raise FocusError(f"{where}: annotation {number} has a box {str(box)[:80]}: give four numbers")
-            try:
-                boxes.extend(box)
-            except OverflowError as error:
-                raise FocusError(
-                    f"{where}: the box of object {number} is not finite: correct or remove it"
-                ) from error
-            image.append(inside)
-            labels.append(category)
-            ignored.append(item.get("iscrowd") in (1, True))
-            kept.append(number)
-    corners = np.array(boxes, np.float64).reshape(-1, 4)
-    check_finite(corners, where, kept)
-    with np.errstate(over="ignore"):
-        corners[:, 2:] += corners[:, :2]
-    check_finite(corners, where, kept)
-    columns = np.array(labels, np.int32), np.array(ignored, bool), np.array(kept, np.int64)
-    return Rows(np.array(image, np.int64), corners, *columns), problems, unknown
-
-
-def _list(file: Path) -> Listing:
-    data = read_file(file)
-    digest = hashlib.sha256(data).hexdigest()
-    text = text_of(data, str(file))
-    del data  # as large as the text
-    names, keys, sizes, rows, problems, unknown = parse_coco(text, str(file))
-    root = _images_of(file, keys)
-    images: list[Listed] = []
-    skipped: Notes = []
-    place = np.full(len(keys), -1)
-    with counting(f"list {root}", "images") as advance:
-        for index, (key, size) in enumerate(zip(keys, sizes, strict=True)):
-            advance(1)
-            if index in unknown:
-                skipped.append((key, unknown[index]))
-                continue
-            try:
-                stat = os.stat(root / key)  # noqa: PTH116
-            except OSError as error:
-                skipped.append((key, error.strerror or "cannot be read"))
-                continue
-            if S_ISREG(stat.st_mode):
-                place[index] = len(images)
-                images.append(Listed(key, stat.st_size, *size))
-            else:
-                skipped.append((key, "not a file"))
-    there = place[rows.image] >= 0
-    rows = Rows(*(column[there] for column in rows._replace(image=place[rows.image])))
-    skipped += _unlisted(root, keys, file.name)
-    return Listing(root, names, images, rows, skipped, problems, f"{file}, images in {root}", digest)
+            corners = tuple(float(value) if abs(value) < 1e300 else np.inf for value in box)
+            rows.append((image, corners, category, item.get("iscrowd") in (1, True), number))
+    table = np.array(rows, ROW)
+    with np.errstate(invalid="ignore"):
+        table["box"][:, 2:] += table["box"][:, :2]
+    check_finite(table["box"], where, table["id"])
+    return table, problems, unknown
 
 
 def _images_of(file: Path, keys: Sequence[str]) -> Path:
@@ -210,7 +187,7 @@ def _images_of(file: Path, keys: Sequence[str]) -> Path:
     stem = file.stem.removeprefix("instances_")
     names = dict.fromkeys([file.stem, stem, stem.rstrip("0123456789") or stem])
     likely = [base / inner / name for name in names for base in bases for inner in ("", "images")]
-    likely += [folder for base in bases for folder in (base, base / "images")]
+    likely += [folder for base in bases for folder in (base, base / "images", base / "data")]
     for key in keys[:_PROBES]:
         for folder in likely:
             if os.path.isfile(folder / key):  # noqa: PTH113 - false, not an error, for impossible names
@@ -221,11 +198,10 @@ def _images_of(file: Path, keys: Sequence[str]) -> Path:
     )
 
 
-def _unlisted(root: Path, keys: Sequence[str], name: str) -> Notes:
+def _unlisted(root: Path, listed: set[str], name: str) -> Notes:
     """One line for all image files beside listed ones: a folder may be shared by all splits."""
-    listed = set(keys)
     more: list[str] = []
-    for folder in sorted({os.path.dirname(key) for key in keys}):  # noqa: PTH120 - much faster than a path
+    for folder in sorted({os.path.dirname(key) for key in listed}):  # noqa: PTH120 - much faster than a path
         try:
             inside = sorted(os.listdir(root / folder))  # noqa: PTH208
         except OSError:
@@ -235,7 +211,7 @@ def _unlisted(root: Path, keys: Sequence[str], name: str) -> Notes:
     if not more:
         return []
     first = more[0].encode(errors="replace").decode()
-    return [(first if len(more) == 1 else f"{first} and {len(more) - 1:,} more", f"{name} does not list it")]
+    return [(few([first, *more[1:]], 1), f"{name} does not list it")]
 
 
 def _slim(item: dict[str, Any]) -> dict[str, Any]:
@@ -263,12 +239,3 @@ def _look_up(index: dict[Any, int], value: Any, where: str, what: str) -> int:
         raise FocusError(
             f"{where} is of an unknown {what} {shown(value)}: list it or remove the annotation"
         ) from None
-
-
-def _side(value: Any, where: str) -> int:
-    """Pixels of a side; 0 where the file says nothing."""
-    if value is None:
-        return 0
-    if type(value) not in (int, float) or not 0 <= value < 2**31 or value != int(value):
-        raise FocusError(f"{where} has an image {shown(value)} pixels wide or high: give whole numbers")
-    return int(value)

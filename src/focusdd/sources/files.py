@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
-import math
 import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import fsspec
 
 from focusdd.core.errors import FocusError
-from focusdd.sources.base import SPLITS, is_hidden
+from focusdd.sources.names import is_hidden, of_split, split_word
 
-SUFFIXES = (".tar", ".parquet")
-_COMPRESSED = re.compile(r"\.(tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst|lz4))$", re.IGNORECASE)
+_SUFFIXES = (".tar", ".parquet")
+_ARCHIVE = re.compile(r"\.(zip|rar|7z|tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst|lz4))$", re.IGNORECASE)
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 _MAGIC = re.compile(r"[*?\[{]")
 _MOST = 1_000_000  # files that a pattern may name
@@ -38,27 +37,48 @@ class Files(NamedTuple):
 
     fs: Any
     folder: str
-    files: tuple[File, ...]
+    files: Sequence[File]
+
+    @property
+    def place(self) -> str:
+        """The files, for people."""
+        first, *more = self.files
+        return f"{len(self.files):,} files, {first.path} to {more[-1].key}" if more else first.path
 
 
-def is_compressed(name: str) -> bool:
-    """Whether a name means a compressed tar."""
-    return _COMPRESSED.search(name) is not None
+def suffix_of(name: str) -> str | None:
+    """What a name means by its suffix, or a folder by what it holds: ".tar", ".parquet", or None.
+
+    Raises:
+        FocusError: it is an archive whose images cannot be read by themselves, or a folder in a store that
+            holds no tars and no tables.
+    """
+    is_folder = Path(name).is_dir()
+    if _ARCHIVE.search(name) and not is_folder:
+        raise FocusError(
+            f"{name} is compressed, so no image in it can be read by itself: unpack it to a folder or a .tar"
+        )
+    named = next((suffix for suffix in _SUFFIXES if name.lower().endswith(suffix)), None)
+    if not is_folder and (named or "://" not in name):
+        return named
+    held = _suffix_in(name)
+    if held is None and not is_folder:
+        raise FocusError(f"{name} holds no .tar or .parquet files: only these are read from a store")
+    return held
 
 
-def suffix_in(name: str) -> str | None:
+def _suffix_in(name: str) -> str | None:
     """The suffix of the tables that a folder holds directly, in split folders or in data/; None without.
 
-    A folder that holds folders beside tables is none of tables: a distilled dataset has its plan there.
+    A folder that holds folders beside tables is not one of tables: a distilled dataset has its plan there.
     """
     fs, folder = _open(name)
     with said(name):
         inside = _below(fs, folder)
-        places = [place for names in SPLITS.values() for place in names if inside.get(place) == "directory"]
-        places = [f"{folder}/{place}" for place in places] or [folder, f"{folder}/data"]
-        for place in places:
-            there = inside if place == folder else _below(fs, place)
-            found = {kind for file in there for kind in SUFFIXES if file.endswith(kind)}
+        places = [place for place, kind in inside.items() if kind == "directory" and split_word(place)]
+        for place in [f"{folder}/{place}" for place in places] or [folder, f"{folder}/data"]:
+            there = _below(fs, place)
+            found = {kind for file in there for kind in _SUFFIXES if file.endswith(kind)}
             if found and "directory" not in there.values():
                 return min(found)
     return None
@@ -68,14 +88,13 @@ def find_files(name: str, suffix: str, split: str) -> Files:
     """The files that a folder, a glob or a brace range means, of the split where names tell them apart.
 
     A split is the first word of a file's name or of a folder's below the fixed part of the name, as in
-    `train-000.tar` or `validation/0.parquet`. Files that name no split are taken as whichever is asked for.
+    `train-000.tar` or `validation/0.parquet`. Files that name no split are taken as whichever is asked for,
+    and so are those that a pattern names if all are of one split.
 
     Raises:
         FocusError: there are none, one of a range is missing, the store cannot be reached, or the split is
             not among them.
     """
-    if is_compressed(name):
-        raise FocusError(f"{name} is compressed, so no image in it can be read by itself: unpack it to .tar")
     fs, path = _open(name)
     with said(name):
         in_folder = fs.isdir(path)
@@ -84,18 +103,17 @@ def find_files(name: str, suffix: str, split: str) -> Files:
         elif fs.exists(path):
             folder, infos = path.rpartition("/")[0], {path: fs.info(path)}
         else:
-            fixed = _MAGIC.split(path, maxsplit=1)[0]
-            folder, infos = fixed.rpartition("/")[0], _matches(fs, path, name)
-        files = [_file(path, folder, info) for path, info in infos.items() if path.lower().endswith(suffix)]
-    files = [file for file in files if not any(map(is_hidden, file.key.split("/")))]
-    if not files:
+            folder = _MAGIC.split(path, maxsplit=1)[0].rpartition("/")[0]
+            infos = _matches(fs, path, name)
+    told: dict[str, list[File]] = {}
+    for file in sorted(_file(path, folder, info) for path, info in infos.items()):
+        if file.path.lower().endswith(suffix) and not any(map(is_hidden, file.key.split("/"))):
+            told.setdefault(split_word(file.key), []).append(file)
+    if not told:
         raise FocusError(f"there are no {suffix} files at {name}: check the path")
-    return Files(fs, folder, tuple(_of_split(sorted(files), split, name, strict=in_folder)))
-
-
-def places_of(files: Sequence[File]) -> str:
-    """The files of a split, for people."""
-    return files[0].path if len(files) == 1 else f"{len(files):,} files, {files[0].path} to {files[-1].key}"
+    if len(told) == 1 and not in_folder:
+        told = {"": next(iter(told.values()))}
+    return Files(fs, folder, of_split(told, split, name))
 
 
 def read_range(fs: Any, path: str, start: int, size: int) -> bytes:
@@ -170,23 +188,20 @@ def _open(name: str) -> tuple[Any, str]:
 
 def _below(fs: Any, folder: str) -> dict[str, str]:
     """Names in a folder -> "file" or "directory"; empty without the folder, hidden ones left out."""
-    if not fs.isdir(folder):
-        return {}
-    entries = [
-        (info["name"].rstrip("/").rpartition("/")[2], info["type"]) for info in fs.ls(folder, detail=True)
-    ]
-    return {name: kind for name, kind in entries if name and not is_hidden(name)}
+    entries = fs.ls(folder, detail=True) if fs.isdir(folder) else []
+    kinds = {info["name"].rstrip("/").rpartition("/")[2]: info["type"] for info in entries}
+    return {name: kind for name, kind in kinds.items() if name and not is_hidden(name)}
 
 
 def _matches(fs: Any, path: str, name: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for one in expand(path):
-        if not _MAGIC.search(one):
-            if not fs.exists(one):
-                raise FocusError(f"there is no {one}: check {name}")
+        if _MAGIC.search(one):
+            found |= fs.glob(one, detail=True)
+        elif fs.exists(one):
             found[one] = fs.info(one)
         else:
-            found |= fs.glob(one, detail=True)
+            raise FocusError(f"there is no {one}: check {name}")
     return found
 
 
@@ -196,45 +211,25 @@ def expand(pattern: str) -> list[str]:
     Raises:
         FocusError: a range that runs backwards, or more than a million names.
     """
-    parts, last, total = [], 0, 1
-    for match in _BRACES.finditer(pattern):
-        parts.append([pattern[last : match.start()]])
-        last = match.end()
-        first, end, words = match.groups()
-        if words is not None:
-            parts.append(words.split(","))
-        else:
-            count = int(end) - int(first) + 1
-            if count < 1:
-                raise FocusError(f"the range {match[0]} in {pattern} runs backwards")
-            if count > _MOST:
-                raise FocusError(f"the range {match[0]} in {pattern} names more than {_MOST:,} files")
-            width = len(first) if first[0] == "0" or len(first) == len(end) else 0
-            parts.append([f"{number:0{width}d}" for number in range(int(first), int(end) + 1)])
-    parts.append([pattern[last:]])
-    total = math.prod(len(part) for part in parts)
-    if total > _MOST:
+    match = _BRACES.search(pattern)
+    if match is None:
+        return [pattern]
+    first, end, words = match.groups()
+    if words is not None:
+        choices: Sequence[str] = words.split(",")
+    else:
+        numbers = range(int(first), int(end) + 1)
+        if not numbers:
+            raise FocusError(f"the range {match[0]} in {pattern} runs backwards")
+        width = len(first) if first[0] == "0" or len(first) == len(end) else 0
+        choices = [] if len(numbers) > _MOST else [f"{number:0{width}d}" for number in numbers]
+    rest = expand(pattern[match.end() :])
+    if not choices or len(choices) * len(rest) > _MOST:
         raise FocusError(f"{pattern} names more than {_MOST:,} files")
-    return ["".join(choice) for choice in itertools.product(*parts)]
+    return [f"{pattern[: match.start()]}{choice}{end}" for choice in choices for end in rest]
 
 
 def _file(path: str, folder: str, info: dict[str, Any]) -> File:
     key = path[len(folder) :].lstrip("/")
     stamp = next((str(info[name]) for name in _STAMPS if info.get(name) is not None), "")
     return File(key, path, int(info["size"]), stamp)
-
-
-def _of_split(files: list[File], split: str, name: str, strict: bool) -> list[File]:
-    """Those of the split. Where `strict`, files that are all of one split are of no other."""
-    told: dict[str, list[File]] = {}
-    for file in files:
-        words = (re.split(r"[^a-z]", part.lower(), maxsplit=1)[0] for part in file.key.split("/"))
-        word = next((word for word in words if any(word in names for names in SPLITS.values())), "")
-        told.setdefault(word, []).append(file)
-    if list(told) == [""] or (not strict and len(told) == 1):
-        return files
-    for word in SPLITS[split]:
-        if word in told:
-            return told[word]
-    there = ", ".join(sorted(word for word in told if word))
-    raise FocusError(f"{name} has files of {there} but none of {split}: name the {split} files by a pattern")

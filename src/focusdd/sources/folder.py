@@ -1,21 +1,30 @@
-"""Image folders: one folder per class, with or without `train/` and `val/` around them."""
+"""Image folders: one folder per class, with or without `train/` and `val/` around or inside them."""
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from stat import S_ISREG
 
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
 from focusdd.settings.source import SourceSettings
-from focusdd.sources.base import SPLITS, Record, has_image_suffix, is_hidden, not_an_image, path_name
+from focusdd.sources.base import Record
 from focusdd.sources.classes import folder_names
+from focusdd.sources.disk import Notes, contents, folders_in, read_file, visible, walk
 from focusdd.sources.identity import listing_hash
 from focusdd.sources.imagenet import class_name
+from focusdd.sources.names import (
+    few,
+    has_image_suffix,
+    is_unicode,
+    not_an_image,
+    of_split,
+    path_name,
+    split_folders,
+    split_word,
+)
+
+_Files = list[tuple[str, int]]  # key and bytes
 
 
 class FolderSource:
@@ -25,35 +34,22 @@ class FolderSource:
         if not root.exists():
             raise FocusError(f"there is no folder {root}: check the path")
         if not root.is_dir():
-            raise FocusError(f"{root} is a file: a source is a folder with one sub-folder per class")
+            raise FocusError(f"{root} is a file: give a folder with one sub-folder per class")
         self.name = path_name(root)
         self.split = split
-        try:
-            self.root = _split_folder(root, split)
-            folders = sorted(entry.name for entry in _visible(self.root) if entry.is_dir())
-        except OSError as error:
-            raise FocusError(f"{root} cannot be read ({error.strerror})") from error
+        self.root = _split_folder(root, split)
         self.place = str(self.root)
-        for folder in folders:
-            if not _is_unicode(folder):
-                raise FocusError(
-                    f"{self.root} has a class folder whose name is not valid unicode, {folder!a}: rename it"
-                )
-        skipped: list[tuple[str, str]] = []
-        found: dict[str, list[tuple[str, int]]] = {folder: [] for folder in folders}
-        with counting(f"list {self.root}", "images") as advance:
-            for folder in folders:
-                for key, stat in walk(self.root, folder, skipped):
-                    if has_image_suffix(key):
-                        found[folder].append((key, stat.st_size))
-                        advance(1)
-                    else:
-                        skipped.append((key, not_an_image(key)))
+        skipped: Notes = []
+        found = _listed(self.root, skipped)
         deep = settings.classes if settings else None
-        if deep is None:
-            _require_plain(self.root, found)
-        elif deep == "deep":
+        if deep == "deep":
             found = _by_deepest(found)
+        elif deep is None and all(_splits_of(files) for files in found.values()):
+            _require_no_datasets(self.root, found)
+            found = {name: of_split(_splits_of(files), split, root) for name, files in found.items()}
+            self.place += f", {split} folder of each class"
+        elif deep is None:
+            _require_plain(self.root, found)
         _require_classes(self.root, found)
         self.classes = tuple(found)
         self.class_names = tuple(class_name(folder) for folder in found)
@@ -64,43 +60,93 @@ class FolderSource:
         self.fingerprint = listing_hash(((key, size) for _, key, size in files), facts)
 
     def read(self, key: str) -> bytes:
-        try:
-            return (self.root / key).read_bytes()
-        except OSError as error:
-            raise FocusError(f"{self.root / key} cannot be read ({error.strerror})") from error
+        return read_file(self.root / key)
 
 
-def _visible(folder: Path | str) -> list[os.DirEntry[str]]:
-    with os.scandir(folder) as entries:
-        return [entry for entry in entries if not is_hidden(entry.name)]
+def _split_folder(root: Path, split: str) -> Path:
+    """The folder of a split, or the folder itself where it has none."""
+    folders = folders_in(root)
+    named = split_folders(root, folders)
+    found = {word: folder for word, folder in named.items() if _holds_classes(folder)}
+    if not found and folders and len(named) == len(folders):
+        held = " and ".join(f"{name}/" for name in folders)
+        raise FocusError(
+            f"{root} holds {held}, by their names splits, but these hold images without class folders: "
+            f"expected {root / folders[0]}/<class>/<image>.jpg; rename the folders if they are classes"
+        )
+    return of_split(found or {"": root}, split, root)
 
 
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _holds_classes(folder: Path) -> bool:
+    """Whether it holds folders: one named "train" or "test" may be a class itself, full of images."""
+    return bool(folders_in(folder)) or not any(has_image_suffix(entry.name) for entry in visible(folder))
 
 
-def _require_classes(root: Path, found: dict[str, list[tuple[str, int]]]) -> None:
+def _listed(root: Path, skipped: Notes) -> dict[str, _Files]:
+    """The images of each folder."""
+    found: dict[str, _Files] = {}
+    with counting(f"list {root}", "images") as advance:
+        for entry in visible(root):
+            name = entry.name if is_unicode(entry.name) else ascii(entry.name)
+            if not entry.is_dir():
+                image = has_image_suffix(entry.name)
+                skipped.append((name, "it is in no class folder" if image else not_an_image(name)))
+                continue
+            if name != entry.name:
+                raise FocusError(
+                    f"{root} has a class folder whose name is not valid unicode, {name}: rename it"
+                )
+            found[entry.name] = []
+            for key, size in walk(root, entry.name, skipped):
+                if has_image_suffix(key):
+                    found[entry.name].append((key, size))
+                    advance(1)
+                else:
+                    skipped.append((key, not_an_image(key)))
+    return found
+
+
+def _splits_of(files: _Files) -> dict[str, _Files]:
+    """The images of a class by the split that their folder in it names; empty where one names none."""
+    found: dict[str, _Files] = {}
+    for key, size in files:
+        folder = key.split("/")[1]
+        found.setdefault(split_word(folder) if folder != key.rpartition("/")[2] else "", []).append(
+            (key, size)
+        )
+    return {} if "" in found else found
+
+
+def _require_classes(root: Path, found: dict[str, _Files]) -> None:
     """Raises FocusError where there are no two classes with images."""
     if not found:
-        raise FocusError(f"{root} has no class folders: expected {root}/<class>/<image>.jpg")
+        raise FocusError(
+            f"{root} has no class folders: expected {root}/<class>/<image>.jpg, there are {contents(root)}"
+        )
     for folder, files in found.items():
         if not files:
             raise FocusError(f"class folder {root / folder} holds no images: remove it or put images there")
     if len(found) == 1:
         (only,) = found
-        below = root / only
-        inside = [entry for entry in _visible(below) if entry.is_dir()] if below.is_dir() else []
-        remedy = f"give {below}, which holds {len(inside)} folders" if len(inside) > 1 else "add another"
+        inside = folders_in(root / only)
+        remedy = (
+            f"give {root / only}, which holds {len(inside)} folders" if len(inside) > 1 else "add another"
+        )
         raise FocusError(
             f"{root} has one class folder only, {only!r}, and telling classes apart needs two: {remedy}"
         )
 
 
-def _require_plain(root: Path, found: dict[str, list[tuple[str, int]]]) -> None:
+def _require_no_datasets(root: Path, found: dict[str, _Files]) -> None:
+    """Raises FocusError where the folders are datasets with splits and classes of their own."""
+    if len(found) > 1 and all(key.count("/") > 2 for files in found.values() for key, _ in files):
+        raise FocusError(
+            f"{root} holds datasets with splits of their own, {few(list(found), 3)}: give one of them, or "
+            "--classes top where they are classes"
+        )
+
+
+def _require_plain(root: Path, found: dict[str, _Files]) -> None:
     """Raises FocusError where classes may as well be a level deeper: each folder holds folders of its own."""
     inner = {
         folder: sorted({key.split("/")[1] for key, _ in files if key.count("/") > 1})
@@ -110,102 +156,21 @@ def _require_plain(root: Path, found: dict[str, list[tuple[str, int]]]) -> None:
     flat = any(key.count("/") == 1 for files in found.values() for key, _ in files)
     if flat or len(set(names)) < len(names) or not all(inner.values()) or len(found) < 2:
         return
-    deeper = _few(f"{folder}/{inside[0]}" for folder, inside in inner.items())
+    deeper = few([f"{folder}/{inside[0]}" for folder, inside in inner.items()], 3)
     raise FocusError(
         f"{root} holds its images in folders of folders, such as {deeper}: give --classes top for "
-        f"{_few(inner)}, or --classes deep for {_few(names)}"
+        f"{few(list(inner), 3)}, or --classes deep for {few(names, 3)}"
     )
 
 
-def _by_deepest(found: dict[str, list[tuple[str, int]]]) -> dict[str, list[tuple[str, int]]]:
+def _by_deepest(found: dict[str, _Files]) -> dict[str, _Files]:
     """The same files by the folders that hold them; their last names are the classes where all differ."""
     files = sorted(file for of_folder in found.values() for file in of_folder)
     parents = sorted({key.rpartition("/")[0] for key, _ in files})
     last = [parent.rpartition("/")[2] for parent in parents]
     names = last if len(set(last)) == len(last) else [parent.replace("/", "-") for parent in parents]
     name_of = dict(zip(parents, folder_names(names), strict=True))
-    deepest: dict[str, list[tuple[str, int]]] = {name: [] for name in sorted(name_of.values())}
+    deepest: dict[str, _Files] = {name: [] for name in sorted(name_of.values())}
     for key, size in files:
         deepest[name_of[key.rpartition("/")[0]]].append((key, size))
     return deepest
-
-
-def _few(names: Iterable[str]) -> str:
-    return ", ".join(list(names)[:3])
-
-
-def _split_folder(root: Path, split: str) -> Path:
-    inside = [entry.name for entry in _visible(root) if entry.is_dir()]
-    every = [word for words in SPLITS.values() for word in words]
-    # train/ and test/, and training_set/ and test_set/ where all folders are called so
-    called = {name: re.split(r"[^a-z]", name.lower(), maxsplit=1)[0] for name in inside}
-    only_splits = bool(inside) and all(word in every for word in called.values())
-    if not only_splits:
-        called = {name: name.lower() for name in inside}
-    splits = {word: name for name, word in sorted(called.items(), reverse=True) if word in every}
-    found = {word: splits[word] for word in every if word in splits and _is_split(root / splits[word])}
-    for word in SPLITS[split]:
-        if word in found:
-            return root / found[word]
-    if found:
-        images = "training" if split == "train" else "validation"
-        raise FocusError(
-            f"{root} has {next(iter(found.values()))}/ but no {split}/: give the folder of {images} images"
-        )
-    if only_splits:
-        held = " and ".join(f"{name}/" for name in sorted(inside))
-        raise FocusError(
-            f"{root} holds {held}, by their names splits, but these hold images without class folders: "
-            f"expected {root / min(inside)}/<class>/<image>.jpg; rename the folders if they are classes"
-        )
-    return root
-
-
-def _is_split(folder: Path) -> bool:
-    """Whether it holds classes: a folder named "train" or "test" may be one itself, full of images."""
-    if not folder.is_dir():
-        return False
-    entries = _visible(folder)
-    return any(entry.is_dir() for entry in entries) or not any(
-        has_image_suffix(entry.name) for entry in entries
-    )
-
-
-def walk(root: Path, folder: str, skipped: list[tuple[str, str]]) -> Iterator[tuple[str, os.stat_result]]:
-    """Files below root/folder in sorted order, named from the root; links to folders are followed once each.
-
-    A link to a folder that holds this one is not followed: it would bring in what is beside it. What is left
-    out is added to `skipped` with the reason; hidden files are not there. `folder` may be empty.
-
-    Raises:
-        OSError: the folder cannot be listed.
-    """
-    above = (root.resolve() / folder).parents
-    seen = {(stat.st_dev, stat.st_ino) for stat in (path.stat() for path in above)}
-
-    def visit(path: str, inside: str) -> Iterator[tuple[str, os.stat_result]]:
-        stat = os.stat(path)  # noqa: PTH116
-        if (stat.st_dev, stat.st_ino) in seen:
-            skipped.append((inside, "a link back to a folder already read"))
-            return
-        seen.add((stat.st_dev, stat.st_ino))
-        # plain strings and the entries' own stat: path objects took most of the time
-        for entry in sorted(_visible(path), key=lambda entry: entry.name):
-            if not _is_unicode(entry.name):
-                skipped.append((ascii(entry.name), "its name is not valid unicode"))
-                continue
-            key = f"{inside}/{entry.name}" if inside else entry.name
-            try:
-                if entry.is_dir():
-                    yield from visit(entry.path, key)
-                    continue
-                stat = entry.stat()
-            except OSError as error:
-                skipped.append((key, error.strerror or "cannot be read"))
-                continue
-            if not S_ISREG(stat.st_mode):
-                skipped.append((key, "not a file"))
-            else:
-                yield key, stat
-
-    yield from visit(str(root / folder), folder)

@@ -17,10 +17,6 @@ class HeldOut:
     def __init__(self, source: Any, split: str, share: float, seed: int) -> None:
         self._source = source
         self.name, self.split = source.name, split
-        self.classes, self.class_names = source.classes, source.class_names
-        self.skipped = source.skipped
-        self.object_facts = getattr(source, "object_facts", "")
-        self.problems = getattr(source, "problems", ())
         place = getattr(source, "place", source.name)
         self.place = f"{place}, {share:.0%} of it held out for validation by seed {seed}"
         labels = np.array([record.label for record in source.records])
@@ -35,17 +31,14 @@ class HeldOut:
             raise FocusError(f"{self.name} has no class with two images: --holdout has nothing to divide")
         rows = np.flatnonzero(held == (split == "val"))
         self.records: tuple[Record, ...] = tuple(source.records[row] for row in rows)
-        if hasattr(source, "counts_of"):
-            self.class_counts: tuple[int, ...] = source.counts_of(rows)
+        if hasattr(source, "facts_of"):
+            self.class_counts, self.object_facts = source.facts_of(rows)
         else:
             self.class_counts = tuple(np.bincount(labels[rows], minlength=len(self.classes)).tolist())
         self.fingerprint = hash_of([source.fingerprint, split, share, seed])
 
-    def read(self, key: str) -> bytes:
-        return self._source.read(key)
-
     def __getattr__(self, name: str) -> Any:
-        """What else the source has."""
-        if name not in ("objects", "labels_of", "box", "root"):
-            raise AttributeError(name)
+        """Everything else is the whole source's."""
+        if name.startswith("_"):
+            raise AttributeError(name)  # not there yet, when it is copied
         return getattr(self._source, name)

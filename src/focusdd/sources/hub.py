@@ -9,10 +9,11 @@ from typing import Any
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
 from focusdd.settings.source import SourceSettings
-from focusdd.sources.base import SPLITS, Record
-from focusdd.sources.classes import classes_of
+from focusdd.sources.classes import classes_of, records_of
 from focusdd.sources.columns import find_columns, image_bytes, image_sizes, label_values
+from focusdd.sources.disk import read_file
 from focusdd.sources.identity import listing_hash
+from focusdd.sources.names import of_split, split_word
 
 
 class HubSource:
@@ -24,15 +25,16 @@ class HubSource:
     def __init__(self, name: str, split: str = "train", settings: SourceSettings | None = None) -> None:
         self.name = name
         self.split = split
-        rows = _split(_load(name), split, name)
+        loaded = _load(name)
+        if isinstance(loaded, dict):
+            loaded = {split_word(part) or part: rows for part, rows in loaded.items()}
+        rows = of_split(loaded if isinstance(loaded, dict) else {"": loaded}, split, name)
         self.place = f"split {rows.split}" if rows.split else "all rows"
         columns = find_columns(rows.features.arrow_schema, name, settings)
         values = label_values(rows.select_columns([columns.label]).with_format("arrow")[:].column(0), name)
         self.classes, self.class_names, labels = classes_of(values, columns.names, name)
         keys = [f"{row:07d}" for row in range(len(rows))]
-        pairs = list(zip(keys, labels, strict=True))
-        self.records = tuple(Record(key, label) for key, label in pairs if label is not None)
-        self.skipped = tuple((key, "no label") for key, label in pairs if label is None)
+        self.records, self.skipped = records_of(keys, labels)
         # bytes as they are in the table: nothing is decoded
         self._images = rows.select_columns([columns.image]).with_format("arrow")
         sizes = chain.from_iterable(image_sizes(part.column(0)) for part in self._images.iter(1000))
@@ -44,10 +46,7 @@ class HubSource:
             raise FocusError(f"{self.name} has no image {key}")
         cell = self._images[int(key)].column(0)[0].as_py()
         if isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path"):
-            try:
-                return Path(cell["path"]).read_bytes()
-            except OSError as error:
-                raise FocusError(f"{cell['path']} cannot be read ({error.strerror})") from error
+            return read_file(cell["path"])
         return image_bytes(cell)
 
 
@@ -74,13 +73,3 @@ def _load(name: str) -> Any:
     except Exception as error:  # builders raise whatever their data makes them
         reason = str(error).partition("\n")[0][:200]
         raise FocusError(f"{name} cannot be opened ({type(error).__name__}: {reason})") from error
-
-
-def _split(loaded: Any, split: str, name: str) -> Any:
-    """The rows of a split; a dataset without splits is taken as whichever is asked for."""
-    if not isinstance(loaded, dict):
-        return loaded
-    for word in SPLITS[split]:
-        if word in loaded:
-            return loaded[word]
-    raise FocusError(f"{name} has no split for {split}: it has {', '.join(loaded)}")

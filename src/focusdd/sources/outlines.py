@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from focusdd.core.images import MAX_PIXELS
+
 
 def box_around(outline: Any) -> list[float] | None:
     """[x, y, w, h] around a `segmentation`; None where it is none, or empty."""
@@ -33,22 +35,15 @@ def _around_mask(mask: dict[str, Any]) -> list[float] | None:
     if not isinstance(size, list) or len(size) != 2 or not all(type(n) is int and n > 0 for n in size):
         return None
     runs = _decompressed(counts) if isinstance(counts, str) else counts
-    area = size[0] * size[1]
-    if not isinstance(runs, list) or not all(type(run) is int and 0 <= run <= area for run in runs):
+    if not isinstance(runs, list) or not all(type(run) is int and run >= 0 for run in runs):
         return None
-    ends = np.cumsum(np.array(runs, np.float64))  # exact below 2**53
-    if not len(ends) or ends[-1] != area:
+    if sum(runs) != (area := math.prod(size)) or area > MAX_PIXELS:
         return None
-    starts, ends = ends[:-1:2], ends[1::2]
-    starts, ends = starts[ends > starts], ends[ends > starts] - 1  # of the ones: first and last pixel
-    if not len(starts):
+    bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size[1], size[0])
+    x, y = np.flatnonzero(bits.any(1)), np.flatnonzero(bits.any(0))
+    if not len(x):
         return None
-    height = size[0]
-    left, right = starts[0] // height, ends[-1] // height
-    one_column = starts // height == ends // height
-    top = 0.0 if not one_column.all() else (starts % height).min()
-    bottom = height - 1.0 if not one_column.all() else (ends % height).max()
-    return [float(left), float(top), float(right - left + 1), float(bottom - top + 1)]
+    return [float(x[0]), float(y[0]), float(x[-1] - x[0] + 1), float(y[-1] - y[0] + 1)]
 
 
 def _decompressed(text: str) -> list[int] | None:

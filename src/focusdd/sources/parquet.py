@@ -14,11 +14,11 @@ from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
 from focusdd.settings.source import SourceSettings
-from focusdd.sources.base import Record, path_name
-from focusdd.sources.classes import classes_of
+from focusdd.sources.classes import classes_of, records_of
 from focusdd.sources.columns import find_columns, image_bytes, label_values
-from focusdd.sources.files import File, find_files, places_of, read_names, said
+from focusdd.sources.files import File, find_files, read_names, said
 from focusdd.sources.identity import listing_hash
+from focusdd.sources.names import path_name
 
 _KEPT = 256 << 20  # bytes of row groups kept in memory; always the last one, however large
 
@@ -30,7 +30,7 @@ class ParquetSource:
         self.name = path_name(name)
         self.split = split
         found = find_files(name, ".parquet", split)
-        self.place = places_of(found.files)
+        self.place = found.place
         self._fs, self._files = found.fs, {file.key: file for file in found.files}
         self._starts: dict[str, np.ndarray] = {}  # first row of each row group, and the number of rows
         self._groups: OrderedDict[tuple[str, int], pa.ChunkedArray] = OrderedDict()
@@ -62,9 +62,7 @@ class ParquetSource:
                 advance(sum(rows))
         names = names if names is not None else read_names(found)
         self.classes, self.class_names, labels = classes_of(values, names, self.name)
-        pairs = list(zip(keys, labels, strict=True))
-        self.records = tuple(Record(key, label) for key, label in pairs if label is not None)
-        self.skipped = tuple((key, "no label") for key, label in pairs if label is None)
+        self.records, self.skipped = records_of(keys, labels)
         facts = hash_of([groups, labels, self.class_names])
         self.fingerprint = listing_hash(((file.key, file.size) for file in found.files), facts)
 

@@ -1,4 +1,4 @@
-"""Pascal VOC: one XML file per image, beside it or in a devkit's Annotations/."""
+"""Pascal VOC: one XML file per image, beside it or in a folder of their own."""
 
 from __future__ import annotations
 
@@ -13,52 +13,16 @@ import numpy as np
 
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
-from focusdd.sources.annotated import AnnotatedSource, Listed, Listing, rows_of
-from focusdd.sources.base import SPLITS, has_image_suffix, not_an_image
-from focusdd.sources.boxes import (
-    Notes,
-    check_finite,
-    check_once,
-    clean_names,
-    files_below,
-    ordered,
-    read_file,
-    safe_key,
-    text_of,
-)
+from focusdd.sources.annotated import ROW, Listed, Listing, rows_of
+from focusdd.sources.boxes import check_finite, check_once, clean_names, ordered, safe_key, stated_side
+from focusdd.sources.disk import Notes, folders_in, read_file, text_of, walk
+from focusdd.sources.names import SPLITS, few, has_image_suffix, not_an_image, of_split, split_folders
 
 _IMAGES = ("jpegimages", "images", "image", "imgs", "img")
 _ANNOTATIONS = ("annotations", "annots", "annotation", "xmls", "xml", "labels")
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
-
-
-class VocSource(AnnotatedSource):
-    """A Pascal VOC dataset; labels are the sorted class names of the training annotations.
-
-    Args:
-        path: a folder of images with an XML file of the same name beside each, or of two folders such as
-            `images/` and `annotations/`; one with such folders `train/` and `val/` inside; or a devkit's:
-            `Annotations/`, `JPEGImages/` and `ImageSets/Main/<split>.txt`.
-
-    Images and XML files belong together by name; `<filename>` is not looked at. Corners in a devkit are
-    pixels counted from 1, the last one included, so its boxes are (xmin - 1, ymin - 1, xmax, ymax).
-    Elsewhere tools write what they like, mostly half-open boxes from 0: there (xmin, ymin, xmax, ymax) is
-    taken as it is.
-    Objects marked difficult are ignored ones.
-    """
-
-    def __init__(self, path: Path, split: str = "train") -> None:
-        place = _find(path, split)
-        if place is None:
-            raise FocusError(
-                f"{path} has no {split} annotations: expected {path}/{split}/<image>.xml, "
-                f"or Annotations/ and ImageSets/Main/{split}.txt"
-            )
-        names: list[str] | None = None
-        train = _find(path, "train") if split != "train" else None
-        if train is not None and train != place:
-            names = _names(_read(train, [])[1].values())
-        super().__init__(path, split, _list(place, names))
+_LISTS = {word: word for words in SPLITS.values() for word in words} | {"trainval": "train", "default": ""}
+"""Lists of images in a devkit -> the split that each is of; CVAT writes default.txt."""
 
 
 class Place(NamedTuple):
@@ -66,9 +30,9 @@ class Place(NamedTuple):
 
     images: Path
     annotations: Path
-    wanted: Path | None
+    wanted: Path | None = None
     """List of the images that belong to it; None: all do."""
-    devkit: bool
+    devkit: bool = False
 
 
 class Scene(NamedTuple):
@@ -86,9 +50,60 @@ class Scene(NamedTuple):
     digest: bytes
 
 
-def looks_like_voc(root: Path) -> bool:
-    """Whether a folder is a devkit's, or XML files lie in it or anywhere in the folder of a split."""
-    return _devkit(root) is not None or _place(root, deep=False) is not None or _has_splits(root)
+def find_voc(root: Path) -> dict[str, Place]:
+    """The places of a folder's splits by `split_word`; empty where it is no Pascal VOC dataset."""
+    devkit = _devkit(root)
+    if devkit is None:
+        splits = split_folders(root, folders_in(root)).items()
+        found = {word: place for word, folder in splits if (place := _place(folder))}
+        place = None if found else _place(root)
+        return found if place is None else {"": place}
+    lists = devkit.annotations.parent / "ImageSets" / "Main"
+    if not lists.is_dir():
+        return {"": devkit}
+    named: dict[str, Path] = {}
+    for name, word in _LISTS.items():
+        if (file := lists / f"{name}.txt").is_file() and (word or not named):
+            named.setdefault(word, file)
+    return {word: devkit._replace(wanted=file) for word, file in named.items()}
+
+
+def read_voc(found: dict[str, Place], split: str, path: Path) -> Listing:
+    """A Pascal VOC dataset; labels are the sorted class names of the training annotations.
+
+    Args:
+        found: what `find_voc` finds in `path`: a folder of images with an XML file of the same name beside
+            each, or of two folders such as `images/` and `annotations/`; one with such folders `train/` and
+            `val/` inside; or a devkit's: `Annotations/`, `JPEGImages/` and `ImageSets/Main/<split>.txt`.
+
+    Images and XML files belong together by name; `<filename>` is not looked at. Corners in a devkit are
+    pixels counted from 1, the last one included, so its boxes are (xmin - 1, ymin - 1, xmax, ymax).
+    Elsewhere tools write what they like, mostly half-open boxes from 0: there (xmin, ymin, xmax, ymax) is
+    taken as it is.
+    Objects marked difficult are ignored ones.
+    """
+    place = of_split(found, split, path)
+    skipped: Notes = []
+    images, scenes = _read(place, skipped)
+    trained = next((found[word] for word in SPLITS["train"] if word in found), place)
+    names = _names((scenes if trained == place else _read(trained, [])[1]).values())
+    label = {name: index for index, name in enumerate(names)}
+    digest = hashlib.sha256("\0".join(names).encode())
+    rows = [np.empty(0, ROW)]
+    for index, (stem, scene) in enumerate(scenes.items()):
+        for name in scene.names:
+            if name not in label:
+                raise FocusError(
+                    f"{place.annotations / stem}.xml has an object {name!a}, a class that the training "
+                    f"annotations do not have ({', '.join(names)}): correct it"
+                )
+        digest.update(scene.digest)
+        rows.append(rows_of(index, scene.boxes, [label[name] for name in scene.names], scene.difficult))
+    listed = [images[stem]._replace(width=scene.width, height=scene.height) for stem, scene in scenes.items()]
+    where = f"Pascal VOC, images in {place.images}"
+    where += f", annotations in {place.annotations}" if place.annotations != place.images else ""
+    where += f", listed in {place.wanted}" if place.wanted else ""
+    return Listing(place.images, names, listed, np.concatenate(rows), skipped, [], where, digest.hexdigest())
 
 
 def parse_voc(data: bytes, where: str, devkit: bool) -> Scene:
@@ -125,40 +140,19 @@ def parse_voc(data: bytes, where: str, devkit: bool) -> Scene:
     names = [(item.findtext("name") or "").strip() for item in boxed]
     clean_names(set(names), where)
     difficult = np.array([(item.findtext("difficult") or "").strip() == "1" for item in boxed], bool)
-    width, height = (_side(root.findtext(f"size/{side}"), where) for side in ("width", "height"))
+    width, height = (
+        stated_side(_number(root.findtext(f"size/{side}")), where) for side in ("width", "height")
+    )
     dropped = len(objects) - len(boxed)
     return Scene(width, height, names, boxes, difficult, dropped, hashlib.sha256(data).digest())
 
 
-def _list(place: Place, names: list[str] | None) -> Listing:
-    skipped: Notes = []
-    images, scenes = _read(place, skipped)
-    if names is None:
-        names = _names(scenes.values())
-    label = {name: index for index, name in enumerate(names)}
-    for stem, scene in scenes.items():
-        for name in scene.names:
-            if name not in label:
-                raise FocusError(
-                    f"{place.annotations / stem}.xml has an object {name!a}, a class that the training "
-                    f"annotations do not have ({', '.join(names)}): correct it"
-                )
-    digest = hashlib.sha256("\0".join(names).encode())
-    for scene in scenes.values():
-        digest.update(scene.digest)
-    rows = rows_of(
-        [scene.boxes for scene in scenes.values()],
-        [np.array([label[name] for name in scene.names], np.int32) for scene in scenes.values()],
-        [scene.difficult for scene in scenes.values()],
-    )
-    listed = [
-        Listed(*images[stem][:2], width=scene.width, height=scene.height) for stem, scene in scenes.items()
-    ]
-    where = str(place.images) + (
-        f", annotations in {place.annotations}" if place.annotations != place.images else ""
-    )
-    where += f", listed in {place.wanted}" if place.wanted else ""
-    return Listing(place.images, names, listed, rows, skipped, [], where, digest.hexdigest())
+def _number(text: str | None) -> float | str | None:
+    """A number from its text; None where that is empty, the text itself where it is no number."""
+    try:
+        return float(text) if text and text.strip() else None
+    except ValueError:
+        return text
 
 
 def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Scene]]:
@@ -166,7 +160,7 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
     images: dict[str, Listed] = {}
     files: dict[str, str] = {}
     for root in dict.fromkeys([place.images, place.annotations]):
-        for key, stat in files_below(root, "", skipped):
+        for key, size in walk(root, "", skipped):
             stem, suffix = os.path.splitext(key)  # noqa: PTH122 - much faster than a path
             if suffix.lower() == ".xml":
                 files[stem] = key
@@ -177,7 +171,7 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
                     raise FocusError(
                         f"{root} has both {images[stem].key} and {key} for one XML file: keep one of them"
                     )
-                images[stem] = Listed(key, stat.st_size)
+                images[stem] = Listed(key, size)
     wanted = sorted(images.keys() | files.keys()) if place.wanted is None else sorted(_wanted(place.wanted))
     scenes: dict[str, Scene] = {}
     with counting(f"read {place.annotations}", "annotations") as advance:
@@ -199,7 +193,7 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
 
 
 def _wanted(file: Path) -> list[str]:
-    lines = text_of(read_file(file), str(file)).splitlines()
+    lines = text_of(read_file(file), file).splitlines()
     stems = [safe_key(line.strip(), str(file)) for line in lines if line.strip()]
     check_once(stems, "image", str(file))
     return stems
@@ -209,31 +203,16 @@ def _names(scenes: Iterable[Scene]) -> list[str]:
     return sorted({name for scene in scenes for name in scene.names})
 
 
-def _find(root: Path, split: str) -> Place | None:
-    devkit = _devkit(root)
-    if devkit is not None:
-        lists = devkit.annotations.parent / "ImageSets" / "Main"
-        names = [*SPLITS[split], *(["trainval"] if split == "train" else []), "default"]
-        found = [lists / f"{name}.txt" for name in names if (lists / f"{name}.txt").is_file()]
-        if not found and lists.is_dir():
-            return None
-        return devkit._replace(wanted=found[0] if found else None)
-    for name in SPLITS[split]:
-        if place := _place(root / name):
-            return place
-    return None if _has_splits(root) else _place(root, deep=False)
-
-
-def _place(folder: Path, deep: bool = True) -> Place | None:
-    """A folder of XML files, or of two folders, one of images and one of XML files."""
+def _place(folder: Path) -> Place | None:
+    """A folder of XML files at any depth, or of two folders, one of images and one of XML files."""
     if pair := _pair(folder):
         return pair
-    return Place(folder, folder, None, False) if _has_xml(folder, deep) else None
+    return Place(folder, folder) if _has_xml(folder) else None
 
 
 def _pair(folder: Path) -> Place | None:
     """The folder's folders of images and of XML files; those of the original devkit have its names."""
-    inside = {path.name.lower(): path for path in sorted(folder.glob("[!.]*/"))} if folder.is_dir() else {}
+    inside = {name.lower(): folder / name for name in folders_in(folder)}
     images = next((inside[name] for name in _IMAGES if name in inside), None)
     for marks in (inside[name] for name in _ANNOTATIONS if name in inside):
         if images is not None and _has_xml(marks):
@@ -247,30 +226,14 @@ def _devkit(root: Path) -> Place | None:
     found = _pair(root)
     if found is not None and (found.devkit or (root / "ImageSets").is_dir()):
         return found
-    if (root / "Annotations").is_dir() and (root / "JPEGImages").is_dir():
-        return Place(root / "JPEGImages", root / "Annotations", None, True)
-    inside = sorted(path.parent for path in root.glob("*/Annotations"))
-    inside = [path for path in inside if (path / "JPEGImages").is_dir()]
-    if len(inside) > 1:
-        several = ", ".join(path.name for path in inside)
+    every = [Place(folder / "JPEGImages", folder / "Annotations", devkit=True)
+             for folder in (root, *(root / name for name in folders_in(root)))]  # fmt: skip
+    inside = [place for place in every if place.images.is_dir() and place.annotations.is_dir()]
+    if len(inside) > 1 and inside[0] != every[0]:
+        several = few([place.images.parent.name for place in inside])
         raise FocusError(f"{root} holds several datasets, {several}: give the one that is meant")
-    return Place(inside[0] / "JPEGImages", inside[0] / "Annotations", None, True) if inside else None
-
-
-def _has_splits(root: Path) -> bool:
-    return any(_place(root / name) for names in SPLITS.values() for name in names)
+    return inside[0] if inside else None
 
 
 def _has_xml(folder: Path, deep: bool = True) -> bool:
     return folder.is_dir() and any(folder.glob("**/[!.]*.xml" if deep else "[!.]*.xml"))
-
-
-def _side(text: str | None, where: str) -> int:
-    """Pixels of a side; 0 where the file says nothing."""
-    try:
-        value = float(text) if text and text.strip() else 0.0
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < 2**31 or value != int(value):
-        raise FocusError(f"{where} has an image {text!r} pixels wide or high: give whole numbers")
-    return int(value)

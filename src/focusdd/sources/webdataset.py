@@ -16,10 +16,11 @@ import numpy as np
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of, read_json, write_whole
-from focusdd.sources.base import Record, has_image_suffix, is_hidden, path_name
-from focusdd.sources.classes import classes_of
-from focusdd.sources.files import File, find_files, places_of, read_names, read_range, said
+from focusdd.sources.classes import classes_of, records_of
+from focusdd.sources.disk import Notes
+from focusdd.sources.files import File, find_files, read_names, read_range, said
 from focusdd.sources.identity import listing_hash
+from focusdd.sources.names import has_image_suffix, is_hidden, is_unicode, path_name
 
 _VERSION = 2  # of the listing: part of its name in the cache
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.[^/]*", re.DOTALL)  # a sample's name ends at the first dot
@@ -28,7 +29,7 @@ _LONGEST = 1 << 20  # bytes of a label file
 _LOOKED_FOR = "a .cls, or a .json with " + ", ".join(f'"{name}"' for name in _LABELS)
 
 Sample = tuple[str, int, int, "int | str | None"]  # image's name in the tar, offset, size, label
-Listing = tuple[list[Sample], list[tuple[str, str]]]
+Listing = tuple[list[Sample], Notes]
 
 
 class TarSource:
@@ -39,11 +40,11 @@ class TarSource:
         self.split = split
         found = find_files(name, ".tar", split)
         self._fs, self._files = found.fs, found.files
-        self.place = places_of(found.files)
+        self.place = found.place
         places: list[tuple[int, int, int]] = []
         keys: list[str] = []
         values: list[int | str | None] = []
-        skipped: list[tuple[str, str]] = []
+        skipped: Notes = []
         with counting(f"list {self.name}", "files") as advance:
             for number, file in enumerate(self._files):
                 samples, left_out = _listing(self._fs, file, advance)
@@ -61,14 +62,8 @@ class TarSource:
                 f"the images in {self.name} have no labels: looked for {_LOOKED_FOR} beside each"
             )
         self.classes, self.class_names, labels = classes_of(values, read_names(found), self.name)
-        skipped += [
-            (key, f"no label: looked for {_LOOKED_FOR}")
-            for key, label in zip(keys, labels, strict=True)
-            if label is None
-        ]
-        pairs = list(zip(keys, labels, strict=True))
-        self.records = tuple(Record(key, label) for key, label in pairs if label is not None)
-        self.skipped = tuple(skipped)
+        self.records, unlabelled = records_of(keys, labels, f"no label: looked for {_LOOKED_FOR}")
+        self.skipped = (*skipped, *unlabelled)
         self._places = np.array(places, np.int64)[[label is not None for label in labels]]
         self._rows = {record.key: row for row, record in enumerate(self.records)}
         sizes = (int(size) for size in self._places[:, 2])
@@ -111,7 +106,7 @@ def list_tar(fs: Any, path: str, advance: Callable[[int], None]) -> Listing:
     """
     images: list[tuple[str, str, int, int]] = []
     labels: dict[str, int | str | None] = {}
-    skipped: list[tuple[str, str]] = []
+    skipped: Notes = []
     seen: set[str] = set()
     try:
         with said(path), fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
@@ -165,9 +160,7 @@ def _is_left_there(name: str) -> bool:
 
 def _problem(member: tarfile.TarInfo, seen: bool) -> str:
     """Why a member is left out; empty where it is not."""
-    try:
-        member.name.encode()
-    except UnicodeEncodeError:
+    if not is_unicode(member.name):
         return "its name is not valid unicode"
     if member.name.startswith("/") or ".." in member.name.split("/"):
         return "its name leads out of the tar"

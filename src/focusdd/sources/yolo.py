@@ -1,4 +1,4 @@
-"""Ultralytics YOLO: a YAML file with folders and class names, and a text file of boxes per image."""
+"""YOLO: folders of images, a text file of boxes per image, and a YAML file or a list of class names."""
 
 from __future__ import annotations
 
@@ -14,54 +14,25 @@ import yaml
 
 from focusdd.core.console import counting
 from focusdd.core.errors import FocusError
-from focusdd.sources.annotated import AnnotatedSource, Listed, Listing, rows_of
-from focusdd.sources.base import SPLITS, has_image_suffix, not_an_image
-from focusdd.sources.boxes import (
-    Notes,
-    check_finite,
-    clean_names,
-    files_below,
-    read_file,
-    safe_key,
-    shown,
-    text_of,
-)
+from focusdd.sources.annotated import ROW, Listed, Listing, rows_of
+from focusdd.sources.boxes import check_finite, clean_names, safe_key, shown
+from focusdd.sources.disk import Notes, file_size, folders_in, read_file, text_of, walk
+from focusdd.sources.names import SPLITS, few, has_image_suffix, not_an_image, of_split, split_folders
 
-NAMES = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
+_YAML = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
+_CLASSES = ("classes.txt", "obj.names", "predefined_classes.txt")
 _NAMES = re.compile(rb"""^["']?(names|nc)["']?\s*:|["']names["']\s*:""", re.MULTILINE)
 _FARTHEST = 4  # sides of an image that a coordinate may be away from it; more are pixels
 
 
-class YoloSource(AnnotatedSource):
-    """An Ultralytics YOLO dataset; labels are the indices of its `names`.
-
-    Args:
-        path: the YAML file, or a folder that holds data.yaml or dataset.yaml. Its `path` is where everything
-            is, else the folder of the file; a split is a folder of images, a list of folders, or a text file
-            of image paths. The text file of images/a/x.jpg is labels/a/x.txt (the last "images" counts), and
-            x.txt beside it where no folder is called images.
-
-    An image without a text file has no objects, as Ultralytics takes it.
-    Boxes are `cx cy w h` as fractions of the image's sides; of a polygon the box around it is taken.
-    """
-
-    _relative = True
-
-    def __init__(self, path: Path, split: str = "train") -> None:
-        file = path if path.is_file() else find_yaml(path)
-        if file is None:
-            raise FocusError(f"{path} holds no data.yaml or dataset.yaml: give the YAML file itself")
-        data = read_file(file)
-        super().__init__(path, split, _list(file, parse_yaml(data, str(file)), split, data))
-
-
 class Config(NamedTuple):
-    """What a YAML file says."""
+    """What a dataset's file says."""
 
     path: str
     splits: dict[str, list[str]]
+    """What belongs to each split, by `split_word`."""
     names: list[str]
-    keypoints: bool
+    keypoints: bool = False
 
 
 def find_yaml(root: Path) -> Path | None:
@@ -70,13 +41,71 @@ def find_yaml(root: Path) -> Path | None:
     Raises:
         FocusError: there are several.
     """
-    found = [root / name for name in NAMES if (root / name).is_file()]
-    if not found:
-        found = [path for path in sorted(root.glob("[!.]*.y*ml")) if _NAMES.search(read_file(path))]
-        if len(found) > 1:
-            several = ", ".join(path.name for path in found)
-            raise FocusError(f"{root} has several YAML files, {several}: give the one that is meant")
+    found = [root / name for name in _YAML if (root / name).is_file()][:1]
+    found = found or [path for path in sorted(root.glob("[!.]*.y*ml")) if _NAMES.search(read_file(path))]
+    if len(found) > 1:
+        several = few([path.name for path in found])
+        raise FocusError(f"{root} has several YAML files, {several}: give the one that is meant")
     return found[0] if found else None
+
+
+def find_classes(root: Path) -> Path | None:
+    """The list of class names that labelling tools write into a folder or its labels/; None without."""
+    paths = (folder / name for folder in (root, root / "labels") for name in _CLASSES)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def read_yolo(file: Path, split: str) -> Listing:
+    """A YOLO dataset; labels are the indices of its class names.
+
+    Args:
+        file: the YAML file of Ultralytics: its `path` is where everything is, else the folder of the file; a
+            split is a folder of images, a list of folders, or a text file of image paths. Or a list of class
+            names, as `find_classes` finds it, with `images/` and `labels/` near it, or both in one folder.
+
+    The text file of images/a/x.jpg is labels/a/x.txt (the last "images" counts), and x.txt beside it where no
+    folder is called images. An image without a text file has no objects, as Ultralytics takes it.
+    Boxes are `cx cy w h` as fractions of the image's sides; of a polygon the box around it is taken.
+    """
+    data = read_file(file)
+    if file.suffix.lower() in (".yaml", ".yml"):
+        config = parse_yaml(data, str(file))
+        root = _root(file, config)
+    else:
+        root = file.absolute().parent
+        root = root.parent if root.name == "labels" else root
+        names = [line for line in text_of(data, file).splitlines() if line.strip()]
+        config = Config("", _by_folders(root), clean_names(names, str(file)))
+    skipped: Notes = []
+    problems: Notes = []
+    images: list[Listed] = []
+    rows = [np.empty(0, ROW)]
+    unlabelled: list[str] = []
+    digest = hashlib.sha256(data)
+    entries = of_split(config.splits, split, file)
+    with counting(f"read {root}", "images") as advance:
+        for key, size in _images(root, file, entries, skipped):
+            advance(1)
+            where = f"{root}/{label_key(key)}"
+            labelled = os.path.isfile(where)  # noqa: PTH113 - false, not an error, for impossible names
+            unlabelled += [] if labelled else [key]
+            written = read_file(where) if labelled else b""
+            labels, boxes, polygons = parse_labels(
+                text_of(written, where), len(config.names), where, config.keypoints
+            )
+            if polygons and not problems:
+                inside = label_key(key)
+                problems.append((inside, "polygons are taken as the boxes around them, here and elsewhere"))
+            digest.update(f"{key}\0{len(written)}\n".encode() + written)
+            rows.append(rows_of(len(images), boxes, labels))
+            images.append(Listed(key, size))
+    if unlabelled:  # as Ultralytics takes them
+        count = f"{len(unlabelled):,} images" if len(unlabelled) > 1 else "1 image"
+        problems.append((unlabelled[0], f"{count} without a label file: taken as one without objects"))
+    place = f"YOLO, {file}, images in {', '.join(entries)}"
+    return Listing(
+        root, config.names, images, np.concatenate(rows), skipped, problems, place, digest.hexdigest(), True
+    )
 
 
 def parse_yaml(data: bytes, where: str) -> Config:
@@ -94,16 +123,20 @@ def parse_yaml(data: bytes, where: str) -> Config:
     splits = {}
     for name in (name for names in SPLITS.values() for name in names):
         value = content.get(name) or []
-        splits[name] = [value] if isinstance(value, str) else value
-        if not isinstance(splits[name], list) or not all(isinstance(entry, str) for entry in splits[name]):
+        value = [value] if isinstance(value, str) else value
+        if not isinstance(value, list) or not all(isinstance(entry, str) for entry in value):
             raise FocusError(f"{where}: `{name}` is neither a path nor a list of paths: correct it")
+        if value:
+            splits[name] = value
     path = content.get("path") or ""
     if not isinstance(path, str):
         raise FocusError(f"{where}: `path` is no path: correct it")
     return Config(path, splits, _class_names(content, where), "kpt_shape" in content)
 
 
-def parse_labels(text: str, num_classes: int, where: str, keypoints: bool = False) -> tuple[Any, Any, bool]:
+def parse_labels(
+    text: str, num_classes: int, where: str, keypoints: bool = False
+) -> tuple[np.ndarray, np.ndarray, bool]:
     """Reads the text file of an image; with keypoints, only the first five numbers of a line are looked at.
 
     Returns:
@@ -112,39 +145,41 @@ def parse_labels(text: str, num_classes: int, where: str, keypoints: bool = Fals
     Raises:
         FocusError: a line is no box and no polygon, or its class is not there.
     """
-    lines = [line.split() for line in text.splitlines()]
-    lines = [line[:5] if keypoints else line for line in lines if line]
-    polygons = [place for place, line in enumerate(lines) if len(line) > 5]
-    plain = [["0"] * 5 if len(line) > 5 else line for line in lines] if polygons else lines
-    try:
-        rows = np.array(plain, np.float64).reshape(len(lines), 5)
-        outlines = [np.array(lines[place], np.float64) for place in polygons]
-        if any(len(outline) % 2 == 0 for outline in outlines):
-            raise ValueError
-    except ValueError as error:
-        raise FocusError(
-            f"{where}: {_odd(lines)!r} is no line of a class and four numbers, nor of a polygon: correct it"
-        ) from error
-    with np.errstate(over="ignore", invalid="ignore"):
-        half = rows[:, 3:] / 2
-        boxes = np.concatenate([rows[:, 1:3] - half, rows[:, 1:3] + half], axis=1)
-    for place, outline in zip(polygons, outlines, strict=True):
-        rows[place, 0] = outline[0]
-        boxes[place] = [*outline[1:].reshape(-1, 2).min(0), *outline[1:].reshape(-1, 2).max(0)]
+    rows: list[list[float]] = []
+    polygons = False
+    for line in text.splitlines():
+        words = line.split()[: 5 if keypoints else None]
+        try:
+            numbers = [float(word) for word in words]
+        except ValueError:
+            numbers = [0.0]
+        if len(numbers) == 5:
+            label, x, y, width, height = numbers
+            rows.append([label, x - width / 2, y - height / 2, x + width / 2, y + height / 2])
+        elif len(numbers) > 5 and len(numbers) % 2:
+            polygons = True
+            outline = np.array(numbers[1:]).reshape(-1, 2)
+            rows.append([numbers[0], *outline.min(0).tolist(), *outline.max(0).tolist()])
+        elif words:
+            raise FocusError(
+                f"{where}: {' '.join(words)[:80]!r} is no line of a class and four numbers, nor of a "
+                "polygon: correct it"
+            )
+    table = np.array(rows).reshape(-1, 5)
+    classes, boxes = table[:, 0], table[:, 1:]
     check_finite(boxes, where)
     if np.abs(boxes).max(initial=0) > _FARTHEST:
         raise FocusError(
             f"{where} has a coordinate {boxes.flat[np.abs(boxes).argmax()]:g}: give fractions of the image's "
             "sides, not pixels"
         )
-    classes = rows[:, 0]
     wrong = ~((classes >= 0) & (classes < num_classes) & (classes == np.floor(classes)))
     if wrong.any():
         raise FocusError(
             f"{where} has a class {classes[wrong][0]:g}, but there are classes 0 to {num_classes - 1} only: "
             "correct it"
         )
-    return classes.astype(np.int32), boxes, bool(polygons)
+    return classes.astype(np.int32), boxes, polygons
 
 
 def label_key(key: str) -> str:
@@ -156,47 +191,20 @@ def label_key(key: str) -> str:
     return os.path.splitext("/".join(parts))[0] + ".txt"  # noqa: PTH122 - much faster than a path
 
 
-def _list(file: Path, config: Config, split: str, data: bytes) -> Listing:
-    root = _root(file, config)
-    skipped: Notes = []
-    problems: Notes = []
-    images: list[Listed] = []
-    labels: list[np.ndarray] = []
-    boxes: list[np.ndarray] = []
-    unlabelled: list[str] = []
-    digest = hashlib.sha256(data)
-    with counting(f"read {root}", "images") as advance:
-        for key, stat in _images(root, file, config, split, skipped):
-            advance(1)
-            inside = label_key(key)
-            # false, not an error, for impossible names
-            labelled = os.path.isfile(root / inside)  # noqa: PTH113
-            unlabelled += [] if labelled else [key]
-            written = read_file(root / inside) if labelled else b""
-            where = str(root / inside)
-            found, here, polygons = parse_labels(
-                text_of(written, where), len(config.names), where, config.keypoints
-            )
-            if polygons and not problems:
-                problems.append((inside, "polygons are taken as the boxes around them, here and elsewhere"))
-            digest.update(f"{key}\0{len(written)}\n".encode() + written)
-            images.append(Listed(key, stat.st_size))
-            labels.append(found)
-            boxes.append(here)
-    if unlabelled:  # as Ultralytics takes them
-        count = f"{len(unlabelled):,} images" if len(unlabelled) > 1 else "1 image"
-        problems.append((unlabelled[0], f"{count} without a label file: taken as one without objects"))
-    place = f"{file}, images in {', '.join(_entries(file, config, split))}"
-    return Listing(
-        root, config.names, images, rows_of(boxes, labels), skipped, problems, place, digest.hexdigest()
-    )
+def _by_folders(root: Path) -> dict[str, list[str]]:
+    """The folders of images of each split where no YAML file names them."""
+    for base in (root / "images", root):
+        if splits := split_folders(base, folders_in(base)):
+            inner = {word: path / "images" for word, path in splits.items()}
+            inner = {word: path if path.is_dir() else path.parent for word, path in inner.items()}
+            return {word: [path.relative_to(root).as_posix()] for word, path in inner.items()}
+    return {"": ["images" if (root / "images").is_dir() else "."]}
 
 
-def _images(
-    root: Path, file: Path, config: Config, split: str, skipped: Notes
-) -> Iterator[tuple[str, os.stat_result]]:
+def _images(root: Path, file: Path, entries: list[str], skipped: Notes) -> Iterator[tuple[str, int]]:
+    """The images that a split's entries in a file name, and their bytes."""
     seen: set[str] = set()
-    for entry in _entries(file, config, split):
+    for entry in entries:
         inside = _inside(root, entry, str(file))
         if (root / inside).is_dir():
             found = _in_folder(root, "" if inside == "." else inside, skipped)
@@ -206,56 +214,45 @@ def _images(
             raise FocusError(
                 f"{file} names {entry}, but there is no folder {root / inside}: correct the path"
             )
-        for key, stat in found:
+        for key, size in found:
             if key in seen:
-                raise FocusError(f"{file} names {key} twice for {split}: name every image once")
+                raise FocusError(f"{file} names {key} twice: name every image of a split once")
             seen.add(key)
-            yield key, stat
+            yield key, size
 
 
-def _entries(file: Path, config: Config, split: str) -> list[str]:
-    """What a YAML file names for a split."""
-    for name in SPLITS[split]:
-        if config.splits[name]:
-            return config.splits[name]
-    raise FocusError(f"{file} names no {split} images: add a line `{split}: images/{split}`")
-
-
-def _in_folder(root: Path, folder: str, skipped: Notes) -> Iterator[tuple[str, os.stat_result]]:
+def _in_folder(root: Path, folder: str, skipped: Notes) -> Iterator[tuple[str, int]]:
     labels = os.path.dirname(label_key(f"{folder}/x" if folder else "x"))  # noqa: PTH120
     belonging = set()
     beside = []
-    for key, stat in files_below(root, folder, skipped):
+    for key, size in walk(root, folder, skipped):
         if has_image_suffix(key):
             belonging.add(label_key(key))
-            yield key, stat
+            yield key, size
         elif key.endswith(".txt"):
             beside.append(key)
-        elif key not in NAMES:
+        elif key not in _YAML:
             skipped.append((key, not_an_image(key)))
     if labels != folder and (root / labels).is_dir():
-        beside += [key for key, _ in files_below(root, labels, []) if key.endswith(".txt")]
+        beside += [key for key, _ in walk(root, labels, []) if key.endswith(".txt")]
+    belonging |= {f"{part}{name}" for part in ("", f"{labels}/") for name in _CLASSES}
     skipped += [(key, "it has no image") for key in beside if key not in belonging]
 
 
-def _in_text(root: Path, name: str, skipped: Notes) -> Iterator[tuple[str, os.stat_result]]:
+def _in_text(root: Path, name: str, skipped: Notes) -> Iterator[tuple[str, int]]:
     where = str(root / name)
     folder = os.path.dirname(name)  # noqa: PTH120
-    for line in text_of(read_file(root / name), where).splitlines():
+    for line in text_of(read_file(where), where).splitlines():
         path = line.strip()
         if not path:
             continue
         # as in Ultralytics: "./" is the folder of the list
         key = _inside(root, f"{folder}/{path[2:]}" if path.startswith("./") and folder else path, where)
-        try:
-            stat = os.stat(root / key)  # noqa: PTH116
-        except OSError as error:
-            skipped.append((key, error.strerror or "cannot be read"))
-            continue
-        if not os.path.isfile(root / key):  # noqa: PTH113
-            skipped.append((key, "not a file"))
-            continue
-        yield key, stat
+        size = file_size(f"{root}/{key}")
+        if isinstance(size, int):
+            yield key, size
+        else:
+            skipped.append((key, size))
 
 
 def _root(file: Path, config: Config) -> Path:
@@ -299,15 +296,3 @@ def _class_names(content: dict[str, Any], where: str) -> list[str]:
     if count is not None and count != len(names):
         raise FocusError(f"{where} has {len(names)} `names`, but `nc` is {count}: correct one of them")
     return names
-
-
-def _odd(lines: list[list[str]]) -> str:
-    """The line that is none."""
-    for line in lines:
-        try:
-            numbers = [float(token) for token in line]
-        except ValueError:
-            numbers = []
-        if len(numbers) < 5 or len(numbers) % 2 == 0:
-            return " ".join(line)[:80]
-    return ""

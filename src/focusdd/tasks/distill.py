@@ -17,7 +17,7 @@ from focusdd.extraction.index import Index, open_index
 from focusdd.models.load import Model
 from focusdd.settings import EngineSettings, ExtractorSettings
 from focusdd.settings.resolve import not_given, settle
-from focusdd.sources.apart import require_apart
+from focusdd.sources.disk import require_apart
 from focusdd.sources.identity import content_hashes
 from focusdd.sources.understood import fact, understood
 from focusdd.tasks.base import Task

@@ -23,7 +23,7 @@ from focusdd.models.device import device_name, pick_device
 from focusdd.models.load import Model, load_model
 from focusdd.settings import EngineSettings
 from focusdd.settings.resolve import record, resolve, settle
-from focusdd.sources.apart import require_apart
+from focusdd.sources.disk import require_apart
 from focusdd.sources.understood import fact, model_fact, understood
 from focusdd.tasks.base import Task
 from focusdd.tasks.classify.task import CLASSIFY

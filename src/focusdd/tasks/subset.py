@@ -23,8 +23,8 @@ from focusdd.extraction.index import Index
 from focusdd.selection.subset import Candidates, choose
 from focusdd.settings import EngineSettings, ExtractorSettings, SubsetSettings
 from focusdd.settings.resolve import settle
-from focusdd.sources.apart import require_apart
-from focusdd.sources.base import has_image_suffix
+from focusdd.sources.disk import require_apart
+from focusdd.sources.names import has_image_suffix
 from focusdd.sources.understood import fact, understood
 from focusdd.tasks.base import OpenedImage, Task
 from focusdd.tasks.classify.task import CLASSIFY

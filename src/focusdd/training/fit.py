@@ -20,9 +20,9 @@ from focusdd.settings import FitSettings, TrainSettings
 from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import settle
 from focusdd.sources import open_source
-from focusdd.sources.apart import require_apart
 from focusdd.sources.base import Source
 from focusdd.sources.classes import require_same_classes
+from focusdd.sources.disk import require_apart
 from focusdd.sources.identity import num_shared, require_other
 from focusdd.sources.pixels import load_source, require_memory
 from focusdd.sources.understood import fact, understood

@@ -27,9 +27,9 @@ from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import record, settle
 from focusdd.settings.train import DENSE, WHOLE_VIEWS
 from focusdd.sources import open_source
-from focusdd.sources.apart import require_apart
 from focusdd.sources.base import Source
 from focusdd.sources.classes import require_same_classes
+from focusdd.sources.disk import require_apart
 from focusdd.sources.identity import num_shared, require_other
 from focusdd.sources.pixels import Pixels, load_files, load_source
 from focusdd.sources.understood import fact, understood

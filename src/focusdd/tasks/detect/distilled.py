@@ -18,7 +18,7 @@ from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
 from focusdd.core.images import UnreadableImage, decode
 from focusdd.core.manifest import again, require_finished
-from focusdd.sources.base import has_image_suffix
+from focusdd.sources.names import has_image_suffix
 from focusdd.sources.pixels import free_memory
 
 

@@ -21,10 +21,10 @@ from focusdd.models.device import device_name, peak_device_memory_mb, pick_devic
 from focusdd.settings import DetectTrainSettings
 from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import settle
-from focusdd.sources.apart import require_apart
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.classes import require_same_classes
 from focusdd.sources.detection import open_detection_source
+from focusdd.sources.disk import require_apart
 from focusdd.sources.identity import content_hashes, num_shared, require_other
 from focusdd.sources.understood import fact, understood
 from focusdd.tasks.detect.checkpoint import Detector, save_detector
