@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 import timm
@@ -51,16 +52,21 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=100)
     options = parser.parse_args()
     device = pick_device(options.device)
-    found = rates(options.data, options.work, device, options.rounds, options.batch_size)
+    source = sample(options.data, options.work / "sample")
+    files = [source.read(record.key) for record in source.records]
+    found = chain(
+        extract_rates(files, device, options.rounds),
+        later_rates(source, options.work, device, options.rounds, options.batch_size),
+    )
     publish(f"cost-imagenet1k-{device.type}", [line(*row) for row in found])
 
 
-def rates(
-    data: str, work: Path, device: torch.device, rounds: int, batch: int
-) -> Iterator[tuple[str, int, float, float | None]]:
-    """Step, images that it has to take, images per second, and bytes per image where it writes any."""
-    source = sample(data, work / "sample")
-    files = [source.read(record.key) for record in source.records]
+Rate = tuple[str, int, float, float | None]
+"""Step, images that it has to take, images per second, and bytes per image where it writes any."""
+
+
+def extract_rates(files: list[bytes], device: torch.device, rounds: int) -> Iterator[Rate]:
+    """What `extract` takes."""
     decoding = decode_rate(files)
     yield "extract: decode", IMAGES, decoding, None
     model = attention_rate(files, device, rounds)
@@ -69,6 +75,11 @@ def rates(
     together = min(decoding, model) if device.type != "cpu" else 1 / (1 / decoding + 1 / model)
     yield "extract: both", IMAGES, together, None
 
+
+def later_rates(
+    source: FolderSource, work: Path, device: torch.device, rounds: int, batch: int
+) -> Iterator[Rate]:
+    """What `distill` and `train` take."""
     tiny = distill(source, work / "tiny", DistillSettings(method="view", ipc=4), overwrite=True)
     size = statistics.mean(path.stat().st_size for path, _ in tiny.files())
     yield "distill: compose", CLASSES * IPC, compose_rate(source, work / "again"), size

@@ -1,10 +1,11 @@
-"""All that a GPU changes, measured in one go of some minutes; every figure is kept as soon as it is there.
+"""What a GPU changes, in three minutes, the most wanted first; every figure is kept as soon as it is there.
 
-    python benchmarks/gpu.py DATA OUT.csv [--seconds 2] [--minutes 8] [--only decode extract] [--tiny]
+    python benchmarks/gpu.py DATA OUT.csv [--seconds 1.5] [--minutes 2.7] [--only extract steps] [--tiny]
 
-DATA is a source of photographs. Rows are appended to OUT.csv, the most wanted first; a measurement that fails
-leaves a row that says why, and after --minutes no further one is begun. `ratio` is the value over that of the
-row named in `against`. --tiny takes small networks and the demo's images (DATA demo:6), to try the script.
+DATA is a source of photographs; extract reads them enlarged to ImageNet's usual 500 x 375 pixels. Rows are
+appended to OUT.csv. A measurement that fails leaves a row that says why; after --minutes no further one is
+begun. `ratio` is the value over that of the row named in `against`. --tiny takes small networks and few
+images (DATA demo:6), to try the script.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ from __future__ import annotations
 import argparse
 import csv
 import gc
-import io
 import json
 import math
 import multiprocessing
 import os
-import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,18 +29,16 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import attention
 import cost
 import torch
 import torch.nn.functional as F
 from tables import commit, machine
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from focusdd import ExtractSettings, FitSettings, TrainSettings, extract, open_source
 from focusdd.core import decoders
-from focusdd.core.images import decode, resize
+from focusdd.core.images import decode, encode, resize
 from focusdd.demo.run import WEIGHTS
-from focusdd.extraction import inference
+from focusdd.extraction import loading, nvjpeg, parts
 from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
 from focusdd.models import graphs
 from focusdd.models.checkpoint import save_checkpoint
@@ -51,12 +49,15 @@ from focusdd.models.precision import autocast, cast_weights
 from focusdd.settings.resolve import resolve
 from focusdd.settings.train import DENSE
 from focusdd.sources.base import Record, Source
-from focusdd.sources.pixels import Pixels, load_source
+from focusdd.sources.pixels import Pixels
+from focusdd.tasks import extract as stage
+from focusdd.tasks.classify import rows as classify
 from focusdd.training import fit, losses
 from focusdd.training.recipes import recipe
 
 COLUMNS = ["name", "value", "unit", "ratio", "against", "detail", "machine", "torch", "date", "commit"]
 EXTRACTOR, CLASSES = "vit_small_patch14_reg4_dinov2", 10
+NEW, OLD = "extract, nvJPEG", "extract, processes"
 
 
 @dataclass
@@ -86,8 +87,21 @@ class Bench:
         return 24 if self.tiny else 1024
 
     @cached_property
-    def rounds(self) -> int:
-        return 2 if self.tiny else 30
+    def photos(self) -> Source:
+        """Photographs of ImageNet's usual size, compressed as usual."""
+        folder = self.work / "photos"
+        if not folder.exists():
+            records = self.source.records[:: max(1, len(self.source.records) // 4000)]
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(partial(self._enlarge, folder), enumerate(records)))
+        return open_source(str(folder))
+
+    def _enlarge(self, folder: Path, numbered: tuple[int, Record]) -> None:
+        number, record = numbered
+        path = folder / "train" / self.source.classes[record.label] / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        image, _, _ = decode(self.source.read(record.key))
+        path.write_bytes(encode(resize(image, 500, 375), "jpg", 90))
 
     def row(
         self, name: str, unit: str, measure: Callable[[], float], against: str = "", detail: str = ""
@@ -142,25 +156,28 @@ def main() -> None:
     )
     parser.add_argument("data")
     parser.add_argument("out", type=Path)
-    parser.add_argument("--seconds", type=float, default=2.0, help="for one row")
-    parser.add_argument("--minutes", type=float, default=8.0, help="after which no row is begun")
+    parser.add_argument("--seconds", type=float, default=1.5, help="for one row")
+    parser.add_argument("--minutes", type=float, default=2.7, help="after which no row is begun")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--commit", help="what is measured, where git is not there to say")
     parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
     options.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as work:
-        seconds = 0.05 if options.tiny else options.seconds
+    with tempfile.TemporaryDirectory() as work, ExitStack() as stack:
         bench = Bench(
             data=options.data,
             out=options.out,
             work=Path(work),
             device=pick_device("auto"),
-            seconds=seconds,
+            seconds=0.05 if options.tiny else options.seconds,
             end=time.monotonic() + 60 * options.minutes,
             tiny=options.tiny,
             commit=options.commit or commit(),
         )
+        if bench.device.type == "cpu":  # the way through the program that a GPU takes
+            for module in (nvjpeg, loading):
+                stack.enter_context(mock.patch.object(module, "has_nvjpeg", lambda device: True))
+            stack.enter_context(mock.patch.object(parts, "_on_every_core", parts._beside_the_model))
         for name in options.only:
             try:
                 SECTIONS[name](bench)
@@ -170,148 +187,183 @@ def main() -> None:
             gc.collect()
 
 
-def decoding(bench: Bench) -> None:
-    """Views per second from JPEG, by decoder."""
-    records = bench.source.records
-    files = [bench.source.read(record.key) for record in records[:: max(1, len(records) // bench.sample)]]
-    with ThreadPoolExecutor() as pool:
-        large = list(pool.map(_as_imagenet, files))
-    for name, some in (("as they are", files), ("500 x 375", large)):
-        _decoders(bench, f"decode, {name}: ", some)
+class _Repeated:
+    """The images of a source again and again, or a part of them."""
 
-
-def _decoders(bench: Bench, prefix: str, files: list[bytes]) -> None:
-    side, cores, count = bench.side, decoders.most(), len(files)
-    eights = [files[row : row + 8] for row in range(0, count, 8)]
-
-    def in_threads(number: int, view: Callable[[bytes], object]) -> float:
-        with ThreadPoolExecutor(number, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return bench.rate(lambda: list(pool.map(view, files)), count)
-
-    def in_processes() -> float:
-        with decoders.decoders(cores, 8, side, "squash") as views, ThreadPoolExecutor(cores) as pool:
-            return bench.rate(lambda: list(pool.map(views, eights)), count)
-
-    def on_gpu(number: int, resized: bool) -> float:
-        batches = [files[row : row + 64] for row in range(0, count, 64)]
-        with ThreadPoolExecutor(number) as pool:
-            return bench.rate(lambda: list(pool.map(partial(_nvjpeg, side, resized), batches)), count)
-
-    pillow = partial(decoders.view_of, side=side, fit="squash")
-    base, unit = f"{prefix}Pillow, 8 threads", "images/s"
-    detail = f"{count} files of {sum(map(len, files)) / count / 1000:.0f} kB, views of {side} px"
-    bench.row(base, unit, partial(in_threads, 8, pillow), detail=detail)
-    bench.row(f"{prefix}Pillow, processes", unit, in_processes, base, f"{cores} processes")
-    torchvision = partial(_torchvision, side)
-    bench.row(f"{prefix}torchvision, {cores} threads", unit, partial(in_threads, cores, torchvision), base)
-    if bench.device.type == "cuda":
-        bench.row(f"{prefix}nvJPEG alone", unit, partial(on_gpu, 1, False), base, "not resized")
-        for number in (1, 4):
-            bench.row(f"{prefix}nvJPEG, {number} threads", unit, partial(on_gpu, number, True), base)
-
-
-def _as_imagenet(data: bytes) -> bytes:
-    """A photograph of ImageNet's usual size, compressed as usual."""
-    buffer = io.BytesIO()
-    resize(decode(data)[0], 500, 375).save(buffer, "JPEG", quality=90)
-    return buffer.getvalue()
-
-
-def _torchvision(side: int, data: bytes) -> torch.Tensor:
-    encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    image = decode_jpeg(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
-    return F.interpolate(image[None], (side, side), mode="bilinear", antialias=True)
-
-
-def _nvjpeg(side: int, resized: bool, files: list[bytes]) -> None:
-    """A batch on a stream of its own: views of one batch are made while the next is decoded."""
-    encoded = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
-    with torch.cuda.stream(torch.cuda.Stream()):
-        images = decode_jpeg(encoded, ImageReadMode.RGB, device="cuda")
-        if resized:
-            for image in images:
-                F.interpolate(image[None].float(), (side, side), mode="bilinear", antialias=True)
-        torch.cuda.current_stream().synchronize()
-
-
-def class_attention_share(bench: Bench) -> None:
-    """What class attention adds to a forward pass (at most 5 % is the goal)."""
-    batches = (4,) if bench.tiny else (64, 256)
-    for model in ["test_vit"] if bench.tiny else [EXTRACTOR, "deit_small_patch16_224"]:
-        for batch in batches:
-            name = f"attention, {model}, {bench.side} px, batch {batch}: "
-            seconds: dict[str, list[float]] = {}
-
-            def measured(way: str, model: str = model, batch: int = batch, seconds: Any = seconds) -> float:
-                if not seconds:
-                    seconds |= attention.turns(model, bench.side, batch, bench.rounds, bench.device)
-                return statistics.median(seconds[way]) * 1000
-
-            bench.row(f"{name}plain forward", "ms", partial(measured, "plain forward"))
-            for way in ("with class attention", "with the N x N matrix"):
-                bench.row(name + way, "ms", partial(measured, way), f"{name}plain forward")
+    def __init__(self, source: Source, times: int = 1, number: int = 0, count: int = 1) -> None:
+        self.name, self.split = f"{source.name}, {times} times, part {number}", source.split
+        self.classes, self.class_names, self.skipped = source.classes, source.class_names, source.skipped
+        self.fingerprint, self.read = f"{source.fingerprint}-{times}-{number}-{count}", source.read
+        self.records: tuple[Record, ...] = (source.records * times)[number::count]
 
 
 def extraction(bench: Bench) -> None:
-    """Extract end to end, beside decode alone and forward alone."""
-    folder = _extractor(bench)
-    count, unit = len(bench.source.records), "images/s"
-    for batch in (64, 256):
-        settings = ExtractSettings(extractor=str(folder), batch_size=batch, anyway=True)
-        name = f"extract, batch {batch}: "
-        bench.row(f"{name}forward alone", unit, partial(_forward_rate, bench, settings))
-        alone = f"{name}slower of decode and forward"
-        decoding = bench.rates.get("decode, as they are: Pillow, processes", 0.0)
-        bench.row(
-            alone, unit, partial(min, decoding or math.inf, bench.rates.get(f"{name}forward alone", 0.0))
-        )
-        bench.row(
-            f"{name}whole", unit, partial(_extract_rate, bench, settings, batch), alone, f"{count} images"
-        )
-    others = {"threads decode": ("FEW", count + 1), "2 batches under way": ("_UNDER_WAY", 2),
-              "5 batches under way": ("_UNDER_WAY", 5)}  # fmt: skip
-    settings = ExtractSettings(extractor=str(folder), anyway=True)
-    for number, (what, change) in enumerate(others.items()):
-        with mock.patch.object(inference, *change):
-            rate = partial(_extract_rate, bench, settings, number)
-            bench.row(f"extract, batch 64: {what}", unit, rate, "extract, batch 64: whole")
+    """Extract end to end, decoded on the GPU and by processes in turns; then what one change is worth."""
+    settings = _reading(bench)
+    source, rounds = _Repeated(bench.photos, 1 if bench.tiny else 3), 1 if bench.tiny else 2
+    by_processes = [(stage, "decoder_for", lambda *_: "Pillow"), (loading, "FEW", 1)]
+    found: dict[str, list[tuple[float, float, float]]] = {NEW: [], OLD: []}
+    for _ in range(rounds):
+        for name, change in ((NEW, []), (OLD, by_processes)):
+            found[name].append(_extracted(bench, settings, source, change))
+    for name, of_name in found.items():
+        for part, what in enumerate(("steady", "with its start")):
+            values = [one[part] for one in of_name]
+            detail = f"{len(source.records)} images of 500 x 375 px, batch 64, best of " + ", ".join(
+                f"{value:.0f}" for value in values
+            )
+            detail += f"; {min(one[2] for one in of_name):.0f} us of CPU each"
+            against = f"{OLD}: {what}" if name == NEW else ""
+            bench.rates.setdefault(f"{OLD}: {what}", max(one[part] for one in found[OLD]))
+            bench.row(f"{name}: {what}", "images/s", partial(max, values), against, detail)
+    again = _Repeated(bench.photos, 1 if bench.tiny else 2)
+    large = settings.model_copy(update={"batch_size": 2 * settings.batch_size if bench.tiny else 256})
+    variants = [
+        ("batch 256", large, []),
+        ("5 batches under way", settings, [(parts, "_UNDER_WAY", 5)]),
+        ("4 threads load", settings, [(loading, "MOST_THREADS", 4)]),
+        ("16 threads load", settings, [(loading, "MOST_THREADS", 16)]),
+        ("no search for patches", settings, [(classify, "key_patches", _first_of(classify.key_patches))]),
+    ]
+    for name, changed, change in variants[: 1 if bench.tiny else None]:
+        rate = partial(_steady, bench, changed, again, change)
+        bench.row(f"{NEW}, {name}: steady", "images/s", rate, f"{NEW}: steady")
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(interval / 10)
+    try:
+        rate = partial(_steady, bench, settings, again, [])
+        bench.row(f"{NEW}, switch interval of 0.5 ms: steady", "images/s", rate, f"{NEW}: steady")
+    finally:
+        sys.setswitchinterval(interval)
+    _alone(bench, settings)
 
 
-def _extractor(bench: Bench) -> Path:
-    """A checkpoint of the default extractor's kind; its weights do not matter, so a probe judges."""
-    folder = WEIGHTS / "vit" if bench.tiny else bench.work / "vit"
-    if not folder.exists():
-        folder.mkdir(parents=True)
-        names = [f"class {number}" for number in range(CLASSES)]
-        net, arguments = new_net(EXTRACTOR, CLASSES, bench.side, torch.device("cpu"), 0)
-        save_checkpoint(folder, net, names, names, bench.side, arguments, {})
-    return folder
+def _steady(bench: Bench, settings: ExtractSettings, source: Any, changes: list[Any]) -> float:
+    return _extracted(bench, settings, source, changes)[0]
 
 
-def _forward_rate(bench: Bench, settings: ExtractSettings) -> float:
-    """From decoded images in memory to attention in memory."""
+def _first_of(search: Callable[..., Any]) -> Callable[..., Any]:
+    """The patches of the first batch of a size for all."""
+    known: dict[int, Any] = {}
+
+    def found(attention: Any, *words: Any) -> Any:
+        if len(attention) not in known:
+            known[len(attention)] = search(attention, *words)
+        return known[len(attention)]
+
+    return found
+
+
+def _extracted(
+    bench: Bench, settings: ExtractSettings, source: Any, changes: list[tuple[Any, str, Any]]
+) -> tuple[float, float, float]:
+    """Images per second in its last three quarters and as a whole, and microseconds of CPU for each image."""
+    marks: list[tuple[float, int]] = []
+
+    @contextmanager
+    def watched(*_: Any) -> Iterator[Callable[..., None]]:
+        yield lambda items, note="": marks.append((time.perf_counter(), items))
+
+    # the probe would take longer than all that is measured
+    no_probe = [(classify, "_PROBE_SAMPLE", 10**6), (classify, "_fill_confidence", lambda *_: None)]
+    with ExitStack() as stack:
+        for change in (*changes, *no_probe, (parts, "progress", watched)):
+            stack.enter_context(mock.patch.object(*change))
+        begin = os.times()
+        index = extract(source, bench.work / f"index-{time.monotonic_ns()}", settings)
+        spent = sum(os.times()[:4]) - sum(begin[:4])
+    run = json.loads((index.folder / "run.json").read_text())
+    first = len(marks) // 4
+    steady = sum(items for _, items in marks[first + 1 :]) / max(marks[-1][0] - marks[first][0], 1e-9)
+    return steady, run["images"] / run["seconds"]["extract"], 1e6 * spent / run["images"]
+
+
+def _alone(bench: Bench, settings: ExtractSettings) -> None:
+    """Forward passes from views on the GPU to attention and features in memory, and decoding, alone."""
+    forward, decoding = "forward alone, batch 64", "decode alone, nvJPEG, 8 threads"
+    bench.row(forward, "images/s", partial(_forward_rate, bench, settings, 64, False))
+    bench.row(f"{forward}, recorded", "images/s", partial(_forward_rate, bench, settings, 64, True), forward)
+    bench.row(
+        "forward alone, batch 256", "images/s", partial(_forward_rate, bench, settings, 256, False), forward
+    )
+    files = [bench.photos.read(record.key) for record in bench.photos.records[: bench.sample]]
+    for threads in (8, 1, 2):
+        name = f"decode alone, nvJPEG, {threads} threads"
+        bench.row(name, "images/s", partial(_decode_rate, bench, files, threads), decoding, "with resizing")
+    with mock.patch.object(nvjpeg, "_resized", lambda images, side, fit: images):
+        name = "decode alone, nvJPEG, 8 threads, not resized"
+        bench.row(name, "images/s", partial(_decode_rate, bench, files, 8), decoding)
+    with mock.patch.object(nvjpeg, "_resized", _one_by_one):
+        name = "decode alone, nvJPEG, 8 threads, resized one by one"
+        bench.row(name, "images/s", partial(_decode_rate, bench, files, 8), decoding)
+    bench.row("decode alone, processes", "images/s", partial(_process_rate, bench, files), decoding)
+    slower = "slower of decode and forward alone"
+    rates = [bench.rates.get(name, math.inf) for name in (decoding, forward)]
+    bench.row(slower, "images/s", partial(min, rates))
+    ours = partial(bench.rates.__getitem__, f"{NEW}: steady")
+    bench.row(f"{NEW}: steady, against the slower", "images/s", ours, slower)
+
+
+def _one_by_one(images: torch.Tensor, side: int, fit: decoders.Fit) -> list[torch.Tensor]:
+    small = [
+        F.interpolate(one[None].float(), (side, side), mode="bilinear", antialias=True)[0] for one in images
+    ]
+    return [one.round_().to(torch.uint8).permute(1, 2, 0).contiguous() for one in small]
+
+
+def _decode_rate(bench: Bench, files: list[bytes], threads: int) -> float:
+    view = nvjpeg.gpu_decoder(bench.side, "squash", bench.device)
+    batches = [files[row : row + 64] for row in range(0, len(files), 64)]
+    with ThreadPoolExecutor(threads) as pool:
+        return bench.rate(lambda: list(pool.map(view, batches)), len(files))
+
+
+def _process_rate(bench: Bench, files: list[bytes]) -> float:
+    count, some = decoders.most(), [files[row : row + 8] for row in range(0, len(files), 8)]
+    with decoders.decoders(count, 8, bench.side, "squash") as view, ThreadPoolExecutor(count) as pool:
+        return bench.rate(lambda: list(pool.map(view, some)), len(files))
+
+
+def _forward_rate(bench: Bench, settings: ExtractSettings, batch: int, recorded: bool) -> float:
     model = load_model(settings.extractor, bench.device)
     vit = as_vit(model.net, model.name)
     cast_weights(model.net, bench.device)
     options = AttentionOptions(settings.attention, settings.layers, settings.heads)
-    side = model.input_size
-    views = torch.randint(0, 256, (settings.batch_size, side, side, 3), dtype=torch.uint8)
+    side, batch = model.input_size, 4 if bench.tiny else batch
+    views = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8, device=bench.device)
 
     @torch.inference_mode()
+    def passes_of(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        with autocast(bench.device, cached=False):
+            seen, tokens = class_attention(vit, model.prepare(images), options)
+            return seen, model.net.forward_head(tokens, pre_logits=True)  # type: ignore[operator]
+
+    run = passes_of
+    if recorded and bench.device.type == "cuda":
+        with torch.inference_mode():
+            run = graphs._forward_alone(passes_of, views)  # type: ignore[arg-type]
+
     def forward() -> None:
-        with autocast(bench.device):
-            seen, tokens = class_attention(vit, model.prepare(views.permute(0, 3, 1, 2)), options)
-            seen.cpu(), model.net.forward_head(tokens, pre_logits=True).cpu()  # type: ignore[operator]
+        for one in run(views):
+            one.cpu()
 
-    return bench.rate(forward, settings.batch_size)
+    return bench.rate(forward, batch)
 
 
-def _extract_rate(
-    bench: Bench, settings: ExtractSettings, number: int, source: Source | None = None
-) -> float:
-    index = extract(source or bench.source, bench.work / f"index-{number}-{os.getpid()}", settings)
-    run = json.loads((index.folder / "run.json").read_text())
-    return run["images"] / run["seconds"]["extract"]
+def _reading(bench: Bench, name: str = EXTRACTOR) -> ExtractSettings:
+    batch = 4 if bench.tiny else 64
+    return ExtractSettings(extractor=str(_extractor(bench, name)), batch_size=batch, anyway=True)
+
+
+def _extractor(bench: Bench, name: str = EXTRACTOR) -> Path:
+    """A checkpoint of the default extractor's kind; its weights do not matter, so a probe judges."""
+    folder = WEIGHTS / "vit" if bench.tiny else bench.work / name
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        names = [f"class {number}" for number in range(CLASSES)]
+        net, arguments = new_net(name, CLASSES, bench.side, torch.device("cpu"), 0)
+        save_checkpoint(folder, net, names, names, bench.side, arguments, {})
+    return folder
 
 
 @contextmanager
@@ -381,14 +433,23 @@ def bare_step(bench: Bench, student: str, batch: int) -> Callable[[], None]:
     return step
 
 
-def students(bench: Bench) -> None:
-    """Steps per second of students, as shares of what the passes alone would allow."""
-    several = [("resnet18", 20), ("mobilenetv2_100", 20), ("resnet50", 20), ("resnet18", 100)]
-    for student, batch in [("test_resnet", 4)] if bench.tiny else several:
+def steps(bench: Bench) -> None:
+    """Steps per second of a ResNet-18, as a share of what the passes alone would allow."""
+    _students(bench, [("test_resnet", 4)] if bench.tiny else [("resnet18", 20)], ("recorded", "plain"))
+
+
+def more_steps(bench: Bench) -> None:
+    """The same of larger students."""
+    if not bench.tiny:
+        _students(bench, [("resnet50", 20), ("mobilenetv2_100", 20)], ("recorded",))
+
+
+def _students(bench: Bench, several: list[tuple[str, int]], ways: tuple[str, ...]) -> None:
+    for student, batch in several:
         name = f"step, {student}, {bench.side} px, batch {batch}: "
         limit = f"{name}passes alone"
         bench.row(limit, "steps/s", partial(_step_rate, bench, bare_step, student, batch))
-        for way in ("recorded", "plain"):
+        for way in ways:
             with passes(way):
                 rate = partial(_step_rate, bench, student_step, student, batch)
                 bench.row(name + way, "steps/s", rate, limit)
@@ -404,73 +465,61 @@ def _step_rate(bench: Bench, make: Callable[..., Callable[[], None]], student: s
 def fitting(bench: Bench, ways: tuple[str, ...] = ("recorded", "plain")) -> None:
     """Images per second of `fit`."""
     model, batch = ("test_resnet", 4) if bench.tiny else ("resnet18", 64)
-    name, unit = f"fit, {model}, batch {batch}: ", "images/s"
     for way in ways:
         with passes(way):
 
             def rate() -> float:
                 return batch * _step_rate(bench, fit_step, model, batch)
 
-            bench.row(name + way, unit, rate, f"{name}recorded")
-    if "plain" in ways:
-        start = time.perf_counter()
-        count = len(load_source(bench.source, round(bench.side * 1.25), "read"))
-        reading = count / (time.perf_counter() - start)
-        bench.row("fit: images read", unit, lambda: reading)
+            base = f"fit, {model}, batch {batch}: recorded"
+            bench.row(f"fit, {model}, batch {batch}: {way}", "images/s", rate, base)
 
 
-def labelling(bench: Bench, ways: tuple[str, ...] = ("recorded", "plain")) -> None:
+def labelling(bench: Bench) -> None:
     """Images per second of a teacher, 64 at a time as `label` asks it."""
-    for name in ["test_resnet"] if bench.tiny else ["resnet18", "resnet50"]:
-        teacher = load_model(name, bench.device, bench.side, pretrained=False, num_classes=CLASSES)
-        images = torch.rand((64, 3, bench.side, bench.side), device=bench.device) * 255
-        for way in ways:
-            with passes(way):
-                ask = graphs.asked(teacher, PooledLogits, True)
-                base = f"label, {name}: recorded"
-                bench.row(
-                    f"label, {name}: {way}",
-                    "images/s",
-                    partial(bench.rate, partial(ask, images), 64),
-                    base,
-                )
+    name = "test_resnet" if bench.tiny else "resnet18"
+    teacher = load_model(name, bench.device, bench.side, pretrained=False, num_classes=CLASSES)
+    images = torch.rand((64, 3, bench.side, bench.side), device=bench.device) * 255
+    for way in ("recorded", "plain"):
+        with passes(way):
+            ask = graphs.asked(teacher, PooledLogits, True)
+            rate = partial(bench.rate, partial(ask, images), 64)
+            bench.row(f"label, {name}: {way}", "images/s", rate, f"label, {name}: recorded")
 
 
 def compiled(bench: Bench) -> None:
     """`torch.compile(mode="reduce-overhead")` beside recorded passes; seconds to the first step."""
-    student, batch = "resnet18", 20
     if bench.tiny:
         return  # on a CPU there is nothing to record, and to compile takes minutes
-    for way in ("recorded", "compiled"):
-        with passes(way):
+    made: dict[str, Callable[[], None]] = {}
 
-            def first() -> float:
-                begin = time.perf_counter()
-                student_step(bench, student, batch)()
-                bench.wait()
-                return time.perf_counter() - begin
+    def first(way: str, make: Callable[..., Callable[[], None]], batch: int) -> float:
+        begin = time.perf_counter()
+        made[way] = make(bench, "resnet18", batch)
+        made[way]()
+        bench.wait()
+        return time.perf_counter() - begin
 
-            bench.row(f"first step, {student}: {way}", "s", first, f"first step, {student}: recorded")
-    name = f"step, {student}, {bench.side} px, batch {batch}: "
-    with passes("compiled"):
-        rate = partial(_step_rate, bench, student_step, student, batch)
-        bench.row(f"{name}compiled", "steps/s", rate, f"{name}recorded")
-    labelling(bench, ("compiled",))
-    fitting(bench, ("compiled",))
+    for what, make, batch in (("train", student_step, 20), ("fit", fit_step, 64)):
+        base = f"{what}, resnet18, batch {batch}: "
+        for way in ("recorded", "compiled"):
+            with passes(way):
+                seconds = partial(first, way, make, batch)
+                bench.row(f"{base}seconds to the first step, {way}", "s", seconds)
+                if way in made:
+                    for _ in range(3):
+                        made[way]()
+                    rate = partial(bench.rate, made.pop(way))
+                    bench.row(f"{base}{way}", "steps/s", rate, f"{base}recorded")
 
 
 def together(bench: Bench) -> None:
-    """Steps per second of all students of one GPU: threads of one process, and processes."""
+    """Steps per second of all students of one process: one, and four on a stream each."""
     student, batch = ("test_resnet", 4) if bench.tiny else ("resnet18", 20)
-    base = "students, 1: steps of all"
-    for count in (1, 2, 4):
-        name = (
-            f"students, {count}: steps of all" if count == 1 else f"students, {count} threads: steps of all"
-        )
+    base = "students in one process, 1: steps of all"
+    for count in (1, 4):
+        name = f"students in one process, {count}: steps of all"
         bench.row(name, "steps/s", partial(_in_threads, bench, student, batch, count), base)
-    for count in (2,) if bench.tiny else (2, 4):
-        rate = partial(_in_processes, bench, _student_process, count, (student, batch))
-        bench.row(f"students, {count} processes: steps of all", "steps/s", rate, base)
 
 
 def _in_threads(bench: Bench, student: str, batch: int, count: int) -> float:
@@ -501,24 +550,24 @@ def _in_threads(bench: Bench, student: str, batch: int, count: int) -> float:
 
 def workers(bench: Bench) -> None:
     """Two processes extract a half of the images each, on one GPU."""
-    _extractor(bench)
-    rate = partial(_in_processes, bench, _extract_process, 2, ())
-    bench.row("extract, 2 workers on one GPU", "images/s", rate, "extract, batch 64: whole")
+    _extractor(bench), bench.photos
+    rate = partial(_in_processes, bench, _extract_process, 2)
+    bench.row("extract, 2 workers on one GPU: steady", "images/s", rate, f"{NEW}: steady")
 
 
-def _in_processes(bench: Bench, work: Callable[..., float], count: int, words: tuple[Any, ...]) -> float:
+def _in_processes(bench: Bench, work: Callable[..., float], count: int) -> float:
     """The sum of what `work` finds in so many processes at the same time."""
     context = multiprocessing.get_context("spawn")
     barrier, found = context.Barrier(count), context.Queue()
     plain = Bench(bench.data, bench.out, bench.work, bench.device, bench.seconds, bench.end, bench.tiny, "")
     running = [
-        context.Process(target=_told, args=(work, plain, barrier, found, number, count, *words))
+        context.Process(target=_told, args=(work, plain, barrier, found, number, count))
         for number in range(count)
     ]
     for process in running:
         process.start()
     try:
-        answers = [found.get(timeout=100) for _ in running]
+        answers = [found.get(timeout=60) for _ in running]
     finally:
         for process in running:
             process.kill()
@@ -536,52 +585,38 @@ def _told(work: Callable[..., float], bench: Bench, barrier: Any, found: Any, *w
         found.put(f"{type(error).__name__}: {error}")
 
 
-def _student_process(bench: Bench, barrier: Any, _: int, __: int, student: str, batch: int) -> float:
-    step = student_step(bench, student, batch)
-    step()
-    barrier.wait(90)
-    return bench.rate(step)
-
-
-class _Part:
-    """Every so many-th image of a source."""
-
-    def __init__(self, source: Source, number: int, count: int) -> None:
-        self.name, self.split = f"{source.name}, part {number}", source.split
-        self.classes, self.class_names, self.skipped = source.classes, source.class_names, source.skipped
-        self.fingerprint, self.read = f"{source.fingerprint}-{number}", source.read
-        self.records: tuple[Record, ...] = source.records[number::count]
-
-
 def _extract_process(bench: Bench, barrier: Any, number: int, count: int) -> float:
-    settings = ExtractSettings(extractor=str(_extractor(bench)), anyway=True)
-    source = _Part(bench.source, number, count)
+    settings = _reading(bench)
+    source = _Repeated(bench.photos, 1 if bench.tiny else 4, number, count)
     torch.zeros(1, device=bench.device)
-    barrier.wait(90)
-    return _extract_rate(bench, settings, number, source)
+    barrier.wait(50)
+    return _steady(bench, settings, source, [])
 
 
 def costs(bench: Bench) -> None:
     """What recipes/imagenet1k.sh would take: docs/understand/cost.md is computed from these rows."""
     if bench.tiny:
         return
-    rates = cost.rates(bench.data, bench.work / "cost", bench.device, 10, 100)
-    for step, images, rate, size in rates:
+    settings = _reading(bench, cost.EXTRACTOR)
+    source = _Repeated(bench.photos, 3)
+    name = f"cost, extract: {cost.EXTRACTOR}, {cost.VIEW} px"
+    whole = partial(_steady, bench, settings, source, [])
+    bench.row(name, "images/s", whole, detail=f"{cost.IMAGES} images")
+    for step, images, rate, size in cost.later_rates(bench.photos, bench.work / "cost", bench.device, 8, 100):
         detail = f"{images} images" + (f" of {size:.0f} bytes" if size else "")
         bench.row(f"cost, {step}", "images/s", partial(float, rate), detail=detail)
 
 
 SECTIONS: dict[str, Callable[[Bench], None]] = {
-    "decode": decoding,
-    "attention": class_attention_share,
     "extract": extraction,
-    "students": students,
-    "fit": fitting,
-    "label": labelling,
+    "steps": steps,
     "together": together,
     "workers": workers,
-    "cost": costs,
     "compile": compiled,
+    "cost": costs,
+    "more steps": more_steps,
+    "fit": fitting,
+    "label": labelling,
 }
 
 if __name__ == "__main__":

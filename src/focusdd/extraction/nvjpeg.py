@@ -59,7 +59,8 @@ def _is_taken(source: Source, key: str) -> bool:
 @cache
 def has_nvjpeg(device: torch.device) -> bool:
     """Whether JPEGs can be decoded on this device: a build of torchvision may lack nvJPEG."""
-    return device.type == "cuda" and _decoded([encode(Image.new("RGB", (16, 16)), "jpg")], device) != [None]
+    small = encode(Image.new("RGB", (16, 16)), "jpg")
+    return device.type == "cuda" and _decoded([small], device)[0] is not None
 
 
 def gpu_decoder(side: int, fit: Fit, device: torch.device) -> Decode:
