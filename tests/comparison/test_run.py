@@ -1,12 +1,15 @@
 """`run`: the stages that single commands make, in one go."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from focusdd import FitSettings, FocusError, Source, TrainSettings, run, train
-from focusdd.core.files import read_json
+from focusdd.cli.app import app
+from focusdd.core.files import read_json, write_json
 from focusdd.demo.run import WEIGHTS
 from focusdd.sources import DemoSource
 
@@ -15,15 +18,23 @@ SMALL = {
 }  # fmt: skip
 
 
+def fitted(out: Path) -> Path:
+    """What hours of fitting would give."""
+    shutil.copytree(WEIGHTS / "teacher", out, dirs_exist_ok=True)
+    write_json(out / "done.json", {"files": {}})
+    write_json(out / "run.json", {"seconds_total": 7654.3})
+    return out
+
+
 def test_run_makes_what_the_single_commands_make(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fitted(source: Source, out: Path, settings: FitSettings, **_: object) -> Path:
-        """What hours of fitting would give."""
+    def fit(source: Source, out: Path, settings: FitSettings, **_: object) -> Path:
         assert settings.model == "test_resnet" and settings.size == 64 and settings.epochs == 12
-        return Path(shutil.copytree(WEIGHTS / "teacher", out, dirs_exist_ok=True))
+        return fitted(out)
 
-    monkeypatch.setattr("focusdd.comparison.run.fit", fitted)
+    monkeypatch.setattr("focusdd.comparison.run.fit", fit)
+    monkeypatch.setattr("focusdd.comparison.run.needs_download", lambda name: name == "test_resnet")
     source, val = DemoSource(8), DemoSource(4, "val")
     out = tmp_path / "run"
     made = run(source, out, val=val, fit_epochs=12, control=True, **SMALL)
@@ -33,7 +44,10 @@ def test_run_makes_what_the_single_commands_make(
     alone = train(made.distilled, val, tmp_path / "student", recipe)
     assert alone == made.student
     assert read_json(out / "random" / "distilled.json")["method"] == "random"
-    assert "plan" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "plan" in said and "to be downloaded: the weights of test_resnet\n" in said
+    for word in ("extract", "fit", "distill", "train", "random-student", "7,654", f"{made.student.top1:.1%}"):
+        assert word in said
     again = run(source, out, val=val, fit_epochs=12, control=True, **SMALL)
     assert again == made and "done" in capsys.readouterr().out
 
@@ -43,6 +57,53 @@ def test_a_checkpoint_of_the_students_architecture_is_the_teacher_itself(tmp_pat
         **SMALL, "student": read_json(WEIGHTS / "teacher" / "config.json")["architecture"],
     })  # fmt: skip
     assert made.teacher == WEIGHTS / "teacher" and not (tmp_path / "teacher").exists()
+
+
+@pytest.mark.parametrize("labels", ["soft", "tiles"])
+def test_the_next_command_works_when_it_is_pasted(labels: str, tmp_path: Path) -> None:
+    teacher = str(WEIGHTS / "teacher")
+    architecture = read_json(WEIGHTS / "teacher" / "config.json")["architecture"]
+    settings = {**SMALL, "student": architecture, "teacher": teacher, "labels": labels}
+    made = run(DemoSource(8), tmp_path, val=DemoSource(4, "val"), **settings)
+    if labels == "tiles":
+        assert (made.distilled / "labels" / "tiles" / "done.json").exists()
+        asked = {"student": architecture, "labels": "tiles", "epochs": 2, "seed": 0}
+        assert train(made.distilled, DemoSource(4, "val"), tmp_path / "alone", **asked) == made.student
+    app(made.following, result_action="return_value")
+
+
+def test_the_size_is_that_of_a_teacher_of_the_students_architecture(tmp_path: Path) -> None:
+    config = read_json(WEIGHTS / "teacher" / "config.json")
+    settings = {key: value for key, value in SMALL.items() if key != "size"} | {
+        "student": config["architecture"]
+    }
+    made = run(
+        DemoSource(8), tmp_path, val=DemoSource(4, "val"), teacher=str(WEIGHTS / "teacher"), **settings
+    )
+    size = config["pretrained_cfg"]["input_size"][-1]
+    assert made.student.distilled["size"] == made.student.settings["size"] == size
+
+
+def test_a_teacher_that_does_not_know_the_classes_is_refused_before_anything_is_made(
+    image_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(FocusError, match="does not know the classes"):
+        run(image_folder(), tmp_path / "run", teacher=str(WEIGHTS / "teacher"), **SMALL)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_weak_teacher_that_was_fitted_here_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def untrained(source: Source, out: Path, *_: object, **__: object) -> Path:
+        fitted(out)
+        weights = load_file(out / "model.safetensors")
+        save_file({name: value * 0 for name, value in weights.items()}, out / "model.safetensors")
+        return out
+
+    monkeypatch.setattr("focusdd.comparison.run.fit", untrained)
+    run(DemoSource(8), tmp_path, val=DemoSource(4, "val"), **SMALL)
+    assert "warning: the teacher" in capsys.readouterr().out
 
 
 def test_a_setting_that_run_does_not_have_is_named(tmp_path: Path) -> None:

@@ -54,8 +54,7 @@ def run(
 
     val, source = validation_name(val, source, options), with_options(source, options)
     made = run(source, out, settings, val=val, overwrite=overwrite)
-    following = _command("label", made.distilled, "--teacher", made.teacher)
-    say(f"wrote {out}. Open {report(out)} in a browser. Next: {following}")
+    say(f"wrote {out}. Open {report(out)} in a browser. Next: {_command(*made.following)}")
 
 
 def extract(

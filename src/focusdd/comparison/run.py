@@ -6,23 +6,39 @@ teaches 20 to 30 points more than a better one of another architecture (results/
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
-from rich.table import Table
+from rich.table import Column, Table
 
 from focusdd.core.console import console
+from focusdd.core.cores import cpu_count
 from focusdd.core.files import read_json
+from focusdd.core.images import UnreadableImage, decode, square
+from focusdd.labels.label import label
+from focusdd.models.classes import matched_outputs
 from focusdd.models.device import pick_device
-from focusdd.models.load import new_net
-from focusdd.models.names import origin
-from focusdd.settings import DistillSettings, ExtractorSettings, FitSettings, RunSettings, TrainSettings
+from focusdd.models.load import load_model, new_net
+from focusdd.models.names import Origin, needs_download, origin
+from focusdd.models.precision import autocast
+from focusdd.settings import (
+    DistillSettings,
+    ExtractorSettings,
+    FitSettings,
+    LabelSettings,
+    RunSettings,
+    TrainSettings,
+)
 from focusdd.settings.keywords import with_keywords
-from focusdd.settings.resolve import not_given
+from focusdd.settings.resolve import not_given, resolve
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
+from focusdd.sources.understood import understood
 from focusdd.tasks.classify.task import CLASSIFY
 from focusdd.tasks.distill import distill
 from focusdd.tasks.extract import extract
@@ -30,8 +46,9 @@ from focusdd.training.fit import fit
 from focusdd.training.result import TrainedStudent
 from focusdd.training.train import train
 
+_SIZE = 224  # pixels, where no teacher says another
 _CUTMIX = 0.5  # of the batches that the teacher learns from
-_PROBED = 8  # images that a stage's seconds are estimated from
+_PROBED = 8  # images that seconds are estimated from
 
 
 @dataclass(frozen=True)
@@ -45,6 +62,20 @@ class Ran:
     student: TrainedStudent
     control: TrainedStudent | None
     """The student of random images; None without --control."""
+    following: tuple[str, ...]
+    """The words of the next command, without "focusdd"."""
+
+
+class _Step(NamedTuple):
+    """A stage as the plan and the last table show it."""
+
+    command: str
+    folder: str
+    """Below that of the run."""
+    model: str
+    images: int
+    seconds: float
+    """How long it will take, estimated."""
 
 
 @with_keywords(settings=RunSettings)
@@ -56,12 +87,12 @@ def run(
     val: Source | Path | str | None = None,
     overwrite: bool = False,
 ) -> Ran:
-    """Fits a teacher, reads the images, distils them and trains a student; finished stages are kept.
+    """Reads the images, fits a teacher, distils and trains a student; finished stages are kept.
 
-    The folders are those that `fit`, `extract`, `distill` and `train` make with the same settings.
+    The folders are those that `extract`, `fit`, `distill`, `label` and `train` make with the same settings.
 
     Args:
-        out: holds teacher, index, distilled, student, and with a control random and random-student.
+        out: holds index, teacher, distilled, student, and with a control random and random-student.
         val: default: the validation split of `source`.
 
     Raises:
@@ -69,91 +100,178 @@ def run(
     """
     held_out = open_source(source if val is None else val, "val")
     source, out = open_source(source), Path(out)
-    own = bool(settings.teacher) and origin(settings.teacher).architecture == settings.student
-    fitting = FitSettings(
-        model=settings.student, size=settings.size, epochs=settings.fit_epochs, mix_prob=_CUTMIX,
-        teacher=settings.teacher, device=settings.device, seed=settings.seed,
-    )  # fmt: skip
-    reading = ExtractorSettings(extractor=settings.extractor, device=settings.device)
-    _say_plan(source, out, settings, own)
-    if own:
-        teacher = Path(settings.teacher)
-    else:
-        teacher = fit(source, out / "teacher", fitting, val=held_out, overwrite=overwrite)
-    recipe = TrainSettings(
-        student=settings.student, teacher=str(teacher), size=settings.size, epochs=settings.epochs,
-        device=settings.device, seed=settings.seed,
-    )  # fmt: skip
-    wanted = not_given(DistillSettings(ipc=settings.ipc, size=settings.size, seed=settings.seed))
+    given = origin(settings.teacher, weights=False) if settings.teacher else None
+    own = given if given is not None and _is_teacher(given, settings.student) else None
+    settings = resolve(settings, size=own.input_size if own else _SIZE).settings
+    seed, device, size = settings.seed, settings.device, settings.size
+    understood(source)
+    understood(held_out, "val")
+    reading = ExtractorSettings(extractor=settings.extractor, device=device, anyway=settings.anyway)
+    wanted = not_given(DistillSettings(ipc=settings.ipc, size=size, seed=seed))
     how = not_given(CLASSIFY.distillation.extract_settings(wanted, reading))
+    steps = _plan(source, out, settings, resolve(how).settings.input_size, own is not None)
+    if given is not None:  # before hours are spent
+        matched_outputs(load_model(settings.teacher, device, size), source, "teacher")
     index = extract(source, out / "index", how, overwrite=overwrite)
-    made = distill(source, out / "distilled", wanted, index=index, overwrite=overwrite)
-    student = train(made, held_out, out / "student", recipe, overwrite=overwrite)
-    control = None
-    if settings.control:
-        random = wanted.model_copy(update={"method": "random"})
-        made = distill(source, out / "random", random, overwrite=overwrite)
-        control = train(made, held_out, out / "random-student", recipe, overwrite=overwrite)
-    ran = Ran(out, teacher, out / "distilled", student, control)
-    _say_table(ran)
-    return ran
+    if own is not None and own.folder is not None:
+        teacher = own.folder
+    else:
+        fitting = FitSettings(
+            model=settings.student, size=size, epochs=settings.fit_epochs, mix_prob=_CUTMIX,
+            teacher=settings.teacher, device=device, seed=seed, anyway=settings.anyway,
+        )  # fmt: skip
+        teacher = fit(source, out / "teacher", fitting, val=held_out, overwrite=overwrite)
 
+    # of a teacher that was fitted here it is known what it was fitted on, however little it has learnt
+    common: dict[str, Any] = {
+        "size": size,
+        "device": device,
+        "seed": seed,
+        "anyway": settings.anyway or own is None,
+    }
 
-def _say_plan(source: Source, out: Path, settings: RunSettings, own: bool) -> None:
-    """The stages with their models, images and estimated minutes."""
-    images, tiny = len(source.records), settings.ipc * len(source.classes)
-    table = Table("stage", "folder", "model", "images", "estimate", title="plan")
-    device = pick_device(settings.device)
-    step = _seconds_per_image(settings, device)
-    students = 2 if settings.control else 1
-    rows = [
-        ("extract", "index", settings.extractor, images, None),
-        ("distill", "distilled", "", tiny, None),
-        ("train", "student", settings.student, tiny, step * tiny * settings.epochs * students),
-    ]
-    if not own:
-        start = f"{settings.student}, taught by {settings.teacher}" if settings.teacher else settings.student
-        rows.insert(0, ("fit", "teacher", start, images, step * images * settings.fit_epochs))
-    for stage, folder, model, count, seconds in rows:
-        if (out / folder / "done.json").exists():
-            words = "done"
+    def student(folder: str, trained: str, method: DistillSettings) -> TrainedStudent:
+        chosen = index if method.method in CLASSIFY.distillation.with_index else None
+        made = distill(source, out / folder, method, index=chosen, overwrite=overwrite)
+        asked: dict[str, Any] = {
+            "student": settings.student,
+            "labels": settings.labels,
+            "epochs": settings.epochs,
+        }
+        if settings.labels == "soft":
+            asked["teacher"] = str(teacher)
         else:
-            words = "" if seconds is None else f"about {max(1, round(seconds / 60))} min"
-        table.add_row(stage, folder, model, f"{count:,}", words)
+            labels = LabelSettings(teacher=str(teacher), kind=settings.labels, **common)
+            label(made, not_given(labels), overwrite=overwrite)
+        recipe = not_given(TrainSettings(**asked, **common))
+        return train(made, held_out, out / trained, recipe, overwrite=overwrite)
+
+    ours = student("distilled", "student", wanted)
+    random = wanted.model_copy(update={"method": "random"})
+    control = student("random", "random-student", random) if settings.control else None
+    _say_table(out, teacher, steps)
+    following: tuple[str, ...] = ("publish", str(out / "distilled"))
+    if settings.labels == "soft":
+        following = ("label", str(out / "distilled"), "--teacher", str(teacher))
+    return Ran(out, teacher, out / "distilled", ours, control, following)
+
+
+def _is_teacher(given: Origin, student: str) -> bool:
+    """Whether a model is a checkpoint of the student's architecture."""
+    stems = [one.architecture.partition(".")[0] for one in (given, origin(student, weights=False))]
+    return given.folder is not None and stems[0] == stems[1]
+
+
+def _plan(source: Source, out: Path, settings: RunSettings, input_size: int | None, own: bool) -> list[_Step]:
+    """The stages with their models, images and estimated minutes, which it says."""
+    images, tiny, student = len(source.records), settings.ipc * len(source.classes), settings.student
+    cost = _costs(source, settings, input_size)
+    steps = [_Step("extract", "index", settings.extractor, images, images * (cost.read + cost.look))]
+    if not own:
+        seconds = images * (cost.read + settings.fit_epochs * (cost.learn + cost.guide))
+        steps.append(_Step("fit", "teacher", student, images, seconds))
+    kinds = {"distilled": "student"} | ({"random": "random-student"} if settings.control else {})
+    for folder, trained in kinds.items():
+        steps.append(_Step("distill", folder, "", tiny, tiny * cost.read))
+        asked = cost.ask if settings.labels == "soft" else 0.0
+        if settings.labels != "soft":
+            views = LabelSettings.model_fields["num_crops"].default if settings.labels == "views" else 5
+            seconds = tiny * views * cost.ask
+            steps.append(_Step("label", f"{folder}/labels/{settings.labels}", student, tiny, seconds))
+        seconds = tiny * settings.epochs * (cost.learn + asked)
+        steps.append(_Step("train", trained, student, tiny, seconds))
+    folders, models = (Column(name, overflow="fold") for name in ("folder", "model"))
+    table = Table("stage", folders, models, "images", "estimate", title="plan")
+    missing = []
+    for step in steps:
+        done = (out / step.folder / "done.json").exists()
+        table.add_row(*step[:3], f"{step.images:,}", "done" if done else f"about {_minutes(step.seconds)}")
+        needed = {"extract": [settings.extractor], "fit": [student, settings.teacher]}.get(step.command, [])
+        missing += [] if done else [name for name in needed if name and needs_download(name)]
     console.print(table)
+    if missing:
+        console.print(f"to be downloaded: the weights of {', '.join(missing)}", markup=False)
+    return steps
 
 
-def _seconds_per_image(settings: RunSettings, device: torch.device) -> float:
-    """What a step of training takes, per image: forward and backward pass, and a teacher's forward pass."""
-    net, _ = new_net(settings.student, 10, settings.size, device, 0)
-    images = torch.zeros((_PROBED, 3, settings.size, settings.size), device=device)
+class _Costs(NamedTuple):
+    """Seconds per image."""
+
+    read: float
+    look: float
+    """Forward pass of the extractor."""
+    learn: float
+    """Forward and backward pass of the student, or of a teacher like it."""
+    ask: float
+    """Forward pass of a teacher like the student."""
+    guide: float
+    """Forward pass of the large teacher, where there is one."""
+
+
+def _costs(source: Source, settings: RunSettings, input_size: int | None) -> _Costs:
+    """Tries each of these a few times, on networks without trained weights."""
+    device, size = pick_device(settings.device), settings.size
+    keys = [record.key for record in source.records[:: -(-len(source.records) // _PROBED)]]
+
+    def read() -> None:
+        for key in keys:
+            with contextlib.suppress(UnreadableImage):
+                square(decode(source.read(key), size)[0], size)
+
+    def forward(name: str, side: int | None) -> Callable[[], object]:
+        model = load_model(name, device, side, pretrained=False)
+        images = torch.zeros((_PROBED, 3, model.input_size, model.input_size))
+        return lambda: model.logits(images).cpu()
+
+    net, _ = new_net(settings.student, len(source.classes), size, device, 0)
+    images = torch.zeros((_PROBED, 3, size, size), device=device)
+
+    def learn() -> None:
+        with autocast(device):
+            net(images).float().sum().backward()
+        float(next(net.parameters()).detach().sum())  # waits for the GPU
+
+    return _Costs(
+        _each(read) / cpu_count(),
+        _each(forward(settings.extractor, input_size)),
+        _each(learn),
+        _each(forward(settings.student, size)),
+        _each(forward(settings.teacher, size)) if settings.teacher else 0.0,
+    )
+
+
+def _each(probe: Callable[[], object]) -> float:
+    """Seconds for one of the images of a probe: the better of two tries."""
     best = float("inf")
-    for _ in range(3):
+    for _ in range(2):
         begin = time.perf_counter()
-        net(images).sum().backward()
-        with torch.inference_mode():
-            float(net(images).sum())
+        probe()
         best = min(best, time.perf_counter() - begin)
     return best / _PROBED
 
 
-def _say_table(ran: Ran) -> None:
-    table = Table("", "top-1", "images", "bytes", "seconds", title=str(ran.folder))
-    known = read_json(ran.teacher / "config.json").get("focusdd", {}).get("val_top1")
-    table.add_row("teacher", f"{known:.1%}" if known is not None else "", "", "", _seconds(ran.teacher))
-    rows = [("student", ran.distilled, ran.student)]
-    if ran.control is not None:
-        rows.append(("student of random images", ran.folder / "random", ran.control))
-    for name, folder, student in rows:
-        images = [
-            path for path in (folder / "train").rglob("*") if path.suffix != ".jsonl" and path.is_file()
-        ]
-        size = sum(path.stat().st_size for path in images)
-        score = f"{student.top1:.1%}"
-        table.add_row(name, score, f"{len(images):,}", f"{size:,}", _seconds(student.folder))
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(1, round(seconds))} s"
+
+
+def _say_table(out: Path, teacher: Path, steps: list[_Step]) -> None:
+    """What every stage made: top-1, bytes and seconds."""
+    folders = Column("folder", overflow="fold")
+    table = Table("stage", folders, "top-1", "images", "bytes", "seconds", title=str(out))
+    known = read_json(teacher / "config.json").get("focusdd", {}).get("val_top1")
+    if teacher != out / "teacher":
+        table.add_row("", str(teacher), _share(known), "", "", "")
+    for step in steps:
+        folder = out / step.folder
+        top1 = known if step.command == "fit" else None
+        if step.command == "train":
+            top1 = TrainedStudent.read(folder).top1
+        size = sum(file.get("bytes", 0) for file in read_json(folder / "done.json")["files"].values())
+        seconds = read_json(folder / "run.json")["seconds_total"]
+        cells = (step.command, step.folder, _share(top1), f"{step.images:,}", f"{size:,}", f"{seconds:,.0f}")
+        table.add_row(*cells)
     console.print(table)
 
 
-def _seconds(folder: Path) -> str:
-    record = folder / "run.json"
-    return f"{read_json(record)['seconds_total']:,.0f}" if record.exists() else ""
+def _share(top1: float | None) -> str:
+    return f"{top1:.1%}" if top1 is not None else ""

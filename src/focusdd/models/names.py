@@ -126,6 +126,20 @@ def _from_hub(name: str, repository: str, files: list[str]) -> Path:
         raise unreachable(name, f"not in {HF_HUB_CACHE}, and {why}") from error
 
 
+def needs_download(name: str) -> bool:
+    """Whether the weights of a model are on the hub and not yet on this machine."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = origin(name, weights=False)
+    if found.folder is not None:
+        return not (found.folder / "model.safetensors").is_file()
+    config = timm.get_pretrained_cfg(found.architecture)
+    if config is None or not config.hf_hub_id:
+        return False
+    file = config.hf_hub_filename or "model.safetensors"
+    return not isinstance(try_to_load_from_cache(config.hf_hub_id.partition("@")[0], file), str)
+
+
 def unreachable(name: str, reason: str) -> FocusError:
     """The sentence for weights that cannot be had."""
     return FocusError(
