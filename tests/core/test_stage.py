@@ -310,6 +310,30 @@ def test_what_is_missing_or_changed_is_made_again_and_only_that(
     run_stage(stage(), tmp_path, never)
 
 
+def test_a_record_tells_what_the_whole_cost(tmp_path: Path) -> None:
+    """Not what a repair did; and it says where an interruption has taken a part from it."""
+    with pytest.raises(FocusError):
+        run_stage(stage(), tmp_path / "resumed", failing("train/cat/0.png"))
+    for out in (tmp_path / "resumed", tmp_path / "at once"):
+        made(out)
+        before = read_json(out / "run.json")
+        assert before.get("resumed", False) == (out.name == "resumed")
+        write_json(out / "run.json", before | {"seconds_total": 1e6})
+        (out / "result.txt").unlink()
+        assert made(out) == ["result.txt"]
+        assert read_json(out / "run.json") == before | {"seconds_total": 1e6}
+
+
+def test_a_folder_in_the_place_of_a_file_is_left_alone(tmp_path: Path) -> None:
+    made(tmp_path)
+    (tmp_path / "result.txt").unlink()
+    (tmp_path / "result.txt").mkdir()
+    (tmp_path / "result.txt" / "mine").write_text("mine")
+    with pytest.raises(FocusError, match=r"result\.txt"):
+        made(tmp_path)
+    assert (tmp_path / "result.txt" / "mine").read_text() == "mine"
+
+
 def test_a_repair_that_fails_leaves_the_rest(tmp_path: Path) -> None:
     made(tmp_path)
     remove(tmp_path / "train" / "cat")
@@ -341,6 +365,7 @@ def test_a_stage_that_does_not_keep_its_word_is_not_closed(tmp_path: Path) -> No
         {".lock": "another program's"},
         {"stage.json": '{"scene": 4}', "film.mp4": "film"},
         {"stage.json": "[1, 2]"},
+        {"stage.json": "no JSON"},
         {"done.json": "{}"},
     ],
 )

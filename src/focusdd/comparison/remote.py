@@ -76,7 +76,7 @@ def _hand_out(
     )
     with progress(what, len(trials), "runs") as advance:
 
-        def done(items: int, note: str) -> None:
+        def done(items: int, note: str = "") -> None:
             trial = trials[int(note) - 1]
             require_there(folder / file for folder in folders[trial] for file in ("done.json", "run.json"))
             finished(trial)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -21,81 +22,60 @@ from focusdd.core.distributed import rank
 # of the processes of a torchrun, the first speaks for all
 console = Console(highlight=False, soft_wrap=True, emoji=False, quiet=rank() > 0)
 _PLAIN_SECONDS = 15.0  # between plain lines
+_BAR_SECONDS = 0.1
 
-Advance = Callable[[int, str], None]
-"""advance(items, note): so many more are done; the note replaces the last one."""
+
+class Advance(Protocol):
+    def __call__(self, items: int, /, note: str = "") -> None:
+        """So many more are done. The note replaces the last one."""
 
 
 @contextmanager
-def progress(what: str, total: int, unit: str, done: int = 0) -> Iterator[Advance]:
-    """Shows progress over `total` items, `done` of them earlier, while the block runs."""
-    if console.is_terminal:
-        columns = (
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-        )
-        with Progress(*columns, console=console, transient=True) as bar:
-            task = bar.add_task(what, total=total, completed=done, rate="", note="")
-            start, new = time.monotonic(), 0
+def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator[Advance]:
+    """Shows progress over `total` items, `done` of them earlier, while the block runs.
 
-            def advance(items: int, note: str = "") -> None:
-                nonlocal new
-                new += items
-                rate = new / max(time.monotonic() - start, 1e-9)
-                bar.update(task, advance=items, rate=f"{rate:.3g} {unit}/s", note=note)
-
-            yield advance
-        return
+    Args:
+        total: None where nobody knows it.
+    """
     start = last = time.monotonic()
     new = 0
+    bar = _bar() if console.is_terminal else None
 
-    def advance_plain(items: int, note: str = "") -> None:
+    def advance(items: int, note: str = "") -> None:
         nonlocal new, last
         new += items
         now = time.monotonic()
-        if now - last >= _PLAIN_SECONDS:
-            last = now
-            rate = new / (now - start)
-            left = (total - done - new) / max(rate, 1e-9)
-            say(f"{what}: {done + new}/{total}, {rate:.3g} {unit}/s, {left:.0f} s left {note}".rstrip())
-
-    yield advance_plain
-
-
-@contextmanager
-def counting(what: str, unit: str) -> Iterator[Callable[[int], None]]:
-    """Shows how many items there are so far, where nobody knows the total, while the block runs.
-
-    Yields advance(items); it is cheap enough to be called for every one of a million items.
-    """
-    start = last = time.monotonic()
-    count = 0
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False))
-    bar = Progress(*columns, console=console, transient=True) if console.is_terminal else None
-    pause = _PLAIN_SECONDS if bar is None else 0.1
-
-    def advance(items: int) -> None:
-        nonlocal count, last
-        count += items
-        now = time.monotonic()
-        if now - last < pause:
+        if now - last < (_BAR_SECONDS if bar else _PLAIN_SECONDS):
             return
         last = now
-        line = f"{what}: {count:,} {unit}, {count / (now - start):.3g} {unit}/s"
-        if bar is None:
-            say(line)
+        each = new / (now - start)
+        rate = f"{each:.3g} {unit}/s"
+        if bar:
+            bar.update(task, completed=done + new, rate=rate, note=note)
+        elif total is None:
+            say(f"{what}: {done + new:,} {unit}, {rate}")
         else:
-            bar.update(task, description=line)
+            left = (total - done - new) / max(each, 1e-9)
+            say(f"{what}: {done + new}/{total}, {rate}, {left:.0f} s left {note}".rstrip())
 
     with bar or nullcontext():
-        if bar is not None:
-            task = bar.add_task(what, total=None)
+        if bar:
+            task = bar.add_task(what, total=total, completed=done, rate="", note="")
         yield advance
+
+
+def _bar() -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
+        console=console,
+        transient=True,
+    )
 
 
 def say(line: str) -> None:

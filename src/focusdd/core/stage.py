@@ -94,19 +94,23 @@ def run_stage(
     with locked(out):
         _take(stage, out, overwrite)
         sweep(out)
-        if (out / "done.json").exists():
+        known, repair = read_json(out / "stage.json"), (out / "done.json").exists()
+        if repair:
             if _is_whole(out):
                 _clear(stage, out)
                 say(f"{out} is complete already: nothing to do")
                 return out
             (out / "done.json").unlink()
+        elif any((out / name).exists() for name in (*known.get("files", ()), *stage.scratch)):
+            record.note(resumed=True)
         try:
             counts = make(Workspace(out, stage.key, record))
         except BaseException:
             if not _has_begun(out):
                 discard(out)
             raise
-        record.write(out)
+        if not (repair and (out / "run.json").exists()):  # it tells what all of it cost
+            record.write(out)
         description = read_json(out / "stage.json")
         write_json(
             out / "done.json", description | {"counts": counts, "files": described(out, description["files"])}
@@ -131,9 +135,10 @@ def replacing(make: Callable[..., _Made], overwrite: bool) -> _Made:
 
 def stage_in(out: Path) -> dict[str, Any] | None:
     """What stage.json says; None without one, or when it is another program's."""
-    if not (out / "stage.json").exists():
+    try:
+        stage = read_json(out / "stage.json")
+    except FocusError:
         return None
-    stage = read_json(out / "stage.json")
     return stage if isinstance(stage, dict) and {"focusdd", "stage", "key"} <= stage.keys() else None
 
 
@@ -210,7 +215,8 @@ def _is_whole(out: Path) -> bool:
     """Checks the files of a complete stage; removes those that have changed, so that they are made again."""
     odd = damaged(out, read_json(out / "done.json").get("files", {}), hashes=True)
     for path in _inside(out, odd):
-        remove(path)
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
     if odd:
         warn(f"{len(odd)} files of {out} are missing or changed and are made again, the first: {odd[0]}")
     return not odd

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from focusdd.core.console import counting
+from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.sources.annotated import ROW, Listed, Listing
 from focusdd.sources.boxes import check_finite, check_once, clean_names, safe_key, shown, stated_side
@@ -83,7 +83,7 @@ def read_coco(file: Path) -> Listing:
     images: list[Listed] = []
     skipped: Notes = []
     place = np.full(len(listed), -1)
-    with counting(f"list {root}", "images") as advance:
+    with progress(f"list {root}", None, "images") as advance:
         for index, image in enumerate(listed):
             advance(1)
             size = unknown.get(index) or file_size(f"{root}/{image.key}")
@@ -158,7 +158,7 @@ def _objects(
     elif len(set(zip(ids, (repr(item.get("image_id")) for item in items), strict=True))) < len(ids):
         problems.append((where, "annotation ids that are there twice: counted anew"))
         ids = list(range(len(items)))
-    with counting(f"read {where}", "annotations") as advance:
+    with progress(f"read {where}", None, "annotations") as advance:
         for number, item in zip(ids, items, strict=True):
             advance(1)
             image = _look_up(place, item.get("image_id"), f"{where}: annotation {number}", "image")

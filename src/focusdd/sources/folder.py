@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from focusdd.core.console import counting
+from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
 from focusdd.settings.source import SourceSettings
@@ -85,7 +85,7 @@ def _holds_classes(folder: Path) -> bool:
 def _listed(root: Path, skipped: Notes) -> dict[str, _Files]:
     """The images of each folder."""
     found: dict[str, _Files] = {}
-    with counting(f"list {root}", "images") as advance:
+    with progress(f"list {root}", None, "images") as advance:
         for entry in visible(root):
             name = entry.name if is_unicode(entry.name) else ascii(entry.name)
             if not entry.is_dir():

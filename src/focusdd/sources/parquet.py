@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from focusdd.core.console import counting
+from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
 from focusdd.settings.source import SourceSettings
@@ -39,7 +39,7 @@ class ParquetSource:
         values: list[int | str | None] = []
         names: list[str] | None = None
         groups: list[tuple[int, int]] = []
-        with counting(f"list {self.name}", "rows") as advance:
+        with progress(f"list {self.name}", None, "rows") as advance:
             for number, file in enumerate(found.files):
                 with (
                     said(file.path),

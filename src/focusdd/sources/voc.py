@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from focusdd.core.console import counting
+from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.sources.annotated import ROW, Listed, Listing, rows_of
 from focusdd.sources.boxes import check_finite, check_once, clean_names, ordered, safe_key, stated_side
@@ -174,7 +174,7 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
                 images[stem] = Listed(key, size)
     wanted = sorted(images.keys() | files.keys()) if place.wanted is None else sorted(_wanted(place.wanted))
     scenes: dict[str, Scene] = {}
-    with counting(f"read {place.annotations}", "annotations") as advance:
+    with progress(f"read {place.annotations}", None, "annotations") as advance:
         for stem in wanted:
             advance(1)
             if stem not in files:

@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from focusdd.core.console import counting
+from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of, read_json, write_whole
 from focusdd.sources.classes import classes_of, records_of
@@ -45,7 +45,7 @@ class TarSource:
         keys: list[str] = []
         values: list[int | str | None] = []
         skipped: Notes = []
-        with counting(f"list {self.name}", "files") as advance:
+        with progress(f"list {self.name}", None, "files") as advance:
             for number, file in enumerate(self._files):
                 samples, left_out = _listing(self._fs, file, advance)
                 skipped += [(f"{file.key}/{key}", reason) for key, reason in left_out]

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from focusdd.core.console import counting
+from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.sources.annotated import ROW, Listed, Listing, rows_of
 from focusdd.sources.boxes import check_finite, clean_names, safe_key, shown
@@ -83,7 +83,7 @@ def read_yolo(file: Path, split: str) -> Listing:
     unlabelled: list[str] = []
     digest = hashlib.sha256(data)
     entries = of_split(config.splits, split, file)
-    with counting(f"read {root}", "images") as advance:
+    with progress(f"read {root}", None, "images") as advance:
         for key, size in _images(root, file, entries, skipped):
             advance(1)
             where = f"{root}/{label_key(key)}"
