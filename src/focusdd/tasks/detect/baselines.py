@@ -7,37 +7,36 @@ from collections.abc import Iterator
 import numpy as np
 
 from focusdd.core.console import progress
-from focusdd.core.images import Box, UnreadableImage, decode
-from focusdd.settings import DetectDistillSettings, ObjectSettings
-from focusdd.sources.base import DetectionSource, Objects
+from focusdd.core.images import UnreadableImage, decode
+from focusdd.settings import ObjectSettings
+from focusdd.sources.base import DetectionSource
 from focusdd.tasks.detect.fill import PATIENCE
 from focusdd.tasks.detect.packing import Canvas
 from focusdd.tasks.detect.scale import draw_zooms, window_scales
-from focusdd.tasks.detect.scenes import Scenes, Tile, fitted, scene_name, sides, whole_window
-from focusdd.tasks.detect.tiles import patch_tile, whole_tile
+from focusdd.tasks.detect.scenes import Original, Scenes, Tile, fitted, make_tile, scene_name, sides
 
 _TIGHT = 0.05  # surroundings of an object that is pasted, as a share of its longer side
 
 
-def random_scenes(source: DetectionSource, settings: DetectDistillSettings, size: int, count: int) -> Scenes:
+def random_scenes(source: DetectionSource, settings: ObjectSettings, size: int, count: int) -> Scenes:
     """Whole images at random, one to a canvas of side `size`; method full takes all instead of `count`."""
     wanted = len(source.records) if settings.method == "full" else count
     tiles: list[Tile] = []
+    skipped: dict[str, str] = {}
     refused = 0
-    reader = _Reader(source, settings.seed)
     with progress("select", wanted, "images") as advance:
-        for key, own, objects in reader.images(0):
+        for original in _originals(source, settings.seed, 0, {}, skipped):
             if len(tiles) == wanted:
                 break
-            name = scene_name(settings.method, len(tiles))
-            place = fitted(whole_window(*own), (0, 0, size, size))
-            tile = whole_tile(name, -1, "whole", key, own, objects, place, settings)
+            name, window = scene_name(settings.method, len(tiles)), original.window
+            place = fitted(window, (0, 0, size, size))
+            tile = make_tile(name, -1, "whole", original, window, place, settings)
             if tile is None:
                 refused += 1
                 continue
             tiles.append(tile)
             advance(1, "")
-    return Scenes(tuple(tiles), refused, skipped=reader.skipped())
+    return Scenes(tuple(tiles), refused, skipped=tuple(sorted(skipped.items())))
 
 
 def pasted_scenes(source: DetectionSource, settings: ObjectSettings, size: int, count: int) -> Scenes:
@@ -46,15 +45,17 @@ def pasted_scenes(source: DetectionSource, settings: ObjectSettings, size: int, 
     They are drawn at the scale of focus, one of an image in every round through the source.
     """
     tiles: list[Tile] = []
-    reader = _Reader(source, settings.seed, again=True)
-    canvas = Canvas(size)
+    known: dict[str, Original] = {}
+    skipped: dict[str, str] = {}
     refused: set[tuple[str, int]] = set()
+    canvas = Canvas(size)
     number = failures = rounds = 0
     found = True
     with progress("select", count, "images") as advance:
         while found and number < count:
             found = False
-            for key, own, objects in reader.images(rounds):
+            for original in _originals(source, settings.seed, rounds, known, skipped):
+                key, objects = original.key, original.objects
                 good = [row for row in np.flatnonzero(~objects.ignored) if (key, int(row)) not in refused]
                 if number == count:
                     break
@@ -63,9 +64,11 @@ def pasted_scenes(source: DetectionSource, settings: ObjectSettings, size: int, 
                 found = True
                 rng = np.random.default_rng([settings.seed, 14, len(tiles), number])
                 row = int(rng.choice(good))
-                window, zoom = _tight(objects.boxes[row], own), draw_zooms(1, settings.mix, rng)[0]
-                scale, least = window_scales(zoom, sides(objects.boxes[row]), own, size, settings)
-                place = canvas.find(sides(np.array(window)) * scale, least / scale)
+                box, zoom = objects.boxes[row], draw_zooms(1, settings.mix, rng)[0]
+                scale, least = window_scales(zoom, sides(box), original.size, size, settings)
+                margin = _TIGHT * sides(box).max()
+                window = np.clip(box + margin * np.array([-1, -1, 1, 1]), 0, [*original.size] * 2)
+                place = canvas.find(sides(window) * scale, least / scale)
                 if place is None:
                     failures += 1
                     if failures == PATIENCE:
@@ -73,51 +76,32 @@ def pasted_scenes(source: DetectionSource, settings: ObjectSettings, size: int, 
                         advance(1, "")
                     continue
                 name = scene_name("paste", number)
-                tile = patch_tile(name, -1, key, own, objects, row, window, place, settings)
+                tile = make_tile(name, -1, "patch", original, tuple(window.tolist()), place, settings, row)
                 if tile is None:
                     refused.add((key, row))
                 else:
                     canvas.take(place)
                     tiles.append(tile)
             rounds += 1
-    return Scenes(tuple(tiles), len(refused), skipped=reader.skipped())
+    return Scenes(tuple(tiles), len(refused), skipped=tuple(sorted(skipped.items())))
 
 
-def _tight(box: np.ndarray, own: tuple[int, int]) -> Box:
-    """The window of an object with next to no surroundings."""
-    margin = _TIGHT * sides(box).max()
-    low, high = np.maximum(box[:2] - margin, 0), np.minimum(box[2:] + margin, own)
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+def _originals(
+    source: DetectionSource, seed: int, number: int, known: dict[str, Original], skipped: dict[str, str]
+) -> Iterator[Original]:
+    """Every readable image once, in the order of a round.
 
-
-class _Reader:
-    """Reads a source in random orders and remembers what cannot be read."""
-
-    def __init__(self, source: DetectionSource, seed: int, again: bool = False) -> None:
-        """`again`: there is more than one round, so what was read is kept."""
-        self.source, self.seed, self.again = source, seed, again
-        self._known: dict[str, tuple[tuple[int, int], Objects]] = {}
-        self._failed: dict[str, str] = {}
-
-    def images(self, number: int) -> Iterator[tuple[str, tuple[int, int], Objects]]:
-        """Every readable image once, with its size and objects, in the order of a round."""
-        for row in np.random.default_rng([self.seed, 13, number]).permutation(len(self.source.records)):
-            key = self.source.records[row].key
-            if key in self._failed:
-                continue
+    Args:
+        number: of the round. Later ones take images from `known`, where the first puts them.
+        skipped: gets what cannot be read, with the reason.
+    """
+    for row in np.random.default_rng([seed, 13, number]).permutation(len(source.records)):
+        key = source.records[row].key
+        if key not in known and key not in skipped:
             try:
-                found = self._known.get(key) or self._read(key)
+                _, width, height = decode(source.read(key), least_side=1)
+                known[key] = Original(key, width, height, source.objects(key, width, height))
             except UnreadableImage as error:
-                self._failed[key] = str(error)
-                continue
-            if self.again:
-                self._known[key] = found
-            yield key, *found
-
-    def _read(self, key: str) -> tuple[tuple[int, int], Objects]:
-        _, width, height = decode(self.source.read(key), least_side=1)
-        return (width, height), self.source.objects(key, width, height)
-
-    def skipped(self) -> tuple[tuple[str, str], ...]:
-        """Images that could not be read: (key, reason)."""
-        return tuple(sorted(self._failed.items()))
+                skipped[key] = str(error)
+        if key in known:
+            yield known[key]

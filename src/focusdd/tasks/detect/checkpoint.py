@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image
 from safetensors import SafetensorError
@@ -18,7 +17,7 @@ from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json, write_json, write_whole
 from focusdd.core.manifest import again, require_finished
 from focusdd.models.device import pick_device
-from focusdd.tasks.detect.detectors import Found, family_of, find
+from focusdd.tasks.detect.detectors import GREY, Found, family_of
 from focusdd.tasks.detect.distilled import fitted
 
 
@@ -35,10 +34,11 @@ class Detector:
     """Side in pixels of its square input."""
     device: torch.device
 
+    @torch.inference_mode()
     def find(
         self, images: Sequence[Image.Image], sizes: Sequence[tuple[int, int]] | None = None
     ) -> list[Found]:
-        """The objects of each image.
+        """The objects of each image, at most 300.
 
         Args:
             sizes: width and height that the boxes are meant for, where they were decoded at a reduced
@@ -46,10 +46,24 @@ class Detector:
         """
         if not images:
             return []
-        self.net.eval()
-        pixels: list[np.ndarray] = [fitted(image, self.size) for image in images]
-        asked = sizes or [image.size for image in images]
-        return find(self.name, self.net, pixels, asked, self.size, self.device)
+        canvas = torch.full((len(images), 3, self.size, self.size), GREY, dtype=torch.uint8)
+        places = []
+        for row, image in enumerate(images):
+            pixels = torch.from_numpy(fitted(image, self.size)).permute(2, 0, 1)
+            height, width = pixels.shape[1:]
+            left, top = (self.size - width) // 2, (self.size - height) // 2
+            canvas[row, :, top : top + height, left : left + width] = pixels
+            places.append((left, top, width, height))
+        found = []
+        shown = family_of(self.name).find(self.net.eval(), canvas.to(self.device))
+        for one, (*corner, width, height), size in zip(
+            shown, places, sizes or [image.size for image in images], strict=True
+        ):
+            zoom = torch.tensor([size[0] / width, size[1] / height]).repeat(2)
+            boxes = (one.boxes.float().cpu() - torch.tensor(corner).repeat(2)) * zoom
+            boxes = torch.minimum(boxes.clamp(min=0), torch.tensor(size).repeat(2))
+            found.append(Found(boxes, one.scores.float().cpu(), one.labels.long().cpu()))
+        return found
 
 
 def save_detector(folder: Path, detector: Detector, facts: dict[str, Any]) -> None:

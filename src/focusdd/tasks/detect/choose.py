@@ -29,7 +29,9 @@ def check(source: DetectionSource, settings: DetectDistillSettings) -> None:
     check_layout(settings, settings.size)
 
 
-def choose_scenes(source: DetectionSource, settings: DetectDistillSettings, index: Index | None) -> Scenes:
+def choose_scenes(
+    source: DetectionSource, settings: DetectDistillSettings, index: Index | None, *_: object
+) -> Scenes:
     """The scenes of a method, from resolved settings.
 
     Args:

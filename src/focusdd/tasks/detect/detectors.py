@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -54,35 +53,3 @@ def family_of(detector: str) -> Family:
     from focusdd.tasks.detect.ssdlite import SSDLITE
 
     return SSDLITE
-
-
-@torch.inference_mode()
-def find(
-    detector: str,
-    net: nn.Module,
-    images: Sequence[np.ndarray],
-    sizes: Sequence[tuple[int, int]],
-    side: int,
-    device: torch.device,
-) -> list[Found]:
-    """Runs a network in eval mode on images that were fitted to `side`; at most 300 objects for each.
-
-    Args:
-        images: uint8 (h, w, 3) RGB, none longer than `side`.
-        sizes: width and height of the originals, whose pixels the boxes are given in.
-    """
-    canvas = torch.full((len(images), 3, side, side), GREY, dtype=torch.uint8)
-    corners = []
-    for row, image in enumerate(images):
-        height, width = image.shape[:2]
-        left, top = (side - width) // 2, (side - height) // 2
-        canvas[row, :, top : top + height, left : left + width] = torch.from_numpy(image).permute(2, 0, 1)
-        corners.append((left, top))
-    found = []
-    shown = family_of(detector).find(net, canvas.to(device))
-    for one, image, corner, size in zip(shown, images, corners, sizes, strict=True):
-        zoom = torch.tensor([size[0] / image.shape[1], size[1] / image.shape[0]]).repeat(2)
-        boxes = (one.boxes.float().cpu() - torch.tensor(corner).repeat(2)) * zoom
-        boxes = torch.minimum(boxes.clamp(min=0), torch.tensor(size).repeat(2))
-        found.append(Found(boxes, one.scores.float().cpu(), one.labels.long().cpu()))
-    return found

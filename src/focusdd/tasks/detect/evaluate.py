@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,26 +39,33 @@ class DetectionScore:
     """What could not be read: (key, reason)."""
 
 
-class _Sight(NamedTuple):
-    image: Image.Image
-    size: tuple[int, int]
-    objects: Objects
-
-
 def evaluate(detector: Detector, source: DetectionSource) -> DetectionScore:
     """Scores a detector on all images of a source; unreadable ones are skipped, counted and listed.
 
     Raises:
         FocusError: nothing can be read, there are no objects, or torchmetrics is not installed.
     """
+
+    def look(key: str) -> tuple[Image.Image, tuple[int, int], Objects] | str:
+        try:
+            image, *size = decode(source.read(key), least_side=detector.size)
+            return image, (size[0], size[1]), source.objects(key, *size)
+        except UnreadableImage as error:
+            return str(error)
+
     metric = Metric(len(source.classes))
     skipped: list[tuple[str, str]] = []
-    with progress("evaluate", len(source.records), "images") as advance:
-        for num_tried, batch in _batches(source, detector.size, skipped):
-            found = detector.find([sight.image for sight in batch], [sight.size for sight in batch])
-            for sight, result in zip(batch, found, strict=True):
-                metric.add(result, sight.objects)
-            advance(num_tried, "")
+    keys = [record.key for record in source.records]
+    with progress("evaluate", len(keys), "images") as advance, ThreadPoolExecutor(cpu_count()) as pool:
+        for start in range(0, len(keys), _BATCH):
+            batch = keys[start : start + _BATCH]
+            read = dict(zip(batch, pool.map(look, batch), strict=True))
+            skipped += [(key, seen) for key, seen in read.items() if isinstance(seen, str)]
+            seen = [seen for seen in read.values() if not isinstance(seen, str)]
+            found = detector.find([image for image, _, _ in seen], [size for _, size, _ in seen])
+            for result, (_, _, objects) in zip(found, seen, strict=True):
+                metric.add(result, objects)
+            advance(len(batch), "")
     if not metric.images:
         reason = f"; the first reason: {skipped[0][1]}" if skipped else ""
         raise FocusError(f"no image of {source.name} can be read{reason}")
@@ -114,26 +120,3 @@ class Metric:
             self.objects,
             skipped,
         )
-
-
-def _batches(
-    source: DetectionSource, side: int, skipped: list[tuple[str, str]]
-) -> Iterator[tuple[int, Sequence[_Sight]]]:
-    """Yields how many images were tried and those that can be read; adds the others to `skipped`."""
-
-    def look(key: str) -> _Sight | str:
-        try:
-            image, width, height = decode(source.read(key), least_side=side)
-            return _Sight(image, (width, height), source.objects(key, width, height))
-        except UnreadableImage as error:
-            return str(error)
-
-    keys = [record.key for record in source.records]
-    with ThreadPoolExecutor(cpu_count()) as pool:
-        for start in range(0, len(keys), _BATCH):
-            some = keys[start : start + _BATCH]
-            sights = list(pool.map(look, some))
-            skipped += [
-                (key, sight) for key, sight in zip(some, sights, strict=True) if isinstance(sight, str)
-            ]
-            yield len(some), [sight for sight in sights if not isinstance(sight, str)]

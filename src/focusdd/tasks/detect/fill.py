@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -17,13 +16,15 @@ from focusdd.settings import ObjectSettings
 from focusdd.tasks.detect.objects import ObjectTable
 from focusdd.tasks.detect.packing import Canvas
 from focusdd.tasks.detect.scale import draw_zooms, view_scale, window_scales
-from focusdd.tasks.detect.scenes import Place, Tile, fitted, scene_name, sides
-from focusdd.tasks.detect.tiles import patch_tile, whole_tile
+from focusdd.tasks.detect.scenes import Place, Tile, fitted, make_tile, scene_name, sides
 from focusdd.tasks.detect.windows import lattice_extents, object_window
 
 PATIENCE = 24  # windows in a row that find no room before a canvas counts as full
 _UNITS = 8  # per side of the canvas: windows of layout pack have whole ones and leave few gaps
 _SHRINK = 1.25  # what a window may be shrunk by so as to need fewer units
+
+_Candidate = tuple[int, float]
+"""Row of an object, and its zoom."""
 
 
 class Filler:
@@ -35,20 +36,19 @@ class Filler:
         settings: ObjectSettings,
         size: int,
         score: np.ndarray,
-        image_of: np.ndarray,
         label: int,
-        count: int,
+        wanted: int,
     ) -> None:
         self.table, self.settings, self.size = table, settings, size
-        self.score, self.image_of, self.label = score, image_of, label
+        self.score, self.label, self.wanted = score, label, wanted
         self.folder = table.index.classes[label]
         self.rng = np.random.default_rng([settings.seed, 12, label])
         mine = np.flatnonzero((table.all.labels == label) & ~table.all.ignored)
-        order = drawn(mine, score, settings.keep, count * settings.grid**2, self.rng).tolist()
-        self.objects = dict.fromkeys(order)
-        self.waiting: deque[tuple[int, float]] = deque()
+        order = drawn(mine, score, settings.keep, wanted * settings.grid**2, self.rng)
+        self.objects = dict.fromkeys(order.tolist())
+        self.waiting: deque[_Candidate] = deque()
         # the images whose objects are used last come first as views
-        ranks = {image: rank for rank, image in enumerate(image_of[order].tolist())}
+        ranks = {image: rank for rank, image in enumerate(table.image_of[order].tolist())}
         self.views = deque(sorted(ranks, key=lambda image: -ranks[image]))
         self.shown: set[tuple[str, int]] = set()
         self.repeated = False
@@ -57,33 +57,31 @@ class Filler:
     def canvas(self) -> list[Tile]:
         """The tiles of one distilled image; none when nothing of the class can be shown."""
         fill = self._grid if self.settings.layout == "grid" else self._pack
-        tiles = fill(scene_name(self.folder, self.number), set())
-        if not any(tile.kind == "patch" for tile in tiles):
-            return []
+        tiles = fill(scene_name(self.folder, self.number))
         targets = {(tile.key, tile.target) for tile in tiles if tile.kind == "patch"}
+        if not targets:
+            return []
         self.repeated |= not targets.isdisjoint(self.shown)
         self.shown |= targets
         self.number += 1
         return tiles
 
-    def _grid(self, name: str, used: set[str]) -> list[Tile]:
-        rows = list(pairwise(cell_edges(self.size, self.settings.grid)))
-        cells = [(left, top, right, bottom) for top, bottom in rows for left, right in rows]
+    def _grid(self, name: str) -> list[Tile]:
+        edges = list(pairwise(cell_edges(self.size, self.settings.grid)))
+        cells = [(left, top, right, bottom) for top, bottom in edges for left, right in edges]
         tiles: list[Tile] = []
         for number, cell in enumerate(cells, 1):
             tile = None
             if number > len(cells) - self.settings.views:
-                tile = self._view(name, used, partial(_within, cell))
+                tile = self._view(name, tiles, lambda extent, cell=cell: fitted((0, 0, *extent), cell))
             else:
-                while tile is None and (candidate := self._next(used)) is not None:
+                while tile is None and (candidate := self._next(tiles)) is not None:
                     window, _, _ = self._window(candidate, cell[2] - cell[0])
                     tile = self._patch(name, candidate[0], window, fitted(window, cell))
-            if tile is not None:
-                used.add(tile.key)
-                tiles.append(tile)
+            tiles += [tile] if tile is not None else []
         return tiles
 
-    def _pack(self, name: str, used: set[str]) -> list[Tile]:
+    def _pack(self, name: str) -> list[Tile]:
         """The first window has the whole canvas, then come views, then windows that fit beside them."""
         canvas, tiles, unit = Canvas(self.size), list[Tile](), self.size // _UNITS
 
@@ -92,12 +90,11 @@ class Filler:
                 # up to whole units: what is left of one would be a strip that nothing fits
                 left, top, right, bottom = tile.place
                 canvas.take((left, top, -(-right // unit) * unit, -(-bottom // unit) * unit))
-                used.add(tile.key)
                 tiles.append(tile)
 
-        failures: list[tuple[int, float]] = []
+        failures: list[_Candidate] = []
         while len(failures) < PATIENCE and (self.waiting or not failures):
-            if (candidate := self._next(used)) is None:
+            if (candidate := self._next(tiles)) is None:
                 break
             window, scale, least = self._window(candidate)
             place = canvas.find(sides(np.array(window)) * scale, least / scale)
@@ -107,31 +104,33 @@ class Filler:
             add(self._patch(name, candidate[0], window, place))
             if len(tiles) == 1:
                 for _ in range(self.settings.views):
-                    add(self._view(name, used, canvas.find))
+                    add(self._view(name, tiles, canvas.find))
         self.waiting.extendleft(reversed(failures))
         return tiles
 
-    def _next(self, used: set[str]) -> tuple[int, float] | None:
-        """The next object, with its zoom, from an image that is not used yet; all again once used up."""
+    def _next(self, tiles: list[Tile]) -> _Candidate | None:
+        """The next object, from an image that no tile shows yet; all again once used up."""
         if not self.waiting:
             zooms = draw_zooms(len(self.objects), self.settings.mix, self.rng)
             self.waiting.extend(zip(self.objects, zooms, strict=True))
+        used = {tile.key for tile in tiles}
         for _ in range(len(self.waiting)):
-            row, zoom = self.waiting.popleft()
-            if self.table.keys[self.image_of[row]] not in used:
-                return row, zoom
-            self.waiting.append((row, zoom))
+            candidate = self.waiting.popleft()
+            if self.table.keys[self.table.image_of[candidate[0]]] not in used:
+                return candidate
+            self.waiting.append(candidate)
         return None
 
-    def _window(self, candidate: tuple[int, float], cell: int | None = None) -> tuple[Box, float, float]:
+    def _window(self, candidate: _Candidate, cell: int | None = None) -> tuple[Box, float, float]:
         """The window around an object, and the scales that are wanted for it and possible.
 
         Args:
             cell: side of the place it gets, canvas pixels; default: what it needs.
         """
         (row, zoom), table, settings = candidate, self.table, self.settings
-        image = int(self.image_of[row])
-        size, boxes, target = table.size(image), table.of(image).boxes, row - int(table.starts[image])
+        image = int(table.image_of[row])
+        original, target = table.original(image), row - int(table.starts[image])
+        boxes, size = original.objects.boxes, original.size
         own = sides(boxes[target])
         need = own + 2 * settings.context * own.max()
         scale, least = window_scales(zoom, own, size, self.size, settings)
@@ -149,35 +148,30 @@ class Filler:
 
     def _patch(self, name: str, row: int, window: Box, place: Place) -> Tile | None:
         """A window around an object; None, and the object is out, where it cannot be shown with its label."""
-        table, image = self.table, int(self.image_of[row])
-        tile = patch_tile(name, self.label, table.keys[image], table.size(image), table.of(image),
-                          row - int(table.starts[image]), window, place, self.settings,
-                          float(self.score[row]))  # fmt: skip
+        table, image = self.table, int(self.table.image_of[row])
+        tile = make_tile(name, self.label, "patch", table.original(image), window, place, self.settings,
+                         row - int(table.starts[image]), float(self.score[row]))  # fmt: skip
         if tile is None:
             self.refused += 1
             del self.objects[row]
         return tile
 
-    def _view(self, name: str, used: set[str], find: Callable[[np.ndarray], Place | None]) -> Tile | None:
-        """A whole image where `find` has a place for its extent."""
-        table, settings = self.table, self.settings
+    def _view(self, name: str, tiles: list[Tile], find: Callable[[np.ndarray], Place | None]) -> Tile | None:
+        """A whole image that no tile shows yet, where `find` has a place for its extent."""
+        used = {tile.key for tile in tiles}
         for _ in range(len(self.views)):
-            image = self.views[0]
+            original = self.table.original(self.views[0])
             self.views.rotate(-1)
-            if table.keys[image] in used:
+            if original.key in used:
                 continue
-            size, objects = table.size(image), table.of(image)
-            scale = view_scale(objects.boxes[~objects.ignored], size, self.size, settings)
-            place = find(np.array(size) * scale)
+            objects = original.objects
+            scale = view_scale(objects.boxes[~objects.ignored], original.size, self.size, self.settings)
+            place = find(np.array(original.size) * scale)
             if place is None:
                 return None
-            tile = whole_tile(name, self.label, "view", table.keys[image], size, objects, place, settings)
+            tile = make_tile(name, self.label, "view", original, original.window, place, self.settings)
             if tile is not None:
                 return tile
             self.refused += 1
             self.views.pop()
         return None
-
-
-def _within(cell: Place, extent: np.ndarray) -> Place:
-    return fitted((0.0, 0.0, *extent.tolist()), cell)

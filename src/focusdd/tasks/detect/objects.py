@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from focusdd.extraction.index import Index
 from focusdd.settings import ObjectSettings
 from focusdd.sources.base import Objects
+from focusdd.tasks.detect.scenes import Original
 from focusdd.tasks.detect.windows import relative_size, whole
 
 
@@ -28,18 +30,17 @@ class ObjectTable:
     attention: np.ndarray
     """uint8 (n, h, w)."""
 
-    @property
+    @cached_property
     def image_of(self) -> np.ndarray:
         """(m,) the image of every object."""
         return np.repeat(np.arange(len(self.keys)), np.diff(self.starts))
 
-    def size(self, image: int) -> tuple[int, int]:
-        """Width and height of one image."""
-        return int(self.sizes[image, 0]), int(self.sizes[image, 1])
-
-    def of(self, image: int) -> Objects:
-        """The objects of one image."""
-        return Objects(*(values[self.starts[image] : self.starts[image + 1]] for values in self.all))
+    def original(self, image: int) -> Original:
+        """One image with its objects."""
+        rows = slice(self.starts[image], self.starts[image + 1])
+        return Original(
+            self.keys[image], *self.sizes[image].tolist(), Objects(*(values[rows] for values in self.all))
+        )
 
     def realism(self, settings: ObjectSettings) -> np.ndarray:
         """realism = confidence^a * mass^b * size^c * whole^d of every object (m,), between 0 and 1."""

@@ -71,11 +71,10 @@ def _rows(images: list[DecodedImage], model: Model, vit: ViT, settings: Extracto
         mass = (token_cover(shares, attention.shape) * attention).sum((1, 2))
         objects.append(_objects(notes, mass))
         view = View.of(one.width, one.height, settings.resize)
-        margins, sides = (
-            np.array([view.left, view.top] * 2),
-            np.array([1 - 2 * view.left, 1 - 2 * view.top] * 2),
+        margins = np.array([view.left, view.top] * 2)
+        cover = token_cover(shares * (1 - 2 * margins) + margins, attention.shape).reshape(
+            len(shares), attention.size
         )
-        cover = token_cover(shares * sides + margins, attention.shape).reshape(len(shares), attention.size)
         cover /= np.maximum(cover.sum(1, keepdims=True), 1e-12)
         features.append((cover.astype(np.float32) @ tokens_of).astype(np.float16).tobytes())
     return {
@@ -91,93 +90,79 @@ def _rows(images: list[DecodedImage], model: Model, vit: ViT, settings: Extracto
 
 
 def _objects(notes: Objects, mass: np.ndarray) -> list[dict[str, Any]]:
-    names = ("id", "label", "x0", "y0", "x1", "y1", "ignored", "mass", "confidence", "predicted")
-    return [
-        dict(zip(names, (*row[:2], *row[2], *row[3:], float("nan"), -1), strict=True))
-        for row in zip(
-            notes.ids.tolist(),
-            notes.labels.tolist(),
-            notes.boxes.tolist(),
-            notes.ignored.tolist(),
-            mass.tolist(),
-            strict=True,
-        )
-    ]
+    columns = {
+        "id": notes.ids,
+        "label": notes.labels,
+        **dict(zip(("x0", "y0", "x1", "y1"), notes.boxes.T, strict=True)),
+        "ignored": notes.ignored,
+        "mass": mass,
+        "confidence": np.full(len(mass), np.nan),
+        "predicted": np.full(len(mass), -1),
+    }
+    rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _finish(
     out: Path, source: DetectionSource, model: Model, settings: ExtractorSettings, skipped: list[list[str]]
 ) -> Extracted:
-    """Fills in the probe's confidence."""
-    index = Index(out, {})
-    flat = index.table(["objects"]).column("objects").combine_chunks().flatten()
-    labels, ignored = (flat.field(name).to_numpy(zero_copy_only=False) for name in ("label", "ignored"))
+    """Fills in the probe's confidence in every object.
+
+    Classes with a single object, and sources with a single class, have nothing to be told apart by: their
+    objects get the confidence of chance.
+    """
+    parts = Index(out, {}).parts()
+    flat = [_lists(part).flatten() for part in parts]
+    labels, ignored = (
+        np.concatenate([one.field(name).to_numpy(zero_copy_only=False) for one in flat])
+        for name in ("label", "ignored")
+    )
     if ignored.all():
         reason = f"; the first of {len(skipped)} skipped images: {skipped[0][1]}" if skipped else ""
         raise FocusError(f"no image of {source.name} holds an object to learn{reason}")
-    right, judged = _fill_confidence(index.parts(), labels, ignored, len(source.classes))
-    images = sum(pq.read_metadata(part).num_rows for part in index.parts())
-    accuracy = round(right / judged, 4) if judged else 1.0
-    if judged:
-        say(f"probe on the extractor's tokens: {accuracy:.1%} top-1 on {judged} objects of {source.name}")
+    labels, num_classes = np.where(ignored, -1, labels), len(source.classes)
+    judging = judge_parts(labels, num_classes, [*map(len, flat)], lambda number: _features(parts[number]))
+    predicted = []
+    for part, judged in zip(parts, judging, strict=True):
+        predicted.append(judged.predicted)
+        _rewrite(part, judged)
+    found = np.concatenate(predicted)
+    total, accuracy = int((found >= 0).sum()), 1.0
+    if total:
+        accuracy = round(int((found == labels)[found >= 0].sum()) / total, 4)
+        say(f"probe on the extractor's tokens: {accuracy:.1%} top-1 on {total} objects of {source.name}")
     else:
         say(f"{source.name} has a single class with several objects: no probe, every object counts alike")
-    counts = {"images": images, "objects": int((~ignored).sum()), "skipped": len(skipped)}
+    counts = {
+        "images": sum(pq.read_metadata(part).num_rows for part in parts),
+        "objects": int((~ignored).sum()),
+        "skipped": len(skipped),
+    }
     facts = {
-        "class_counts": np.bincount(labels[~ignored], minlength=len(source.classes)).tolist(),
+        "class_counts": np.bincount(labels[~ignored], minlength=num_classes).tolist(),
         "problems": [list(item) for item in source.problems],
     }
     return Extracted("probe", accuracy, counts, facts)
 
 
-def _fill_confidence(
-    parts: list[Path], labels: np.ndarray, ignored: np.ndarray, num_classes: int
-) -> tuple[int, int]:
-    """Rewrites the parts with the confidence in every object; how many the probe got right, of how many.
-
-    Classes with a single object, and sources with a single class, have nothing to be told apart by: their
-    objects get the confidence of chance.
-    """
-    labels = np.where(ignored, -1, labels)
-    counts = [_count(part) for part in parts]
-    right = total = 0
-    for part, judged, end in zip(
-        parts,
-        judge_parts(labels, num_classes, counts, lambda number: _features(parts[number])),
-        np.cumsum(counts),
-        strict=True,
-    ):
-        mine = labels[end - len(judged.predicted) : end]
-        right += int(((judged.predicted == mine) & (mine >= 0)).sum())
-        total += int((judged.predicted >= 0).sum())
-        _rewrite(part, judged)
-    return right, total
-
-
-def _count(part: Path) -> int:
-    return len(pq.read_table(part, columns=["objects"]).column("objects").combine_chunks().flatten())
+def _lists(part: Path) -> pa.ListArray:
+    """The objects of every image of a part."""
+    return pq.read_table(part, columns=["objects"]).column("objects").combine_chunks()
 
 
 def _features(part: Path) -> np.ndarray:
-    """Features float32 (objects, d) of a part."""
+    """Features float32 (objects, d) of a part that has objects."""
     data = b"".join(pq.read_table(part, columns=["features"]).column("features").to_pylist())
-    count = _count(part)
-    return (
-        np.frombuffer(data, np.float16).reshape(count, -1).astype(np.float32) if count else np.empty((0, 1))
-    )
+    return np.frombuffer(data, np.float16).reshape(len(_lists(part).flatten()), -1).astype(np.float32)
 
 
 def _rewrite(part: Path, judged: Judged) -> None:
-    table = pq.read_table(part)
-    lists = table.column("objects").combine_chunks()
+    table, lists = pq.read_table(part), _lists(part)
     flat = lists.flatten()
-    fields = [flat.field(field.name) for field in OBJECT]
-    fields[-2:] = [pa.array(values) for values in judged]
-    offsets = pa.array(np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy())]), pa.int32())
-    filled = pa.ListArray.from_arrays(offsets, pa.StructArray.from_arrays(fields, fields=list(OBJECT)))
-    write_part(
-        part, table.set_column(table.schema.get_field_index("objects"), "objects", filled), read_notes(part)
-    )
+    values = [*(flat.field(field.name) for field in OBJECT)][:-2] + [pa.array(column) for column in judged]
+    filled = pa.ListArray.from_arrays(lists.offsets, pa.StructArray.from_arrays(values, fields=list(OBJECT)))
+    column = table.schema.get_field_index("objects")
+    write_part(part, table.set_column(column, "objects", filled), read_notes(part))
 
 
 EXTRACTION = Extraction(

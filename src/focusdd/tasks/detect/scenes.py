@@ -7,6 +7,7 @@ windows and source boxes of the original upright image, places and boxes of the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from focusdd.core.images import Box
+from focusdd.settings import ObjectSettings
 from focusdd.sources.base import Objects
 
 Place = tuple[int, int, int, int]
@@ -51,6 +53,24 @@ SCHEMA = pa.schema(
         ("hash", pa.string()),  # of the source image's file
     ]
 )
+
+
+class Original(NamedTuple):
+    """A source image with all of its objects."""
+
+    key: str
+    width: int
+    height: int
+    objects: Objects
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.width, self.height
+
+    @property
+    def window(self) -> Box:
+        """The window that shows all of it."""
+        return 0.0, 0.0, float(self.width), float(self.height)
 
 
 class Placed(NamedTuple):
@@ -139,11 +159,6 @@ def scene_name(stem: str, number: int) -> str:
     return f"{stem}_{number:05d}"
 
 
-def whole_window(width: int, height: int) -> Box:
-    """The window that shows a whole image."""
-    return 0.0, 0.0, float(width), float(height)
-
-
 def fitted(window: Box, space: Place) -> Place:
     """The largest place of the window's shape amid a space of the canvas, in whole pixels."""
     left, top, right, bottom = space
@@ -152,6 +167,37 @@ def fitted(window: Box, space: Place) -> Place:
     w, h = max(1, round(width * scale)), max(1, round(height * scale))
     x, y = left + (right - left - w) // 2, top + (bottom - top - h) // 2
     return x, y, x + w, y + h
+
+
+def make_tile(
+    image: str,
+    label: int,
+    kind: Literal["patch", "view", "whole"],
+    original: Original,
+    window: Box,
+    place: Place,
+    settings: ObjectSettings,
+    row: int = -1,
+    score: float = math.nan,
+) -> Tile | None:
+    """A window of an original at its place; None where it cannot be shown with its labels.
+
+    A patch keeps the label of the object that it was made for, a view those of half of its objects, a whole
+    image one.
+
+    Args:
+        row: the object of a patch.
+    """
+    objects = original.objects
+    placed = place_objects(objects, window, place, settings.visible, settings.min_size)
+    if placed is None:
+        return None
+    target = int(objects.ids[row]) if kind == "patch" else -1
+    kept, there = [one.id for one in placed if one.kept], int((~objects.ignored).sum())
+    enough = {"patch": target in kept, "view": 2 * len(kept) >= there, "whole": bool(kept) or not there}
+    if not enough[kind]:
+        return None
+    return Tile(image, label, kind, original.key, window, place, *original.size, score, target, placed)
 
 
 def onto(boxes: np.ndarray, window: Box, place: Place) -> np.ndarray:

@@ -12,8 +12,7 @@ from focusdd.core.errors import FocusError
 from focusdd.settings import ObjectSettings
 from focusdd.tasks.detect.fill import Filler
 from focusdd.tasks.detect.objects import ObjectTable
-from focusdd.tasks.detect.scenes import Scenes, Tile, fitted, scene_name, whole_window
-from focusdd.tasks.detect.tiles import whole_tile
+from focusdd.tasks.detect.scenes import Scenes, Tile, fitted, make_tile, scene_name
 
 _LEAST_CELL = 32  # pixels
 WITH_INDEX = ("focus", "selection")  # methods that choose among what the extractor found
@@ -74,29 +73,26 @@ def focus_scenes(table: ObjectTable, settings: ObjectSettings, size: int, wanted
         size: side of a distilled image in pixels.
         wanted: distilled images for each class.
     """
-    score, image_of = table.realism(settings), table.image_of
+    score = table.realism(settings)
+    fillers = [
+        Filler(table, settings, size, score, label, count) for label, count in enumerate(wanted) if count
+    ]
     tiles: list[Tile] = []
-    fillers: list[Filler] = []
     with progress("select", sum(wanted), "images") as advance:
 
-        def fill(filler: Filler, count: int) -> int:
-            """How many of so many canvases could be filled."""
-            for number in range(count):
-                if not (made := filler.canvas()):
-                    return number
-                tiles.extend(made)
-                advance(1, "")
-            return count
+        def fill(filler: Filler) -> bool:
+            """Whether one more canvas could be filled."""
+            made = filler.canvas()
+            tiles.extend(made)
+            advance(bool(made), "")
+            return bool(made)
 
-        missing = 0
-        for label, count in enumerate(wanted):
-            if count:
-                fillers.append(Filler(table, settings, size, score, image_of, label, count))
-                missing += count - fill(fillers[-1], count)
+        for filler in fillers:
+            while filler.number < filler.wanted and fill(filler):
+                pass
         able = deque(filler for filler in fillers if filler.number)
-        while missing and able:
-            if fill(able[0], 1):
-                missing -= 1
+        while able and sum(filler.number for filler in fillers) < sum(wanted):
+            if fill(able[0]):
                 able.rotate(-1)
             else:
                 able.popleft()
@@ -113,29 +109,27 @@ def selected_scenes(table: ObjectTable, settings: ObjectSettings, size: int, wan
 
     What a class cannot fill goes to the images with the most realistic objects of any.
     """
-    score, image_of, classes = table.realism(settings), table.image_of, table.index.classes
+    score = table.realism(settings)
     order = np.argsort(-score, kind="stable")
     order = order[~table.all.ignored[order]]
     tiles: list[Tile] = []
     tried: set[int] = set()
-    lacking: list[str] = []
     refused = 0
 
     def fill(rows: np.ndarray, label: int, stem: str, count: int) -> int:
         """How many of so many images were found."""
         nonlocal refused
         found = 0
-        for row in rows:
-            image = int(image_of[row])
+        for row, image in zip(rows.tolist(), table.image_of[rows].tolist(), strict=True):
             if found == count:
                 break
             if image in tried:
                 continue
             tried.add(image)
-            own = table.size(image)
-            place = fitted(whole_window(*own), (0, 0, size, size))
-            tile = whole_tile(scene_name(stem, found), label, "whole", table.keys[image], own,
-                              table.of(image), place, settings, float(score[row]))  # fmt: skip
+            original, name = table.original(image), scene_name(stem, found)
+            place = fitted(original.window, (0, 0, size, size))
+            tile = make_tile(name, label, "whole", original, original.window, place, settings,
+                             score=float(score[row]))  # fmt: skip
             if tile is None:
                 refused += 1
                 continue
@@ -143,11 +137,11 @@ def selected_scenes(table: ObjectTable, settings: ObjectSettings, size: int, wan
             found += 1
         return found
 
-    missing = 0
-    for label, count in enumerate(wanted):
-        found = fill(order[table.all.labels[order] == label], label, classes[label], count)
-        missing += count - found
-        if not found and count:
-            lacking.append(classes[label])
-    fill(order, -1, "any", missing)
+    classes = table.index.classes
+    found = [
+        fill(order[table.all.labels[order] == label], label, classes[label], count)
+        for label, count in enumerate(wanted)
+    ]
+    fill(order, -1, "any", sum(wanted) - sum(found))
+    lacking = (name for name, count, made in zip(classes, wanted, found, strict=True) if count and not made)
     return Scenes(tuple(tiles), refused, (), tuple(lacking))

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from focusdd.extraction.index import Index
-from focusdd.models.load import Model
 from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.detection import open_detection_source
@@ -21,12 +19,6 @@ from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import WITH_INDEX
 from focusdd.tasks.detect.subset import SUBSETTING
 from focusdd.tasks.detect.trials import COMPARISON
-
-
-def _plan(
-    source: DetectionSource, settings: DetectDistillSettings, index: Index | None, _: Model | None, __: Path
-) -> Scenes:
-    return choose_scenes(source, settings, index)
 
 
 def _describe(
@@ -101,7 +93,7 @@ DISTILLATION = Distillation(
     version=2,
     settings=DetectDistillSettings,
     with_index=WITH_INDEX,
-    plan=_plan,
+    plan=choose_scenes,
     drawing=BOXED,
     describe=_describe,
     fields=(

@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -53,24 +53,15 @@ def ultralytics() -> ModuleType:
     """
     first = "ultralytics" not in sys.modules
     try:
-        with _quiet_import() if first else _nothing():
+        with _quiet_import() if first else nullcontext():
             import ultralytics
-    except ModuleNotFoundError as error:
-        raise FocusError(
-            f"detection training needs {error.name or 'ultralytics'}: pip install 'focusdd[detect]'"
-        ) from error
     except ImportError as error:
         raise FocusError(
-            f"ultralytics cannot be imported ({error}): pip install 'focusdd[detect]'"
+            f"detection training needs {error.name or 'ultralytics'} ({error}): pip install 'focusdd[detect]'"
         ) from error
     if first:
         ultralytics.settings.update({"sync": False})
     return ultralytics
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
 
 
 @contextmanager
@@ -88,7 +79,7 @@ def _quiet_import() -> Iterator[None]:
         "YOLO_AUTOINSTALL": "false",
     }
     before = {name: os.environ.get(name) for name in own}
-    os.environ.update(own)
+    os.environ |= own
     opening, saving, printing = Image.open, torch.save, np.get_printoptions()
     try:
         yield
@@ -96,10 +87,8 @@ def _quiet_import() -> Iterator[None]:
         Image.open, torch.save = opening, saving
         np.set_printoptions(**printing)
         for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+            os.environ.pop(name)
+            os.environ |= {name: value} if value is not None else {}
 
 
 def new_network(detector: str, num_classes: int, device: torch.device, seed: int = 0) -> nn.Module:
