@@ -54,7 +54,7 @@ def test_the_index_holds_every_object(source: DemoSource, index: Index) -> None:
     assert table.keys == [record.key for record in source.records]
     for image, key in enumerate(table.keys[::7]):
         image *= 7
-        objects = table.of(image)
+        objects = table.original(image).objects
         np.testing.assert_allclose(objects.boxes, [source.box(key)], atol=1e-3)
         assert decode(source.read(key))[1:] == tuple(table.sizes[image])
     assert ((table.confidence >= 0) & (table.confidence <= 1)).all()

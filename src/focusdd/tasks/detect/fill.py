@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -73,7 +74,7 @@ class Filler:
         for number, cell in enumerate(cells, 1):
             tile = None
             if number > len(cells) - self.settings.views:
-                tile = self._view(name, tiles, lambda extent, cell=cell: fitted((0, 0, *extent), cell))
+                tile = self._view(name, tiles, partial(_within, cell))
             else:
                 while tile is None and (candidate := self._next(tiles)) is not None:
                     window, _, _ = self._window(candidate, cell[2] - cell[0])
@@ -175,3 +176,7 @@ class Filler:
             self.refused += 1
             self.views.pop()
         return None
+
+
+def _within(cell: Place, extent: np.ndarray) -> Place:
+    return fitted((0.0, 0.0, *extent.tolist()), cell)

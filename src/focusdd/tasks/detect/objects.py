@@ -38,9 +38,8 @@ class ObjectTable:
     def original(self, image: int) -> Original:
         """One image with its objects."""
         rows = slice(self.starts[image], self.starts[image + 1])
-        return Original(
-            self.keys[image], *self.sizes[image].tolist(), Objects(*(values[rows] for values in self.all))
-        )
+        width, height = self.sizes[image].tolist()
+        return Original(self.keys[image], width, height, Objects(*(values[rows] for values in self.all)))
 
     def realism(self, settings: ObjectSettings) -> np.ndarray:
         """realism = confidence^a * mass^b * size^c * whole^d of every object (m,), between 0 and 1."""
