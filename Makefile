@@ -24,7 +24,7 @@ test-rest: $(INSTALLED)
 # With the packages that are there, on a machine with a GPU; what needs others is skipped. ARGS="-n 8" for
 # pytest-xdist.
 test-gpu:
-	PYTHONPATH=src $(PYTHON) -m pytest $(ARGS)
+	PYTHONPATH="src:$$PYTHONPATH" $(PYTHON) -m pytest $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from boxes import Resize, cover, intersection, iou, token_box
 from focusdd.core.images import Box
-from focusdd.extraction.geometry import View, cover, intersection, iou, without_padding
+from focusdd.extraction.geometry import margins, without_padding
 from focusdd.extraction.patches import PatchOptions, attention_area, key_patches
 
 OBJECT = PatchOptions("object", share=0.65, tile=112, max_upsample=1.5, patches=1, max_iou=0.25)
@@ -154,18 +155,21 @@ def test_stray_attention_does_not_push_the_object_to_the_edge_of_the_window() ->
 @settings(max_examples=50, deadline=None)
 @given(st.data(), st.sampled_from(["object", "tile"]), st.sampled_from(["squash", "letterbox"]))
 def test_a_peak_over_an_object_puts_the_patch_on_the_object(
-    data: st.DataObject, window: str, fit: str
+    data: st.DataObject, window: str, fit: Resize
 ) -> None:
     """Attention is made from the object's box through the view, as a ViT would see it."""
     width, height = data.draw(st.integers(200, 4000)), data.draw(st.integers(200, 4000))
     side = min(width, height) * data.draw(st.floats(0.15, 0.5))
     x, y = data.draw(st.floats(0, 1)) * (width - side), data.draw(st.floats(0, 1)) * (height - side)
     target = (x, y, x + side, y + side)
-    view, grid = View.of(width, height, fit), (14, 14)
-    tokens = [[view.token_box(row, column, grid) for column in range(14)] for row in range(14)]
+    tokens = [
+        [token_box(row, column, width, height, fit, (14, 14)) for column in range(14)] for row in range(14)
+    ]
     # of a token that is partly padding, only the part on the image can look at the object
     attention = np.array([[intersection(target, box) for box in row] for row in tokens])
-    attention = without_padding(0.9 * attention / attention.sum() + 0.1 / attention.size, view)
+    attention = without_padding(
+        0.9 * attention / attention.sum() + 0.1 / attention.size, *margins(width, height, fit)
+    )
     options = PatchOptions(window, share=0.65, tile=112, max_upsample=1.5, patches=1, max_iou=0.25)
     boxes, _ = key_patches(attention[None], np.array([[width, height]]), options)
     box = tuple(boxes[0, 0])

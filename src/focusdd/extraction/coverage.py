@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from focusdd.core.images import Box
-from focusdd.extraction.geometry import cover
 from focusdd.extraction.index import Index
 from focusdd.sources.base import BoxedSource
 
@@ -41,7 +40,14 @@ def object_coverage(index: Index, source: BoxedSource, limit: int | None = None,
         width, height = patch["x1"] - patch["x0"], patch["y1"] - patch["y0"]
         x, y = rng.random(2) * (row["width"] - width, row["height"] - height)
         elsewhere: Box = (x, y, x + width, y + height)
-        hits += cover((patch["x0"], patch["y0"], patch["x1"], patch["y1"]), target) >= ENOUGH
-        random_hits += cover(elsewhere, target) >= ENOUGH
+        hits += _cover((patch["x0"], patch["y0"], patch["x1"], patch["y1"]), target) >= ENOUGH
+        random_hits += _cover(elsewhere, target) >= ENOUGH
         images += 1
     return Coverage(hits / images, random_hits / images, images)
+
+
+def _cover(box: Box, target: Box) -> float:
+    """Share of `target` that `box` covers, 0 to 1."""
+    width, height = (min(box[n + 2], target[n + 2]) - max(box[n], target[n]) for n in (0, 1))
+    whole = (target[2] - target[0]) * (target[3] - target[1])
+    return max(width, 0.0) * max(height, 0.0) / whole if whole > 0 else 0.0

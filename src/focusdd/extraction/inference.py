@@ -12,7 +12,7 @@ import torch
 from focusdd.core.decoders import PILLOW
 from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import AttentionOptions, ViT, as_vit, class_attention
-from focusdd.extraction.geometry import View, without_padding
+from focusdd.extraction.geometry import margins, without_padding
 from focusdd.extraction.index import to_bytes
 from focusdd.models.load import Model
 from focusdd.models.precision import autocast, cast_weights
@@ -83,6 +83,6 @@ def attention_of(
             f"the attention of {model.name!r} is not a number for {images[0].record.key} or near it"
         )
     if settings.resize == "letterbox":
-        shown = (View.of(one.width, one.height, "letterbox") for one in images)
-        grids = np.stack([without_padding(grid, view) for grid, view in zip(grids, shown, strict=True)])
+        empty = (margins(one.width, one.height, "letterbox") for one in images)
+        grids = np.stack([without_padding(grid, *sides) for grid, sides in zip(grids, empty, strict=True)])
     return to_bytes(grids), tokens

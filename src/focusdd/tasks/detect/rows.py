@@ -18,7 +18,7 @@ import torch
 from focusdd.core.console import say
 from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import ViT
-from focusdd.extraction.geometry import View, token_cover
+from focusdd.extraction.geometry import margins, token_cover
 from focusdd.extraction.index import Index, from_bytes, read_notes, write_part
 from focusdd.extraction.inference import DecodedImage, Inference, attention_of
 from focusdd.extraction.probe import Judged, judge_parts
@@ -70,9 +70,8 @@ def _rows(images: list[DecodedImage], model: Model, vit: ViT, settings: Extracto
         shares = notes.boxes / np.array([one.width, one.height] * 2)
         mass = (token_cover(shares, attention.shape) * attention).sum((1, 2))
         objects.append(_objects(notes, mass))
-        view = View.of(one.width, one.height, settings.resize)
-        margins = np.array([view.left, view.top] * 2)
-        cover = token_cover(shares * (1 - 2 * margins) + margins, attention.shape).reshape(
+        before = np.array(margins(one.width, one.height, settings.resize) * 2)
+        cover = token_cover(shares * (1 - 2 * before) + before, attention.shape).reshape(
             len(shares), attention.size
         )
         cover /= np.maximum(cover.sum(1, keepdims=True), 1e-12)
