@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import focusdd.tasks.classify.trials as trials
-from focusdd import CompareSettings, DistillSettings, FocusError, TrainSettings, compare, distill
+from focusdd import CompareSettings, DistillSettings, FocusError, TrainSettings, compare, detect, distill
 from focusdd.demo.run import WEIGHTS
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.load import load_model, new_net
@@ -224,6 +224,15 @@ def test_mistakes_are_named_before_anything_is_made(changes, said, tmp_path):
     with pytest.raises(FocusError, match=said):
         compare(SOURCE, VAL, tmp_path / "out", CompareSettings(**(TINY | changes)))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_method_that_falls_short_is_refused_before_the_long_pass(tmp_path):
+    """At 128 px not all objects have 30 px, and whole images without a labelled object are not taken."""
+    settings = {"methods": ("focus",), "ratio": (0.8,), "seeds": 1, "extractor": VIT, "device": "cpu",
+                "distill": {"size": 128, "min_size": 30}}  # fmt: skip
+    with pytest.raises(FocusError, match=r"method random makes \d+ of 24 images .* --ratio 0.8: use a"):
+        detect.compare("demo:3", "demo:3", tmp_path / "out", **settings)
+    assert not (tmp_path / "out" / "index").exists() and not (tmp_path / "out" / "detectors").exists()
 
 
 def test_a_changed_setting_stops_and_keeps_what_is_there(compared):

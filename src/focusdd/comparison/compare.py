@@ -7,6 +7,7 @@ it was, and one that was extended does only what is new.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import mean, stdev
@@ -81,17 +82,23 @@ def compare(
             require_same_classes(held_out.name, held_out.classes, source.name, source.classes)
             require_other(held_out, source.fingerprint, source.name)
     fact("writes", f"{out}: {len(trials):,} runs")
+    needing = [trial for trial in trials if trial.method in task.distillation.with_index]
     with locked(out), session(engine):
-        if found is None and any(trial.method in task.distillation.with_index for trial in trials):
+        held_out = task.comparison.validation(val)
+        context = ComparisonContext(task, settings, source, held_out, other, found, out, overwrite)
+        reader = "--index" if found is not None else "extractor"
+        for remark in _remarks(trials, context, reader if needing else ""):
+            warn(remark)
+        # whatever method falls short is known before the long pass, where it can be
+        early = [] if task.comparison.exact else [trial for trial in trials if trial not in needing]
+        _distil(early, context, engine)
+        if needing and found is None:
             own = {"extractor": settings.extractor, "device": settings.device}
             reading = settings.extract.model_copy(update=own)
             wanted = not_given(task.distillation.extract_settings(settings.distill, reading))
             make = partial(extract, source, out / "index", wanted, task=task, engine=engine)
-            found = replacing(make, overwrite)
-        held_out = task.comparison.validation(val)
-        context = ComparisonContext(task, settings, source, held_out, other, found, out, overwrite)
-        for remark in _remarks(trials, context, index is not None):
-            warn(remark)
+            context = replace(context, index=replacing(make, overwrite))
+        _distil([trial for trial in trials if trial not in early], context, engine)
         return _run(trials, context, engine)
 
 
@@ -111,12 +118,10 @@ def _check(task: Task, settings: Any, trials: Sequence[Trial], index: Index | No
             require_smaller(task, source, settled)
 
 
-def _remarks(trials: Sequence[Trial], context: ComparisonContext, given: bool) -> list[str]:
-    """What of the user's settings has no effect in any run; `given`: the index is the user's."""
+def _remarks(trials: Sequence[Trial], context: ComparisonContext, reader: str) -> list[str]:
+    """What of the user's settings has no effect in any run; `reader`: who reads the images, if anyone."""
     task, settings = context.task, context.settings
-    methods = " ".join(dict.fromkeys(trial.method for trial in trials))
-    made = "--index" if given else "extractor"
-    reader = made if context.index is not None else f"methods {methods}"
+    reader = reader or "methods " + " ".join(dict.fromkeys(trial.method for trial in trials))
     facts = {"reader": reader, "task": task.words} | task.comparison.facts(settings)
     distilling = [wanted for trial in trials if (wanted := context.distilling(trial)) is not None]
     training = [task.comparison.training(trial, context) for trial in trials]
@@ -128,33 +133,46 @@ def _remarks(trials: Sequence[Trial], context: ComparisonContext, given: bool) -
     return remarks
 
 
+def _distil(trials: Sequence[Trial], context: ComparisonContext, engine: EngineSettings) -> None:
+    """Makes what each trial learns from, every dataset once."""
+    firsts: dict[Path, Trial] = {}
+    for trial in trials:
+        if (folder := context.dataset(trial)) is not None:
+            firsts.setdefault(folder, trial)
+    for folder, trial in firsts.items():
+        # of one that is there already it is seen here whether it is the one that is asked for
+        if engine.engine == "local" or ((folder / "done.json").exists() and not context.overwrite):
+            make_dataset(trial, context)
+    if missing := {trial: [folder] for folder, trial in firsts.items() if folder not in context.made}:
+        from focusdd.comparison.remote import hand_out
+
+        hand_out("distil", missing, context, engine, lambda _: None)
+
+
 def _run(trials: Sequence[Trial], context: ComparisonContext, engine: EngineSettings) -> pa.Table:
     comparison, out = context.task.comparison, context.out
     rows: dict[Trial, dict[str, Any]] = {}
     names = comparison.schema.names
 
-    def ordered() -> list[dict[str, Any]]:
-        return [rows[trial] for trial in trials if trial in rows]
-
     def finished(trial: Trial) -> None:
         rows[trial] = row_of(trial, context)
-        write_whole(out / RESULTS, csv_text(names, ({n: row[n] for n in names} for row in ordered())))
+        ordered = [rows[one] for one in trials if one in rows]
+        write_whole(out / RESULTS, csv_text(names, ({n: row[n] for n in names} for row in ordered)))
 
     if engine.engine == "local":
         for number, trial in enumerate(trials):
-            left = _left(trials[number:], rows, context)
-            say(f"{number + 1} of {len(trials)}: {trial}{left}")
+            say(f"{number + 1} of {len(trials)}: {trial}{_left(trials[number:], rows, context)}")
             run_trial(trial, context)
             finished(trial)
     else:
-        from focusdd.comparison.remote import run_trials
+        from focusdd.comparison.remote import hand_out
 
-        run_trials(trials, context, engine, finished)
-    table = ordered()
+        folders = {trial: comparison.folders(trial, context) for trial in trials}
+        hand_out("train", folders, context, engine, finished)
+    table = [rows[trial] for trial in trials]
     if {"labels", "top1"} <= set(names):
         outcomes = (Outcome(*(row[name] for name in Outcome._fields)) for row in table)
         write_whole(out / SCORES, csv_text(_SCORE_COLUMNS, map(_score_row, score(outcomes))))
-    _say_counts(table)
     for verdict in verdicts(table, comparison.score):
         say(str(verdict))
     return pa.Table.from_pylist(table, schema=comparison.schema)
@@ -178,7 +196,19 @@ def make_dataset(trial: Trial, context: ComparisonContext) -> Any:
             extract=not_given(reading),
         )
         context.made[folder] = replacing(make, context.overwrite)
+        _require_all(trial, context, folder)
     return context.made[folder]
+
+
+def _require_all(trial: Trial, context: ComparisonContext, folder: Path) -> None:
+    """Raises FocusError where a dataset has fewer images than its budget: all methods shall have as many."""
+    asked = context.task.distillation.images(context.source, resolve(context.distilling(trial)).settings)
+    made = read_json(folder / "done.json")["counts"].get("images", asked)
+    if trial.budget is not None and made < asked:
+        raise FocusError(
+            f"method {trial.method} makes {made:,} of {asked:,} images of {context.source.name}, so methods "
+            f"cannot be compared at --{trial.budget.name} {trial.budget.value:g}: use a lower one"
+        )
 
 
 def run_trial(trial: Trial, context: ComparisonContext) -> None:
@@ -219,18 +249,6 @@ def _left(trials: Sequence[Trial], done: Mapping[Trial, dict[str, Any]], context
         spent = sum((done[one]["seconds_train"] or 0) + (done[one]["seconds_distil"] or 0) for one in alike)
         total += work(trial, context) * spent / sum(work(one, context) for one in alike)
     return f" (about {total / 60:.0f} min left)" if total >= 90 else f" (about {total:.0f} s left)"
-
-
-def _say_counts(table: Sequence[dict[str, Any]]) -> None:
-    """Warns where methods of one budget have unequal numbers of images: their scores say little then."""
-    counts: dict[str, dict[str, int]] = {}
-    for row in table:
-        if row["method"] != "full" and row.get("images") is not None:
-            counts.setdefault(row["budget"], {})[row["method"]] = row["images"]
-    for budget, methods in counts.items():
-        if len(set(methods.values())) > 1:
-            words = ", ".join(f"{method} {count}" for method, count in methods.items())
-            warn(f"at {budget} the methods have unequal numbers of images ({words}): lower the budget")
 
 
 def _score_row(scores: Scores) -> dict[str, Any]:

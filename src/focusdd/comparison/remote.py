@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,44 +19,23 @@ from focusdd.settings import EngineSettings
 from focusdd.tasks.base import ComparisonContext, Task, Trial
 
 
-def run_trials(
-    trials: Sequence[Trial],
+def hand_out(
+    what: str,
+    folders: Mapping[Trial, Sequence[Path]],
     context: ComparisonContext,
     engine: EngineSettings,
     finished: Callable[[Trial], None],
 ) -> None:
-    """Makes all datasets, each of them once, and then runs all trials.
+    """Distils or trains for every trial, which fills its folders.
 
     Args:
+        what: "distil" or "train".
         finished: is called with every trial when its files are there, in whatever order that is.
 
     Raises:
         FocusError: as the stages, wherever they ran.
     """
-    firsts: dict[Path, Trial] = {}
-    for trial in trials:
-        if (folder := context.dataset(trial)) is not None:
-            firsts.setdefault(folder, trial)
-    for folder, trial in firsts.items():
-        if (folder / "done.json").exists() and not context.overwrite:
-            make_dataset(trial, context)  # sees whether it is the one that is asked for
-    missing = {trial: [folder] for folder, trial in firsts.items() if folder not in context.made}
-    _hand_out("distil", missing, context, engine, lambda _: None)
-    folders = context.task.comparison.folders
-    _hand_out("train", {trial: folders(trial, context) for trial in trials}, context, engine, finished)
-
-
-def _hand_out(
-    what: str,
-    folders: dict[Trial, list[Path]],
-    context: ComparisonContext,
-    engine: EngineSettings,
-    finished: Callable[[Trial], None],
-) -> None:
-    """Distils or trains for every trial, which fills its folders."""
     trials = list(folders)
-    if not trials:
-        return
 
     def name(source: Any) -> SourceName:
         return SourceName.of(source, context.task.open_source)

@@ -260,6 +260,8 @@ class Comparison:
     """(settings): what decides which settings have an effect, beside the task and the reader."""
     work: Callable[[Trial, ComparisonContext], float] = _one
     """How much there is to train, in any unit."""
+    exact: bool = False
+    """Whether every method makes as many images as are asked for."""
     validation: Callable[[Any], Any] = _same
     """The validation source as all trials share it."""
 

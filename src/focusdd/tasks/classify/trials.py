@@ -199,5 +199,6 @@ COMPARISON = Comparison(
     train=_train,
     row=_row,
     work=_work,
+    exact=True,
     validation=DecodedOnce,
 )
