@@ -22,7 +22,7 @@ from focusdd.settings import (
     TrainSettings,
 )
 from focusdd.settings.base import Derived, Only
-from focusdd.settings.resolve import idle_in_all, not_given, record, resolve, settle
+from focusdd.settings.resolve import idle_in_all, not_given, record, resolve, resolve_and_warn
 
 ALL = [one for _, one in inspect.getmembers(every, inspect.isclass) if issubclass(one, Settings)]
 
@@ -82,11 +82,11 @@ def test_what_has_no_effect_is_said(given: Settings, facts: dict[str, Any], said
 
 
 def test_only_what_the_user_gave_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    resolved = settle(DistillSettings(method="view"))
+    resolved = resolve_and_warn(DistillSettings(method="view"))
     assert resolved.idle["keep"] == "method view"
     assert capsys.readouterr().out == ""
-    assert settle(resolved.settings).remarks == []
-    settle(DistillSettings(method="view", keep=0.3))
+    assert resolve_and_warn(resolved.settings).remarks == []
+    resolve_and_warn(DistillSettings(method="view", keep=0.3))
     assert "warning: --keep has no effect with method view" in capsys.readouterr().out
     assert resolve(not_given(DistillSettings(method="view", keep=0.3))).remarks == []
 
@@ -116,7 +116,7 @@ def test_several_runs_are_remarked_on_together() -> None:
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_conditions_name_settings_or_known_facts(kind: type[Settings]) -> None:
-    known = {*kind.model_fields, "reader", "task", "taught", "stored", "asked"}
+    known = {*kind.model_fields, "reader", "task", "taught", "stored", "labels_from"}
     known |= {"method", "kind", "augment", "patches"}  # of trees that inherit the field
     for field in kind.model_fields.values():
         for mark in field.metadata:

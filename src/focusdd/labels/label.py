@@ -27,7 +27,7 @@ from focusdd.models.device import device_name, pick_device
 from focusdd.models.load import load_model
 from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
 from focusdd.settings.keywords import with_keywords
-from focusdd.settings.resolve import resolve, settle
+from focusdd.settings.resolve import resolve, resolve_and_warn
 from focusdd.sources.pixels import load_files
 
 VERSION = 2
@@ -53,14 +53,14 @@ def label(
         FocusError: the teacher does not know the classes or is near chance on the tiles, an image is damaged,
             or there are other labels already.
     """
-    distilled, engine = open_distilled(distilled), settle(engine or EngineSettings()).settings
+    distilled, engine = open_distilled(distilled), resolve_and_warn(engine or EngineSettings()).settings
     device = pick_device(settings.device)
     model = load_model(settings.teacher, device, settings.size)
     teacher = Teacher.of(model, distilled)
     top, classes = min(settings.top, len(distilled.classes)), len(distilled.classes)
     stored = "some classes" if top < classes else f"{top} classes, all of which are stored"
     settings = settings.model_copy(update={"top": top, "size": model.input_size})
-    settings = settle(settings, stored=stored).settings
+    settings = resolve_and_warn(settings, stored=stored).settings
     if settings.kind != "tiles":
         teacher.require_dense(settings.dense, settings.size)
     files = distilled.files()

@@ -12,7 +12,7 @@ from focusdd.core.errors import FocusError
 from focusdd.selection.coresets import herd
 from focusdd.selection.coresets import spread as k_center
 from focusdd.selection.focus import distinct, spread
-from focusdd.settings.subset import SubsetSettings
+from focusdd.settings.distill import SubsetSettings
 
 
 class Candidates(NamedTuple):

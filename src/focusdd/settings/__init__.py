@@ -6,6 +6,7 @@ Field names are flag names, the text under a field is its help, and what a field
 from focusdd.settings.base import Device as Device
 from focusdd.settings.base import Settings as Settings
 from focusdd.settings.compare import CompareSettings as CompareSettings
+from focusdd.settings.compare import RunSettings as RunSettings
 from focusdd.settings.detect import DetectCompareSettings as DetectCompareSettings
 from focusdd.settings.detect import DetectDistillSettings as DetectDistillSettings
 from focusdd.settings.detect import DetectMethod as DetectMethod
@@ -16,15 +17,14 @@ from focusdd.settings.distill import ComposeSettings as ComposeSettings
 from focusdd.settings.distill import DistillSettings as DistillSettings
 from focusdd.settings.distill import Method as Method
 from focusdd.settings.distill import SelectSettings as SelectSettings
+from focusdd.settings.distill import SubsetSettings as SubsetSettings
 from focusdd.settings.engine import EngineSettings as EngineSettings
 from focusdd.settings.extract import ExtractorSettings as ExtractorSettings
 from focusdd.settings.extract import ExtractSettings as ExtractSettings
 from focusdd.settings.extract import PatchSettings as PatchSettings
-from focusdd.settings.fit import FitSettings as FitSettings
-from focusdd.settings.run import RunSettings as RunSettings
 from focusdd.settings.source import HoldoutSettings as HoldoutSettings
 from focusdd.settings.source import SourceSettings as SourceSettings
-from focusdd.settings.subset import SubsetSettings as SubsetSettings
 from focusdd.settings.train import AugmentSettings as AugmentSettings
+from focusdd.settings.train import FitSettings as FitSettings
 from focusdd.settings.train import LabelSettings as LabelSettings
 from focusdd.settings.train import TrainSettings as TrainSettings

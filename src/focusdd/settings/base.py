@@ -12,8 +12,6 @@ from pydantic_core import CoreSchema, core_schema
 Share = Annotated[float, Field(gt=0, le=1)]
 Exponent = Annotated[float, Field(ge=0, le=8)]
 Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0)]
-Device = Literal["auto", "cpu", "cuda", "mps"]
 
 UNSET: Any = None
 """Default of a field that `resolve` derives from other settings."""
@@ -46,6 +44,20 @@ class NotInKey:
     """Marks a field that does not change results, or whose content stands in the key by its hash."""
 
 
+# fields that many settings have, with their help
+Seed = Annotated[int, Field(ge=0, description="Seed of every random choice.")]
+Flip = Annotated[
+    bool,
+    Field(
+        description="Mirror half of the images. Switch it off for digits, letters and whatever else has a "
+        "left and a right."
+    ),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "mps"],
+    NotInKey,
+    Field(description="Device of the models. auto: a GPU if there is one."),
+]
 Anyway = Annotated[bool, NotInKey]
 
 

@@ -1,4 +1,4 @@
-"""What a comparison combines, and what is the same for all of its runs."""
+"""What a comparison combines, and what `run` makes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from focusdd.settings.base import Count, Device, Only, Settings
+from focusdd.settings.base import UNSET, Count, Derived, Device, Only, Seed, Settings
 from focusdd.settings.distill import DistillSettings, Method
 from focusdd.settings.extract import DEFAULT_EXTRACTOR, ExtractorSettings
 from focusdd.settings.train import TrainSettings
@@ -29,7 +29,7 @@ class CompareSettings(Settings, panel="Comparison"):
     """What students learn. soft: the teacher's distribution for every crop. hard: the class index."""
     seeds: Count = 3
     """Runs of every combination. They have the seeds 0, 1, ... for selecting and training."""
-    teacher: Annotated[str, Only(asked=("teacher",))] = ""
+    teacher: Annotated[str, Only(labels_from=("teacher",))] = ""
     """Model that gives the soft labels and scores the crops of method rded: a checkpoint folder or a timm
     model name."""
     extractor: Annotated[str, Only(reader=("extractor",))] = DEFAULT_EXTRACTOR
@@ -41,10 +41,40 @@ class CompareSettings(Settings, panel="Comparison"):
     corruptions: bool = False
     """Score every student also on corrupted validation images: 5 corruptions at 5 strengths."""
     device: Device = "auto"
-    """Device of all models. auto: a GPU if there is one."""
     extract: ExtractorSettings = Field(default_factory=ExtractorSettings)
     """How the extractor reads the images."""
     distill: DistillSettings = Field(default_factory=DistillSettings)
     """Settings of `distill` beside what is compared."""
     train: TrainSettings = Field(default_factory=TrainSettings)
     """Settings of `train` beside what is compared."""
+
+
+class RunSettings(Settings, panel="Training"):
+    """From photographs to a trained student: extract, fit, distill, label, train."""
+
+    ipc: Count = 10
+    """Distilled images per class."""
+    student: str = "resnet18"
+    """Architecture to train: a timm model name. The teacher has the same."""
+    teacher: str = ""
+    """Large model that the teacher is distilled from: a checkpoint folder or a timm model name. A checkpoint
+    folder of the student's own architecture is the teacher itself. Default: the teacher learns from the class
+    labels alone."""
+    labels: Literal["soft", "tiles", "views"] = "soft"
+    """What the student learns, as in `train --labels`. soft: the teacher is asked during training. tiles,
+    views: its labels are stored beside the images first, so that later students need no teacher."""
+    extractor: str = ExtractorSettings.model_fields["extractor"].default
+    """ViT that reads the images: a checkpoint folder or a timm model name."""
+    size: Annotated[int, Field(ge=32, le=1024), Derived()] = UNSET
+    """Side of the distilled images and of the models' input in pixels. Default: that of a --teacher of the
+    student's own architecture, else 224."""
+    fit_epochs: Count = 30
+    """Passes over the source in which the teacher learns."""
+    epochs: Count = 300
+    """Passes over the distilled images in which the student learns."""
+    control: bool = False
+    """Train a second student in the same way on random images."""
+    anyway: bool = False
+    """Go on with an extractor or a --teacher whose accuracy is near chance."""
+    device: Device = "auto"
+    seed: Seed = 0

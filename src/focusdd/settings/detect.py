@@ -7,18 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from focusdd.settings.base import (
-    UNSET,
-    Count,
-    Derived,
-    Device,
-    Exponent,
-    NotInKey,
-    Only,
-    Seed,
-    Settings,
-    Share,
-)
+from focusdd.settings.base import UNSET, Count, Derived, Device, Exponent, Flip, Only, Seed, Settings, Share
 from focusdd.settings.distill import ComposeSettings
 from focusdd.settings.extract import DEFAULT_EXTRACTOR, ExtractorSettings
 
@@ -83,7 +72,6 @@ class ObjectSettings(Settings, panel="Selection"):
     """Exponent d of how whole an object is. It is halved for every border of the image that its box
     touches."""
     seed: Annotated[Seed, Only(method=("focus", "random", "paste"))] = 0
-    """Seed of every random choice."""
 
 
 class DetectDistillSettings(ObjectSettings, ComposeSettings):
@@ -113,13 +101,9 @@ class DetectTrainSettings(Settings, panel="Training"):
     """Weight decay."""
     mosaic: Annotated[float, Field(ge=0, le=1), Only(detector=lambda name: name != "ssdlite")] = 1.0
     """Probability of a mosaic of four images. The last tenth of the steps has none."""
-    flip: bool = True
-    """Mirror half of the images. Switch it off for digits, letters and whatever else has a left and a
-    right."""
-    device: Annotated[Device, NotInKey] = "auto"
-    """Device of the detector. auto: a GPU if there is one."""
+    flip: Flip = True
+    device: Device = "auto"
     seed: Seed = 0
-    """Seed of every random choice."""
 
 
 class DetectCompareSettings(Settings, panel="Comparison"):
@@ -140,7 +124,6 @@ class DetectCompareSettings(Settings, panel="Comparison"):
     extractor: Annotated[str, Only(reader=("extractor",))] = DEFAULT_EXTRACTOR
     """ViT of the methods focus and selection: a checkpoint folder or a timm model name."""
     device: Device = "auto"
-    """Device of all models. auto: a GPU if there is one."""
     extract: ExtractorSettings = Field(default_factory=ExtractorSettings)
     """How the extractor reads the images."""
     distill: DetectDistillSettings = Field(default_factory=DetectDistillSettings)

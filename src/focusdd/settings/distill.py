@@ -1,4 +1,4 @@
-"""Which images and windows make up a distilled dataset, and how they become pixels."""
+"""Which images and windows make up a distilled dataset or a subset, and how they become pixels."""
 
 from __future__ import annotations
 
@@ -7,10 +7,22 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from focusdd.settings.base import UNSET, Count, Derived, Exponent, NotInKey, Only, Seed, Settings, positive
+from focusdd.settings.base import (
+    UNSET,
+    Count,
+    Derived,
+    Exponent,
+    NotInKey,
+    Only,
+    Seed,
+    Settings,
+    Share,
+    positive,
+)
 from focusdd.settings.extract import PatchSettings
 
 Method = Literal["focus", "random", "view", "rded", "herding", "k-center"]
+SubsetMethod = Literal["random", "herding", "k-center", "clusters", "realism"]
 _FOCUS = Only(method=("focus",))
 _RDED = Only(method=("rded",))
 
@@ -60,7 +72,6 @@ class SelectSettings(PatchSettings, panel="Selection"):
     """Images that are the same file. keep: use all of them. drop: leave out those under several classes, and
     all but the first within a class. error: stop where one is under several classes."""
     seed: Annotated[Seed, Only(method=("focus", "random", "view", "rded"), keep=positive)] = 0
-    """Seed of every random choice."""
 
 
 class ComposeSettings(Settings, panel="Output"):
@@ -85,3 +96,29 @@ class DistillSettings(SelectSettings, ComposeSettings, panel="Selection"):
     """Images per class that --method rded crops."""
     rded_crops: Annotated[Count, _RDED] = 5
     """Random crops per image, of which --method rded keeps the one with the lowest loss."""
+
+
+class SubsetSettings(Settings, panel="Selection"):
+    """How many original images are chosen, and how."""
+
+    number: Count | None = None
+    """Images in all. Labelled images are shared out among the classes by their size."""
+    ratio: Share | None = None
+    """Images as a fraction of the source's images, instead of --number."""
+    per_class: Count | None = None
+    """Images of every class, instead of --number. An image with boxes counts for every class it shows."""
+    least: Annotated[Count, Only(per_class=(None,))] = 1
+    """Images that every class has at least, or all that it has."""
+    method: SubsetMethod = "clusters"
+    """Choice within a class. An image with boxes is in the rarest class that it shows. random: any, without
+    an index. herding, k-center: a coreset on the extractor's features. clusters: of each of as many k-means
+    clusters the image nearest to its centre. realism: the highest confidence and attention mass."""
+    max_similarity: Annotated[
+        float, Field(ge=-1, le=1), Only(method=("herding", "k-center", "clusters", "realism"))
+    ] = 1.0
+    """Near-duplicate threshold (cosine similarity of features). Of images above it the most realistic is
+    kept. 1 disables it."""
+    form: Literal["list", "links", "copies"] = "list"
+    """Output. list: a CSV file alone. links, copies: a folder of images beside it, of links to the source's
+    files or of copies. Images with boxes have YOLO labels, data.yaml and COCO annotations.json there."""
+    seed: Annotated[Seed, Only(method=("random", "clusters"))] = 0

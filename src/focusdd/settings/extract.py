@@ -51,8 +51,7 @@ class ExtractorSettings(Settings, panel="Extractor"):
     """Go on with a model whose accuracy on the source is near chance."""
     batch_size: Annotated[Count, NotInKey, _READS] = 64
     """Images per forward pass of the ViT. Lower it if memory runs out."""
-    device: Annotated[Device, NotInKey, Only(reader=("extractor", "method rded"))] = "auto"
-    """Device of the models. auto: a GPU if there is one."""
+    device: Annotated[Device, Only(reader=("extractor", "method rded"))] = "auto"
 
 
 class PatchSettings(Settings, panel="Patches"):

@@ -49,7 +49,7 @@ def resolve(settings: S, /, **facts: Any) -> Resolved[S]:
     return Resolved(filled, dumped, idle)
 
 
-def settle(settings: S, /, **facts: Any) -> Resolved[S]:
+def resolve_and_warn(settings: S, /, **facts: Any) -> Resolved[S]:
     """`resolve`, and says which of the user's settings have no effect."""
     resolved = resolve(settings, **facts)
     for remark in resolved.remarks:

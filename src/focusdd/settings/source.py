@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode
 from pydantic import Field, ValidationError, model_validator
 
 from focusdd.core.errors import FocusError, plain_settings_error
-from focusdd.settings.base import Seed, Settings
+from focusdd.settings.base import Settings
 
 
 class HoldoutSettings(Settings, panel="Source"):
@@ -18,7 +18,7 @@ class HoldoutSettings(Settings, panel="Source"):
     holdout: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Fraction of each class that is kept out of training and is the validation set, for a source without
     one. Use the same value in every command."""
-    holdout_seed: Seed = 0
+    holdout_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the draw of --holdout."""
 
     @model_validator(mode="after")

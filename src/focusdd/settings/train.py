@@ -1,4 +1,4 @@
-"""How a student learns from a distilled dataset, and which labels are stored for it."""
+"""How teachers, extractors and students learn, and which labels are stored for students."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from focusdd.settings.base import (
     Count,
     Derived,
     Device,
+    Flip,
     NotInKey,
     Only,
     Seed,
@@ -42,9 +43,7 @@ class AugmentSettings(Settings, panel="Augmentation"):
     """Smallest fraction of a distilled image, or of a tile, that a random resized crop shows."""
     tile_crops: Annotated[float, Field(ge=0, le=1), _SHOWN, Derived(_tile_crops)] = UNSET
     """Fraction of the crops that are taken within one tile. Default: 0.5 with dense labels, else 1."""
-    flip: Annotated[bool, _SHOWN] = True
-    """Mirror half of the images. Switch it off for digits, letters and whatever else has a left and a
-    right."""
+    flip: Annotated[Flip, _SHOWN] = True
     shuffle_tiles: Annotated[bool, _SHOWN] = True
     """Put the tiles of a distilled image in random order in every epoch."""
     mix_prob: Annotated[float, Field(ge=0, le=1), _SHOWN] = 1.0
@@ -79,11 +78,10 @@ class LabelSettings(AugmentSettings, panel="Labels"):
     """Bits per stored class."""
     temperature: Annotated[float, Field(gt=0), Only(stored=("some classes",))] = 20.0
     """Temperature of the later training. The classes beyond --top keep their joint probability at it."""
-    device: Annotated[Device, NotInKey] = "auto"
-    """Device of the teacher. auto: a GPU if there is one."""
+    device: Device = "auto"
     anyway: Anyway = False
     """Go on with a teacher whose accuracy on the tiles is near chance."""
-    seed: Annotated[Seed, _VIEWS] = 0
+    seed: Annotated[int, Field(ge=0), _VIEWS] = 0
     """Seed of the crops."""
 
 
@@ -135,9 +133,51 @@ class TrainSettings(AugmentSettings, panel="Training"):
     """Learning rate over the epochs. cosine: to zero. half-cosine: to half of the peak, as in RDED's code."""
     augment: bool = True
     """Crop, mirror, shuffle and mix. Without it the student sees every distilled image as it is."""
-    device: Annotated[Device, NotInKey] = "auto"
-    """Device of student and teacher. auto: a GPU if there is one."""
+    device: Device = "auto"
     anyway: Annotated[Anyway, Only(labels=("soft",))] = False
     """Go on with a teacher whose accuracy on the validation images is near chance."""
     seed: Seed = 0
-    """Seed of every random choice."""
+
+
+class FitSettings(Settings, panel="Training"):
+    """How a teacher or an extractor is trained on a source."""
+
+    renamed: ClassVar[dict[str, str]] = {"mixup": "mix_prob"}
+
+    model: str = ""
+    """Architecture: a timm model name, with or without timm/, or hf-hub:OWNER/NAME. Default: that of
+    --init."""
+    init: Annotated[str, NotInKey] = ""
+    """Checkpoint folder to start from. Its head is kept if it has the same classes."""
+    model_args: dict[str, Annotated[int | float | bool | str, Field(union_mode="left_to_right")]] = Field(
+        default={}
+    )
+    """Arguments of the architecture, such as --model-args.depth 6 --model-args.patch-size 8."""
+    size: Annotated[int, Field(ge=16, le=1024)] = 128
+    """Side of the training images in pixels."""
+    epochs: Annotated[int, Field(ge=1)] = 30
+    """Passes over the source."""
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    """Images per step."""
+    lr: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate of AdamW. The schedule is a warm-up and a cosine to zero."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Weight decay."""
+    crop: Share = 0.35
+    """Smallest fraction of the image area that a random resized crop shows."""
+    flip: Flip = True
+    mix_prob: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Probability that a box of another image is mixed into an image (CutMix)."""
+    pretrained: Annotated[bool, Derived()] = UNSET
+    """Start from timm's pretrained weights. Default: if timm has such for --model, they can be had, and there
+    are no --model-args."""
+    teacher: Annotated[str, NotInKey] = ""
+    """Model to distil from (temperature 2) beside the class labels: a checkpoint folder or a timm model
+    name."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Decay of an exponential moving average of the weights, which is then saved. 0 saves the last
+    weights."""
+    device: Device = "auto"
+    anyway: Anyway = False
+    """Go on with a teacher whose accuracy on the source is near chance."""
+    seed: Seed = 0

@@ -16,7 +16,7 @@ from focusdd.core.stage import Stage, Workspace, replacing, run_stage
 from focusdd.extraction.index import Index, open_index
 from focusdd.models.load import Model
 from focusdd.settings import EngineSettings, ExtractorSettings
-from focusdd.settings.resolve import not_given, settle
+from focusdd.settings.resolve import not_given, resolve_and_warn
 from focusdd.sources.disk import require_apart
 from focusdd.sources.identity import content_hashes
 from focusdd.sources.understood import fact, understood
@@ -51,7 +51,7 @@ def distill(
     adapter, out = task.distillation, Path(out)
     require_apart(out, source)
     settings = settings or adapter.settings()
-    resolved = settle(settings, **adapter.facts(source, settings))
+    resolved = resolve_and_warn(settings, **adapter.facts(source, settings))
     settings = resolved.settings
     understood(source)
     adapter.check(source, settings)
@@ -61,7 +61,7 @@ def distill(
         reader = f"method {settings.method}"
         if index is not None:
             warn(f"--index has no effect with {reader}")
-    reading = settle(extract or ExtractorSettings(), reader=reader, task=task.words).settings
+    reading = resolve_and_warn(extract or ExtractorSettings(), reader=reader, task=task.words).settings
     inputs = {"source": source.fingerprint}
     found, judge = None, adapter.judge(settings, reading)
     if settings.method in adapter.with_index:

@@ -22,7 +22,7 @@ from focusdd.extraction.parts import fill_parts, make_parts
 from focusdd.models.device import device_name, pick_device
 from focusdd.models.load import Model, load_model
 from focusdd.settings import EngineSettings
-from focusdd.settings.resolve import record, resolve, settle
+from focusdd.settings.resolve import record, resolve, resolve_and_warn
 from focusdd.sources.disk import require_apart
 from focusdd.sources.understood import fact, model_fact, understood
 from focusdd.tasks.base import Task
@@ -58,7 +58,7 @@ def extract(
     side = resolve(settings).settings.input_size
     model = load_model(settings.extractor, pick_device(settings.device), side)
     vit = as_extractor(model)
-    resolved = settle(settings, task=task.words, input_size=model.input_size)
+    resolved = resolve_and_warn(settings, task=task.words, input_size=model.input_size)
     settings = resolved.settings
     decoder = _begun_with(Path(out), overwrite) or decoder_for(source, model.device)
     inputs = {"source": source.fingerprint, "extractor": model.weights}

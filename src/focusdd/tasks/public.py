@@ -12,7 +12,7 @@ from focusdd.composition.dataset import Distilled
 from focusdd.extraction.index import Index
 from focusdd.settings import EngineSettings, ExtractorSettings, Settings, SubsetSettings
 from focusdd.settings.keywords import with_keywords
-from focusdd.settings.resolve import settle
+from focusdd.settings.resolve import resolve_and_warn
 from focusdd.tasks.base import Task
 from focusdd.tasks.classify.task import CLASSIFY
 from focusdd.tasks.detect.distilled import DistilledDetection
@@ -42,7 +42,7 @@ def for_task(
             if given.get(name) is not None:
                 given[name] = task.open_source(given[name], split)
         if given.get("engine") is not None:
-            given["engine"] = settle(given["engine"]).settings
+            given["engine"] = resolve_and_warn(given["engine"]).settings
         return function(**given, task=task)
 
     own = [one for one in signature.parameters.values() if one.name != "task"]

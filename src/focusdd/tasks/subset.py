@@ -22,7 +22,7 @@ from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.extraction.index import Index
 from focusdd.selection.subset import Candidates, choose
 from focusdd.settings import EngineSettings, ExtractorSettings, SubsetSettings
-from focusdd.settings.resolve import settle
+from focusdd.settings.resolve import resolve_and_warn
 from focusdd.sources.disk import require_apart
 from focusdd.sources.names import has_image_suffix
 from focusdd.sources.understood import fact, understood
@@ -59,7 +59,7 @@ def subset(
         FocusError: not one of number, ratio and per_class is given, the index is of another source, or `out`
             holds something else.
     """
-    resolved, out = settle(settings or SubsetSettings()), Path(out)
+    resolved, out = resolve_and_warn(settings or SubsetSettings()), Path(out)
     settings = resolved.settings
     require_apart(out, source)
     if sum(value is not None for value in (settings.number, settings.ratio, settings.per_class)) != 1:

@@ -18,7 +18,7 @@ from focusdd.models.load import load_model, new_net, normalisation
 from focusdd.models.start import inherited, start_of
 from focusdd.settings import FitSettings, TrainSettings
 from focusdd.settings.keywords import with_keywords
-from focusdd.settings.resolve import settle
+from focusdd.settings.resolve import resolve_and_warn
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
 from focusdd.sources.classes import require_same_classes
@@ -88,7 +88,7 @@ def _fit(
     run = RunRecord()
     teacher = load_model(settings.teacher, device, settings.size) if settings.teacher else None
     start = start_of(settings.model, settings.init, settings.pretrained, settings.model_args)
-    own = settle(settings, pretrained=start.pretrained).key
+    own = resolve_and_warn(settings, pretrained=start.pretrained).key
     inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {}) | start.inputs
 
     def make(work: Workspace, learn: Learn) -> dict[str, Any]:

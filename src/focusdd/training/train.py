@@ -24,7 +24,7 @@ from focusdd.models.device import pick_device
 from focusdd.models.load import Model, load_model, new_net, normalisation
 from focusdd.settings import TrainSettings
 from focusdd.settings.keywords import with_keywords
-from focusdd.settings.resolve import record, settle
+from focusdd.settings.resolve import record, resolve_and_warn
 from focusdd.settings.train import DENSE, WHOLE_VIEWS
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
@@ -157,7 +157,7 @@ def _train(
             inputs["labels"], size = data.store.key, data.settings.size
             taught = DENSE if data.store.dense else WHOLE_VIEWS
         facts = recipe(asked)._asdict() | {"taught": taught, "size": size}
-        settings, own = (resolved := settle(asked, **facts)).settings, resolved.key
+        settings, own = (resolved := resolve_and_warn(asked, **facts)).settings, resolved.key
 
         def make(work: Workspace, learn: Learn) -> dict[str, Any]:
             outputs, judged = None, None

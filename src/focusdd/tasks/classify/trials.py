@@ -113,9 +113,9 @@ def _training(trial: Trial, context: ComparisonContext) -> TrainSettings:
 
 
 def _facts(settings: CompareSettings) -> dict[str, str]:
-    asked = "soft" in settings.labels or "rded" in settings.methods
+    with_teacher = "soft" in settings.labels or "rded" in settings.methods
     return {
-        "asked": "teacher" if asked else "hard labels",
+        "labels_from": "teacher" if with_teacher else "hard labels",
         "taught": DENSE if "soft" in settings.labels else WHOLE_VIEWS,
     }
 

@@ -20,7 +20,7 @@ from focusdd.models.checkpoint import CHECKPOINT
 from focusdd.models.device import device_name, peak_device_memory_mb, pick_device
 from focusdd.settings import DetectTrainSettings
 from focusdd.settings.keywords import with_keywords
-from focusdd.settings.resolve import settle
+from focusdd.settings.resolve import resolve_and_warn
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.classes import require_same_classes
 from focusdd.sources.detection import open_detection_source
@@ -60,7 +60,7 @@ def train(
             library is not installed, or `out` holds something else.
     """
     data = open_detection(distilled)
-    resolved = settle(settings or DetectTrainSettings(), size=input_size(data.info["size"]))
+    resolved = resolve_and_warn(settings or DetectTrainSettings(), size=input_size(data.info["size"]))
     settings, own = resolved.settings, resolved.key
     val = open_detection_source(val, "val")
     understood(val, "val")
