@@ -532,6 +532,9 @@ def test_damaged_files_are_read_or_refused(data: st.DataObject) -> None:
         ("annotations/instances_train2017.json", "", "train"),
         ("train/_annotations.coco.json", "train", "train"),
         ("valid/_annotations.coco.json", "valid", "val"),
+        ("Train/annotations.json", "Train/images", "train"),
+        ("train_annotations.json", "images", "train"),
+        ("annotations/instances_Train.json", "Train", "train"),
     ],
 )
 def test_coco_layouts(tmp_path: Path, file: str, images: str, split: str) -> None:
@@ -545,6 +548,25 @@ def test_coco_layouts(tmp_path: Path, file: str, images: str, split: str) -> Non
         assert (keys(source), source.read("a.jpg")) == (["a.jpg"], b"picture")
         assert source.skipped == ()
     refused(tmp_path, str(tmp_path), split="val" if split == "train" else "train")
+
+
+@pytest.mark.parametrize(
+    ("file", "images", "folder"),
+    [
+        ("annotations/instances_default.json", "a.jpg", "images"),  # CVAT
+        ("result.json", "images/a.jpg", ""),  # Label Studio
+        ("labels.json", "a.jpg", "data"),  # FiftyOne
+        ("_annotations.coco.json", "a.jpg", ""),  # Roboflow
+    ],
+)
+def test_coco_without_splits(tmp_path: Path, file: str, images: str, folder: str) -> None:
+    put(tmp_path / file, json.dumps(coco_of({images: TWO["a.jpg"]}, ["cat", "dog"])))
+    put(tmp_path / folder / images)
+    for split in ("train", "val"):
+        assert keys(open_detection_source(tmp_path, split)) == [images]
+    put(tmp_path / "annotations" / "labels.json", "{}")
+    put(tmp_path / "labels.json", (tmp_path / file).read_bytes())
+    refused(tmp_path, "several files for the annotations", "give the one that is meant")
 
 
 def test_splits_of_one_coco_folder(tmp_path: Path) -> None:
@@ -825,6 +847,47 @@ def test_voc_splits_share_the_classes_of_train(tmp_path: Path) -> None:
     assert open_detection_source(tmp_path / "test", "val").classes == ("cow",)
 
 
+def test_class_folders_with_xml_beside_the_images(tmp_path: Path) -> None:
+    for name in ("cats", "dogs"):
+        put(tmp_path / name / "1.jpg")
+        put(tmp_path / name / "1.xml", voc_of(Scene(9, 9, [(name, 1, 2, 3, 4)])))
+    source = open_detection_source(tmp_path)
+    assert (source.classes, keys(source)) == (("cats", "dogs"), ["cats/1.jpg", "dogs/1.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("images", "annotations"),
+    [
+        ("{}/JPEGImages", "{}/Annotations"),
+        ("{}/images", "{}/annots"),
+        ("images/{}", "annotations/{}"),
+        ("JPEGImages/{}", "Annotations/{}"),
+    ],
+)
+@pytest.mark.parametrize(("train", "val"), [("train", "val"), ("Train", "Test")])
+def test_voc_split_folders(tmp_path: Path, images: str, annotations: str, train: str, val: str) -> None:
+    for split in (train, val):
+        put(tmp_path / images.format(split) / f"{split}.jpg")
+        put(tmp_path / annotations.format(split) / f"{split}.xml", voc_of(Scene(9, 9, [("dog", 1, 2, 3, 4)])))
+    for split, name in ((train, "train"), (val, "val")):
+        source = open_detection_source(tmp_path, name)
+        assert (keys(source), source.skipped) == ([f"{split}.jpg"], ())
+        assert boxes(source, f"{split}.jpg", 9, 9)[0][0] == (0 if "JPEG" in images else 1)
+
+
+@pytest.mark.parametrize("place", ["", "ImageSets", "annotations"])
+def test_voc_lists_beside_the_annotations(tmp_path: Path, place: str) -> None:
+    """Oxford-IIIT Pet keeps its lists in annotations/, with more behind the names."""
+    xml = "annotations/xmls" if place == "annotations" else "annotations"
+    for name in ("a", "b c", "d"):
+        put(tmp_path / "images" / f"{name}.jpg")
+        put(tmp_path / xml / f"{name}.xml", voc_of(Scene(9, 9, [("dog", 1, 2, 3, 4)])))
+    put(tmp_path / place / "trainval.txt", "a 1 1 1\nb c\n")
+    put(tmp_path / place / "test.txt", "d 1 2 1\n")
+    assert keys(open_detection_source(tmp_path)) == ["a.jpg", "b c.jpg"]
+    assert keys(open_detection_source(tmp_path, "val")) == ["d.jpg"]
+
+
 def test_voc_without_the_split(tmp_path: Path) -> None:
     put(tmp_path / "test" / "v.jpg")
     put(tmp_path / "test" / "v.xml", voc_of(Scene(9, 9, [("dog", 1, 2, 3, 4)])))
@@ -1063,6 +1126,33 @@ def test_a_yaml_of_another_name(tmp_path: Path) -> None:
     assert keys(open_detection_source(tmp_path)) == ["images/train/a.jpg"]
     put(tmp_path / "more.yml", (tmp_path / "plates.yaml").read_bytes())
     refused(tmp_path, "more.yml, plates.yaml", "give the one that is meant")
+
+
+@pytest.mark.parametrize(
+    ("names", "images", "splits"),
+    [
+        ("classes.txt", "images/{}.jpg", False),  # Label Studio
+        ("labels/classes.txt", "images/{}.jpg", False),
+        ("classes.txt", "{}.jpg", False),  # LabelImg
+        ("obj.names", "obj_train_data/{}.jpg", False),  # Darknet
+        ("classes.txt", "train/images/{}.jpg", True),
+        ("classes.txt", "images/train/{}.jpg", True),
+        ("classes.txt", "Train/{}.jpg", True),
+    ],
+)
+def test_yolo_with_a_list_of_classes(tmp_path: Path, names: str, images: str, splits: bool) -> None:
+    yolo(tmp_path, [images.format(name) for name in "ab"])
+    (tmp_path / "data.yaml").unlink()
+    put(tmp_path / names, "cat\ndog\n\n")
+    source = open_detection_source(tmp_path)
+    assert source.class_names == ("cat", "dog")
+    assert keys(source) == [images.format(name) for name in "ab"]
+    assert boxes(source, keys(source)[0], 40, 20) == [[10, 5, 30, 15]]
+    assert all(where == names for where, _ in source.skipped)
+    if splits:
+        refused(tmp_path, "no images for val", split="val")
+    else:
+        assert keys(open_detection_source(tmp_path, "val")) == keys(source)
 
 
 def test_yolo_files_without_each_other(tmp_path: Path) -> None:

@@ -52,7 +52,10 @@ def test_classes_and_images_in_sorted_order(image_folder: MakeFolder) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "split"),
-    [("train", "train"), ("training", "train"), ("val", "val"), ("validation", "val"), ("test", "val")],
+    [
+        *(("train", "train"), ("training", "train"), ("Training", "train")),
+        *(("val", "val"), ("validation", "val"), ("test", "val"), ("Testing", "val")),
+    ],
 )
 def test_splits(tmp_path: Path, folder: str, split: str) -> None:
     touch(tmp_path / folder / "a" / "1.jpg", tmp_path / folder / "b" / "1.jpg")
@@ -296,6 +299,155 @@ def test_a_folder_too_high_says_which_one_is_meant(tmp_path: Path) -> None:
     touch(tmp_path / "photos" / "a" / "1.jpg", tmp_path / "photos" / "b" / "1.jpg")
     with pytest.raises(FocusError, match=rf"give {tmp_path / 'photos'}, which holds 2 folders"):
         open_source(f"{tmp_path}?classes=top")
+
+
+@pytest.mark.parametrize("depth", ["photos", "archive/photos", "a/b/c"])
+def test_the_folder_that_is_meant_may_lie_deeper(tmp_path: Path, depth: str) -> None:
+    for split in ("train", "valid"):
+        touch(tmp_path / depth / split / "a" / "1.jpg", tmp_path / depth / split / "b" / "1.jpg")
+    with pytest.raises(FocusError, match=f"give {tmp_path / depth}, which holds 2 folders"):
+        open_source(tmp_path)
+    assert len(open_source(tmp_path / depth).records) == 2, "the remedy helps"
+
+
+def test_a_folder_without_images_beside_the_one_of_the_classes(tmp_path: Path) -> None:
+    touch(*(tmp_path / "Images" / name / "1.jpg" for name in "ab"), tmp_path / "annotations" / "a.xml")
+    with pytest.raises(FocusError, match=f"or give {tmp_path / 'Images'} if the classes are there"):
+        open_source(tmp_path)
+    assert open_source(tmp_path / "Images").classes == ("a", "b")
+
+
+def test_splits_inside_of_the_classes(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        touch(tmp_path / name / "train" / "1.jpg", tmp_path / name / "test" / "2.jpg")
+    assert keys(open_source(tmp_path)) == ["cat/train/1.jpg", "dog/train/1.jpg"]
+    assert keys(open_source(tmp_path, "val")) == ["cat/test/2.jpg", "dog/test/2.jpg"]
+    everything = open_source(f"{tmp_path}?classes=top")
+    assert len(everything.records) == 4
+    touch(tmp_path / "cat" / "3.jpg")
+    assert len(open_source(tmp_path).records) == 5, "not all images of the class are in splits"
+
+
+def test_several_datasets_are_no_classes(tmp_path: Path) -> None:
+    for name in ("bottle", "cable"):
+        touch(*(tmp_path / name / split / "good" / "1.jpg" for split in ("train", "test")))
+    with pytest.raises(FocusError, match="datasets with splits of their own, bottle, cable: give one"):
+        open_source(tmp_path)
+    assert len(open_source(f"{tmp_path}?classes=top").records) == 4
+
+
+def test_a_split_that_is_there_twice_is_no_guess(tmp_path: Path) -> None:
+    touch(*(tmp_path / folder / "a" / "1.jpg" for folder in ("train1", "train2", "test")))
+    with pytest.raises(FocusError, match="several folders for train, train1 and train2: put them into one"):
+        open_source(tmp_path)
+
+
+def test_a_split_without_class_folders_is_named(tmp_path: Path) -> None:
+    touch(*(tmp_path / "train" / name / "1.jpg" for name in "ab"), tmp_path / "val" / "1.jpg")
+    assert len(open_source(tmp_path).records) == 2
+    with pytest.raises(FocusError, match=rf"{tmp_path}/val is by its name a split, but holds images without"):
+        open_source(tmp_path, "val")
+
+
+def test_images_in_no_class_folder_are_listed(tmp_path: Path) -> None:
+    touch(*(tmp_path / name / "1.jpg" for name in "ab"), tmp_path / "cover.jpg", tmp_path / "labels.csv")
+    assert open_source(tmp_path).skipped == (
+        ("cover.jpg", "it is in no class folder"),
+        ("labels.csv", "not an image by its suffix '.csv'"),
+    )
+
+
+def test_archives_are_to_be_unpacked(tmp_path: Path) -> None:
+    touch(tmp_path / "photos" / "train.zip")
+    with pytest.raises(FocusError, match=r"train\.zip is compressed.*unpack it to a folder"):
+        open_source(tmp_path / "photos" / "train.zip")
+    with pytest.raises(FocusError, match=r"has no class folders.*there are train\.zip"):
+        open_source(tmp_path / "photos")
+
+
+# lists of images
+
+
+def listed(root: Path, rows: list[str], file: str = "labels.csv", images: str = "images/{}") -> Path:
+    """A CSV file, and an image for the first field of each row but the first."""
+    for row in rows[1:]:
+        touch(root / images.format(row.replace(";", ",").split(",")[0]))
+    touch(root / file)
+    (root / file).write_text("\n".join(rows))
+    return root
+
+
+@pytest.mark.parametrize(
+    ("file", "images", "head", "names"),
+    [
+        ("labels.csv", "images/{}", "filename,label", ("1.jpg", "2.jpg")),
+        ("labels.csv", "{}", "path;class", ("x/1.jpg", "x/2.jpg")),
+        ("train/metadata.csv", "train/{}", "file_name,label", ("1.jpg", "2.jpg")),
+        ("train_labels.csv", "train/{}", "filename,width,class", ("1.jpg", "2.jpg")),
+        ("train.csv", "train/{}.jpg", "id,breed", ("001", "002")),
+        ("train.csv", "images/train/{}", "image,note,target", ("1.jpg", "2.jpg")),
+    ],
+)
+def test_lists_of_images(tmp_path: Path, file: str, images: str, head: str, names: tuple[str, str]) -> None:
+    mark = ";" if ";" in head else ","
+    middle = [f"x{mark}"] * head.count("width") + [f"y{mark}"] * head.count("note")
+    rows = [head, *(f"{name}{mark}{''.join(middle)}{label}" for name, label in zip(names, "ba", strict=True))]
+    listed(tmp_path, rows, file, images)
+    for path in (tmp_path, tmp_path / file):
+        source = open_source(path)
+        assert source.classes == ("a", "b")
+        assert [record.label for record in source.records] == [1, 0]
+        assert all(source.read(record.key) == b"picture" for record in source.records)
+        assert open_source(source.name).fingerprint == source.fingerprint
+        assert file in source.place
+
+
+def test_what_a_list_leaves_out(tmp_path: Path) -> None:
+    rows = ["filename,label", "1.jpg,10", "2.jpg,9", "2.jpg,9", "3.jpg,9", "3.jpg,10", "4.jpg,"]
+    listed(tmp_path, rows)
+    (tmp_path / "labels.csv").write_text("\n".join([*rows, "gone.jpg,9"]))
+    source = open_source(tmp_path)
+    assert source.classes == ("09", "10")
+    assert [(record.key, record.label) for record in source.records] == [("1.jpg", 1), ("2.jpg", 0)]
+    assert source.skipped == (
+        ("gone.jpg", "No such file or directory"),
+        ("3.jpg", "the list gives it several labels"),
+        ("4.jpg", "no label"),
+    )
+
+
+def test_splits_of_lists(tmp_path: Path) -> None:
+    for split, name in (("train", "1"), ("test", "2")):
+        rows = ["id,label", *(f"{name}{label}{number}.jpg,{label}" for label in "ab" for number in range(2))]
+        listed(tmp_path, rows, f"{split}.csv", split + "/{}")
+    assert keys(open_source(tmp_path)) == ["1a0.jpg", "1a1.jpg", "1b0.jpg", "1b1.jpg"]
+    assert keys(open_source(tmp_path, "val")) == ["2a0.jpg", "2a1.jpg", "2b0.jpg", "2b1.jpg"]
+    (tmp_path / "test.csv").write_text("id\n2a0.jpg\n2b0.jpg")  # as in competitions: without labels
+    with pytest.raises(FocusError, match=r"no images for val, its splits are train: .*--holdout"):
+        open_source(tmp_path, "val")
+    assert len(open_source(f"{tmp_path}?holdout=0.5", "val").records) == 2
+    other = tmp_path / "other"
+    rows = ["id,label,split", "1.jpg,a,train", "2.jpg,b,train", "3.jpg,a,test", "4.jpg,b,test"]
+    listed(other, rows)
+    assert keys(open_source(other, "val")) == ["3.jpg", "4.jpg"]
+
+
+def test_lists_that_are_no_guess(tmp_path: Path) -> None:
+    root = listed(tmp_path, ["filename,color,size", "1.jpg,red,big", "2.jpg,blue,small"])
+    with pytest.raises(FocusError, match=r"labels\.csv is no list of images: .*--label-column"):
+        open_source(root / "labels.csv")
+    source = open_source(f"{root}?label_column=color")
+    assert source.classes == ("blue", "red")
+    touch(root / "copy.csv")
+    (root / "copy.csv").write_bytes((root / "labels.csv").read_bytes())
+    with pytest.raises(FocusError, match=r"several lists, .*copy\.csv, .*labels\.csv: give the one"):
+        open_source(f"{root}?label_column=color")
+
+
+def test_class_folders_go_before_lists(tmp_path: Path) -> None:
+    listed(tmp_path, ["filename,label", "a/1.jpg,x", "b/1.jpg,y"], images="{}")
+    assert open_source(tmp_path).classes == ("a", "b")
+    assert open_source(tmp_path / "labels.csv").classes == ("x", "y")
 
 
 def test_photographs_that_nobody_reads_come_with_the_remedy(tmp_path: Path) -> None:

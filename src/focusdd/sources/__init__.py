@@ -10,7 +10,7 @@ from focusdd.core.errors import FocusError
 from focusdd.settings.source import SourceSettings, split_options
 from focusdd.sources.base import BoxedSource, Record, Source
 from focusdd.sources.demo import DemoSource
-from focusdd.sources.folder import FolderSource
+from focusdd.sources.folder import FolderSource, has_class_folders
 from focusdd.sources.holdout import HeldOut
 
 __all__ = ["BoxedSource", "DemoSource", "FolderSource", "Record", "Source", "open_source"]
@@ -67,6 +67,7 @@ def _open(name: str | Path, split: str, settings: SourceSettings) -> Source:
     """The readers of tables are imported late: a folder needs none."""
     from focusdd.sources import files
     from focusdd.sources.hub import HubSource, is_saved
+    from focusdd.sources.listed import SUFFIXES, ListedSource, find_lists
 
     text, folder = str(name), Path(name)
     if is_demo(name):
@@ -87,5 +88,9 @@ def _open(name: str | Path, split: str, settings: SourceSettings) -> Source:
 
         refuse_options(text, settings, "a table", "image_column", "label_column")
         return ParquetSource(text, split, settings)
+    listed = text.lower().endswith(SUFFIXES)
+    if listed or (folder.is_dir() and not has_class_folders(folder) and find_lists(folder, settings)):
+        refuse_options(text, settings, "a list of images", "image_column", "label_column")
+        return ListedSource(folder, split, settings)
     refuse_options(text, settings, "a folder of images", "classes")
     return FolderSource(folder, split, settings)

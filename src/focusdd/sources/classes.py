@@ -20,6 +20,37 @@ _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f/\\:*?"<>|~]')
 _TAKEN = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?|metadata\.jsonl", re.IGNORECASE)
 
 
+LABELS = (
+    *("label", "labels", "fine_label", "class", "cls", "class_name", "target", "category", "species"),
+    *("breed", "diagnosis"),
+)
+"""What columns of labels are called."""
+_NO_LABELS = {
+    *(
+        "id",
+        "path",
+        "file",
+        "file_name",
+        "filename",
+        "image",
+        "image_id",
+        "image_path",
+        "filepath",
+        "filepaths",
+    ),
+    *("text", "caption", "prompt", "url", "width", "height", "split"),
+}
+
+
+def label_column(names: Sequence[str], given: str | None = None) -> str | None:
+    """The column of labels: the given one, one with a usual name, or the only one that may be; else None."""
+    lower = {name.lower().strip(): name for name in reversed(names)}
+    usual = [lower[name] for name in LABELS if name in lower]
+    likely = [name for name in names if name.lower().strip() not in _NO_LABELS]
+    found = usual or (likely if len(likely) == 1 else [None])
+    return found[0] if given is None else given
+
+
 class Classes(NamedTuple):
     """What the labels of a table mean."""
 

@@ -15,7 +15,7 @@ from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.sources.annotated import ROW, Listed, Listing
 from focusdd.sources.boxes import check_finite, check_once, clean_names, safe_key, shown, stated_side
-from focusdd.sources.disk import Notes, file_size, folders_in, read_file, text_of
+from focusdd.sources.disk import Notes, file_size, folder_with, folders_in, read_file, text_of
 from focusdd.sources.names import few, has_image_suffix, split_word
 from focusdd.sources.outlines import box_around
 
@@ -24,7 +24,6 @@ _PLAIN = (
     *("_annotations.coco.json", "annotations.json", "annotations.coco.json", "coco.json", "labels.json"),
     *("instances.json", "instances_default.json", "result.json"),
 )
-_PROBES = 1000  # listed images that are tried to find their folder
 
 
 class Content(NamedTuple):
@@ -188,10 +187,8 @@ def _images_of(file: Path, keys: Sequence[str]) -> Path:
     names = dict.fromkeys([file.stem, stem, stem.rstrip("0123456789") or stem])
     likely = [base / inner / name for name in names for base in bases for inner in ("", "images")]
     likely += [folder for base in bases for folder in (base, base / "images", base / "data")]
-    for key in keys[:_PROBES]:
-        for folder in likely:
-            if os.path.isfile(folder / key):  # noqa: PTH113 - false, not an error, for impossible names
-                return folder
+    if found := folder_with(likely, keys):
+        return found
     raise FocusError(
         f"{file} lists {len(keys):,} images, but {keys[0]} is not there: put them into "
         f"{bases[-1] / stem}/ or beside the file"

@@ -13,13 +13,9 @@ import pyarrow.compute as pc
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage
 from focusdd.settings.source import SourceSettings
+from focusdd.sources.classes import LABELS, label_column
 
 _IMAGES = ("image", "img", "picture", "photo", "jpg", "png")
-_LABELS = ("label", "labels", "fine_label", "class", "cls", "class_name", "target", "category", "species")
-_NO_LABELS = (
-    *("id", "path", "file", "file_name", "filename", "image_id", "image_path", "text", "caption", "prompt"),
-    *("url", "width", "height", "split"),
-)
 
 
 class Columns(NamedTuple):
@@ -43,20 +39,18 @@ def find_columns(schema: pa.Schema, where: str, settings: SourceSettings | None 
     marked = [name for name in images if features.get(name, {}).get("_type") == "Image"]
     labels = [field.name for field in schema if _is_label(field.type)]
     classed = [name for name in labels if features.get(name, {}).get("_type") == "ClassLabel"]
-    likely = [name for name in labels if name.lower() not in _NO_LABELS]
     image = settings.image_column if settings else None
     label = settings.label_column if settings else None
     wrong = [name for name, known in ((image, images), (label, labels)) if name and name not in known]
     image = image or _first(_IMAGES, marked) or _first(_IMAGES, images)
-    label = label or _first(_LABELS, classed) or next((name for name in _LABELS if name in labels), None)
-    label = label or (likely[0] if len(likely) == 1 else None)
+    label = label_column(labels, label or _first(LABELS, classed))
     if image is None or label is None or wrong:
         there = ", ".join(f"{field.name} ({field.type})" for field in schema)
         kind = "image" if image is None or image in wrong else "label"
         what = "images (bytes)" if kind == "image" else "labels (numbers or text)"
         called = f" called {wrong[0]!r}" if wrong else ""
         raise FocusError(
-            f"{where} has no column of {what}{called} or several: name it with --{kind}-column; "
+            f"{where} has no column of {what}{called}, or several: name it with --{kind}-column; "
             f"it has {there[:500]}"
         )
     return Columns(image, label, features.get(label, {}).get("names") if label in classed else None)

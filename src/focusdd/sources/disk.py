@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from stat import S_ISREG
 from typing import Any
@@ -12,6 +12,8 @@ from typing import Any
 from focusdd.core.errors import FocusError
 from focusdd.settings.source import split_options
 from focusdd.sources.names import few, is_hidden, is_unicode, path_name
+
+_PROBES = 1000  # listed files that are tried to find their folder
 
 Notes = list[tuple[str, str]]
 """What was left out or mended: (where, what)."""
@@ -54,6 +56,16 @@ def visible(folder: Path | str) -> list[os.DirEntry[str]]:
 def folders_in(folder: Path) -> list[str]:
     """Names of the folders in a folder, in sorted order; empty where that is none."""
     return [entry.name for entry in visible(folder) if entry.is_dir()] if folder.is_dir() else []
+
+
+def folder_with(folders: Iterable[Path], keys: Sequence[str]) -> Path | None:
+    """The first of some folders that holds the first listed file that is in any; None without."""
+    folders = list(folders)
+    for key in keys[:_PROBES]:
+        for folder in folders if key else []:
+            if os.path.isfile(folder / key):  # noqa: PTH113 - false, not an error, for impossible names
+                return folder
+    return None
 
 
 def contents(folder: Path) -> str:

@@ -14,6 +14,7 @@ from focusdd.sources.disk import Notes, contents, folders_in, read_file, visible
 from focusdd.sources.identity import listing_hash
 from focusdd.sources.imagenet import class_name
 from focusdd.sources.names import (
+    SPLITS,
     few,
     has_image_suffix,
     is_unicode,
@@ -68,13 +69,24 @@ def _split_folder(root: Path, split: str) -> Path:
     folders = folders_in(root)
     named = split_folders(root, folders)
     found = {word: folder for word, folder in named.items() if _holds_classes(folder)}
-    if not found and folders and len(named) == len(folders):
-        held = " and ".join(f"{name}/" for name in folders)
+    flat = [folder for word, folder in named.items() if word in SPLITS[split] and word not in found]
+    only_splits = bool(folders) and len(named) == len(folders)
+    if (only_splits and not found) or (found and flat and not set(SPLITS[split]) & set(found)):
+        folder = flat[0] if flat else root / folders[0]
         raise FocusError(
-            f"{root} holds {held}, by their names splits, but these hold images without class folders: "
-            f"expected {root / folders[0]}/<class>/<image>.jpg; rename the folders if they are classes"
+            f"{folder} is by its name a split, but holds images without class folders: expected "
+            f"{folder}/<class>/<image>.jpg, or a CSV file with their labels; rename it if it is a class"
         )
     return of_split(found or {"": root}, split, root)
+
+
+def has_class_folders(root: Path) -> bool:
+    """Whether a folder, or one of a split in it, holds several folders, which then are classes."""
+    folders = folders_in(root)
+    named = split_folders(root, folders)
+    if any(len(folders_in(folder)) > 1 for folder in named.values()):
+        return True
+    return len(folders) > 1 and len(named) < len(folders)
 
 
 def _holds_classes(folder: Path) -> bool:
@@ -125,13 +137,17 @@ def _require_classes(root: Path, found: dict[str, _Files]) -> None:
         )
     for folder, files in found.items():
         if not files:
-            raise FocusError(f"class folder {root / folder} holds no images: remove it or put images there")
+            fuller = [name for name in found if len(folders_in(root / name)) > 1]
+            other = f", or give {root / fuller[0]} if the classes are there" if fuller else ""
+            raise FocusError(
+                f"class folder {root / folder} holds no images: remove it or put images there{other}"
+            )
     if len(found) == 1:
         (only,) = found
-        inside = folders_in(root / only)
-        remedy = (
-            f"give {root / only}, which holds {len(inside)} folders" if len(inside) > 1 else "add another"
-        )
+        below = root / only
+        while len(inside := folders_in(below)) == 1:
+            below /= inside[0]
+        remedy = f"give {below}, which holds {len(inside)} folders" if inside else "add another"
         raise FocusError(
             f"{root} has one class folder only, {only!r}, and telling classes apart needs two: {remedy}"
         )

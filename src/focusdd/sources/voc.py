@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -52,20 +52,31 @@ class Scene(NamedTuple):
 
 def find_voc(root: Path) -> dict[str, Place]:
     """The places of a folder's splits by `split_word`; empty where it is no Pascal VOC dataset."""
-    devkit = _devkit(root)
-    if devkit is None:
-        splits = split_folders(root, folders_in(root)).items()
-        found = {word: place for word, folder in splits if (place := _place(folder))}
-        place = None if found else _place(root)
-        return found if place is None else {"": place}
-    lists = devkit.annotations.parent / "ImageSets" / "Main"
-    if not lists.is_dir():
-        return {"": devkit}
-    named: dict[str, Path] = {}
-    for name, word in _LISTS.items():
-        if (file := lists / f"{name}.txt").is_file() and (word or not named):
-            named.setdefault(word, file)
-    return {word: devkit._replace(wanted=file) for word, file in named.items()}
+    splits = split_folders(root, folders_in(root))
+    if found := {word: place for word, folder in splits.items() if (place := _place(folder))}:
+        return found
+    place = _devkit(root) or _place(root)
+    if place is None:
+        return {}
+    return {"": place} if place.images == place.annotations else _by_folders(place) or _by_lists(place)
+
+
+def _by_folders(place: Place) -> dict[str, Place]:
+    """The splits that are folders in both images/ and annotations/."""
+    splits = split_folders(place.images, folders_in(place.images))
+    pairs = {word: (folder, place.annotations / folder.name) for word, folder in splits.items()}
+    return {word: Place(*pair, None, place.devkit) for word, pair in pairs.items() if _has_xml(pair[1])}
+
+
+def _by_lists(place: Place) -> dict[str, Place]:
+    """The splits that lists beside the annotations name; the whole as "" without."""
+    base = place.annotations.parent
+    named: dict[str, Place] = {}
+    for folder in (base / "ImageSets" / "Main", base / "ImageSets", base):
+        for name, word in _LISTS.items() if not named else ():
+            if (file := folder / f"{name}.txt").is_file() and (word or not named):
+                named.setdefault(word, place._replace(wanted=file))
+    return named or {"": place}
 
 
 def read_voc(found: dict[str, Place], split: str, path: Path) -> Listing:
@@ -172,7 +183,8 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
                         f"{root} has both {images[stem].key} and {key} for one XML file: keep one of them"
                     )
                 images[stem] = Listed(key, size)
-    wanted = sorted(images.keys() | files.keys()) if place.wanted is None else sorted(_wanted(place.wanted))
+    known = images.keys() | files.keys()
+    wanted = sorted(known if place.wanted is None else _wanted(place.wanted, known))
     scenes: dict[str, Scene] = {}
     with progress(f"read {place.annotations}", None, "annotations") as advance:
         for stem in wanted:
@@ -192,9 +204,10 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
     return images, scenes
 
 
-def _wanted(file: Path) -> list[str]:
-    lines = text_of(read_file(file), file).splitlines()
-    stems = [safe_key(line.strip(), str(file)) for line in lines if line.strip()]
+def _wanted(file: Path, known: Set[str]) -> list[str]:
+    """The images of a list, which may give more behind the name."""
+    lines = [line.strip() for line in text_of(read_file(file), file).splitlines() if line.strip()]
+    stems = [line if line in known else safe_key(line.split()[0], str(file)) for line in lines]
     check_once(stems, "image", str(file))
     return stems
 
@@ -223,9 +236,6 @@ def _pair(folder: Path) -> Place | None:
 
 def _devkit(root: Path) -> Place | None:
     """The devkit in a folder: the folder itself, or the only one in it."""
-    found = _pair(root)
-    if found is not None and (found.devkit or (root / "ImageSets").is_dir()):
-        return found
     every = [Place(folder / "JPEGImages", folder / "Annotations", devkit=True)
              for folder in (root, *(root / name for name in folders_in(root)))]  # fmt: skip
     inside = [place for place in every if place.images.is_dir() and place.annotations.is_dir()]

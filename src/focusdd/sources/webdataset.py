@@ -59,7 +59,8 @@ class TarSource:
             )
         if all(value is None for value in values):
             raise FocusError(
-                f"the images in {self.name} have no labels: looked for {_LOOKED_FOR} beside each"
+                f"the images in {self.name} have no labels: looked for {_LOOKED_FOR} beside each; where each "
+                "tar is a class, unpack each into a folder of its name"
             )
         self.classes, self.class_names, labels = classes_of(values, read_names(found), self.name)
         self.records, unlabelled = records_of(keys, labels, f"no label: looked for {_LOOKED_FOR}")
