@@ -17,6 +17,7 @@ from focusdd.core.images import decode
 from focusdd.settings import SourceSettings
 from focusdd.settings.source import split_options, with_options
 from focusdd.sources import DemoSource, FolderSource, demo, open_source
+from focusdd.sources.disk import require_apart
 
 MakeFolder = Callable[..., Path]
 
@@ -410,8 +411,8 @@ def test_what_a_list_leaves_out(tmp_path: Path) -> None:
     assert source.classes == ("09", "10")
     assert [(record.key, record.label) for record in source.records] == [("1.jpg", 1), ("2.jpg", 0)]
     assert source.skipped == (
-        ("gone.jpg", "No such file or directory"),
         ("3.jpg", "the list gives it several labels"),
+        ("gone.jpg", "No such file or directory"),
         ("4.jpg", "no label"),
     )
 
@@ -481,6 +482,9 @@ def test_held_out_images_are_a_share_of_every_class(tmp_path: Path) -> None:
     assert not hasattr(other, "box") and hasattr(open_source("demo:4?holdout=0.5"), "box")
     assert (other.records, len(other.records)) != (val.records, 5)
     assert "20% of it held out for validation by seed 0" in val.place
+    with pytest.raises(FocusError, match="lies in the source"):
+        require_apart(tmp_path / "index", train)
+    require_apart(tmp_path.with_name("index"), train)
 
 
 @pytest.mark.parametrize("option", ["holdout=1.5", "holdout=x", "classes=all"])

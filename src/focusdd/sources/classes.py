@@ -47,8 +47,8 @@ def label_column(names: Sequence[str], given: str | None = None) -> str | None:
     lower = {name.lower().strip(): name for name in reversed(names)}
     usual = [lower[name] for name in LABELS if name in lower]
     likely = [name for name in names if name.lower().strip() not in _NO_LABELS]
-    found = usual or (likely if len(likely) == 1 else [None])
-    return found[0] if given is None else given
+    found = [given] if given else usual or likely
+    return found[0] if usual or len(found) == 1 else None
 
 
 class Classes(NamedTuple):

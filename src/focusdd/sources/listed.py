@@ -11,7 +11,7 @@ from focusdd.core.files import hash_of
 from focusdd.settings.source import SourceSettings
 from focusdd.sources.boxes import safe_key
 from focusdd.sources.classes import classes_of, label_column, records_of
-from focusdd.sources.disk import file_size, folder_with, folders_in, read_file, text_of
+from focusdd.sources.disk import Notes, file_size, folder_with, folders_in, read_file, text_of
 from focusdd.sources.identity import listing_hash
 from focusdd.sources.names import few, of_split, path_name, split_folders, split_word
 
@@ -45,18 +45,22 @@ class ListedSource:
                 label
             )
         labels = of_split(told, split, listed.file)
-        sizes = {key: file_size(f"{self.root}/{key}") for key in sorted(labels)}
-        missing = [(key, size) for key, size in sizes.items() if isinstance(size, str)]
-        several = [
-            (key, "the list gives it several labels") for key, those in labels.items() if len(those) > 1
-        ]
-        keys = sorted(labels.keys() - dict(missing + several).keys())
-        values = [next(iter(labels[key])) for key in keys]
+        sizes: dict[str, int] = {}
+        missing: Notes = []
+        for key in sorted(labels):
+            size = file_size(f"{self.root}/{key}")
+            if isinstance(size, str):
+                missing.append((key, size))
+            elif len(labels[key]) > 1:
+                missing.append((key, "the list gives it several labels"))
+            else:
+                sizes[key] = size
+        values = [next(iter(labels[key])) for key in sizes]
         numbers = [int(value) if value.isdecimal() else value for value in values]
         self.classes, self.class_names, indices = classes_of(numbers, None, str(listed.file))
-        self.records, unlabelled = records_of(keys, indices)
-        self.skipped = (*missing, *several, *unlabelled)
-        self.fingerprint = listing_hash(((key, sizes[key]) for key in keys), hash_of([self.classes, values]))
+        self.records, unlabelled = records_of(list(sizes), indices)
+        self.skipped = (*missing, *unlabelled)
+        self.fingerprint = listing_hash(sizes.items(), hash_of([self.classes, values]))
 
     def read(self, key: str) -> bytes:
         return read_file(self.root / key)
