@@ -14,6 +14,7 @@ from rich.table import Table
 from focusdd import settings as tree
 from focusdd.cli.flags import (
     BoxedImages,
+    CopiedVal,
     DemoOut,
     Distilled,
     Engine,
@@ -80,6 +81,7 @@ def distill(
     /,
     *,
     out: Out,
+    val: Annotated[str | None, Hidden] = None,
     index: Index = None,
     options: SourceOptions = None,
     settings: Annotated[tree.DistillSettings | None, Flat] = None,
@@ -88,9 +90,10 @@ def distill(
     overwrite: Overwrite = False,
     task: Annotated[str, Hidden] = "",
 ) -> None:
+    val = validation_name(val, source, options) if val is not None else None
     source = with_options(source, options)
     made = _public(task).distill(
-        source, out, settings, index=index, extract=extract, overwrite=overwrite, engine=engine
+        source, out, settings, val=val, index=index, extract=extract, overwrite=overwrite, engine=engine
     )
     needed = "--size" if task == "detect" else "--teacher"
     following = _command(*task.split(), "train", out, "--val", source, needed, "...", "--out", "...")
@@ -102,6 +105,7 @@ def subset(
     /,
     *,
     out: Out,
+    val: Annotated[str | None, Hidden] = None,
     index: Index = None,
     options: SourceOptions = None,
     settings: Annotated[tree.SubsetSettings | None, Flat] = None,
@@ -110,9 +114,10 @@ def subset(
     overwrite: Overwrite = False,
     task: Annotated[str, Hidden] = "",
 ) -> None:
+    val = validation_name(val, source, options) if val is not None else None
     source = with_options(source, options)
     _public(task).subset(
-        source, out, settings, index=index, extract=extract, overwrite=overwrite, engine=engine
+        source, out, settings, val=val, index=index, extract=extract, overwrite=overwrite, engine=engine
     )
     say(f"wrote {out / 'subset.csv'}")
 
@@ -248,9 +253,9 @@ def _for_boxes(command: Callable[..., None], **types: Any) -> Callable[..., None
 
 
 detect_distill = _for_boxes(
-    distill, source=BoxedImages, settings=Annotated[tree.DetectDistillSettings | None, Flat]
+    distill, source=BoxedImages, val=CopiedVal, settings=Annotated[tree.DetectDistillSettings | None, Flat]
 )
-detect_subset = _for_boxes(subset, source=BoxedImages)
+detect_subset = _for_boxes(subset, source=BoxedImages, val=CopiedVal)
 detect_train = _for_boxes(train, settings=Annotated[tree.DetectTrainSettings | None, Flat])
 detect_compare = _for_boxes(
     compare,

@@ -77,6 +77,14 @@ _VAL = "Source whose validation images the final weights are scored on."
 Val = Annotated[str, Parameter(help=_VAL, group=_PANELS["Source"])]
 OptionalVal = Annotated[str | None, Parameter(help=_VAL, group=_PANELS["Source"])]
 ValOrSource = Annotated[str | None, Parameter(help=f"{_VAL} Default: SOURCE.", group=_PANELS["Source"])]
+CopiedVal = Annotated[
+    str | None,
+    Parameter(
+        help="Source whose validation images are copied beside the result, with their labels, and named in "
+        "data.yaml.",
+        group=_PANELS["Source"],
+    ),
+]
 Other = Annotated[
     str | None,
     Parameter(

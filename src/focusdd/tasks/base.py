@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from focusdd.core.errors import FocusError
 from focusdd.settings.resolve import not_given, resolve
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from focusdd.models.load import Model
     from focusdd.selection.subset import Candidates
     from focusdd.settings import ExtractorSettings
+    from focusdd.tasks.written import Content
 
 
 def _all(*_: Any) -> int:
@@ -44,6 +46,12 @@ def _no_words(_: Any) -> str:
 
 
 def _no_facts(*_: Any) -> dict[str, Any]:
+    return {}
+
+
+def _nothing_beside(_: Any, val: Any) -> dict[str, Any]:
+    if val is not None:
+        raise FocusError(f"{val.name} is not copied beside images with a class: give it to `focusdd train`")
     return {}
 
 
@@ -118,6 +126,8 @@ class Distillation:
     """Files and folders that only an unfinished stage needs."""
     summary: Callable[[dict[str, Any]], str] = _no_words
     """What is said of a distilled.json that has just been made."""
+    beside: Callable[[Any, Any], Mapping[str, Content]] = _nothing_beside
+    """(source, validation source or None): more files, by their names below the output."""
 
 
 class OpenedImage(NamedTuple):

@@ -23,6 +23,7 @@ from focusdd.sources.understood import fact, understood
 from focusdd.tasks.base import Task
 from focusdd.tasks.classify.task import CLASSIFY
 from focusdd.tasks.extract import extract as run_extract
+from focusdd.tasks.written import validation_key, write_missing
 
 
 def distill(
@@ -31,6 +32,7 @@ def distill(
     settings: Any = None,
     *,
     task: Task = CLASSIFY,
+    val: Any = None,
     index: Index | Path | str | None = None,
     extract: ExtractorSettings | None = None,
     overwrite: bool = False,
@@ -40,6 +42,7 @@ def distill(
 
     Args:
         settings: of the task's kind; default: its own.
+        val: validation images to write beside the distilled ones, for a task that does.
         index: what `extract` made of this source; made in a folder `out`-index when it is not given and the
             method needs one.
         extract: how to extract when there is no index yet.
@@ -63,6 +66,8 @@ def distill(
             warn(f"--index has no effect with {reader}")
     reading = resolve_and_warn(extract or ExtractorSettings(), reader=reader, task=task.words).settings
     inputs = {"source": source.fingerprint}
+    if val is not None:
+        inputs["val"] = validation_key(source, val)
     found, judge = None, adapter.judge(settings, reading)
     if settings.method in adapter.with_index:
         wanted = adapter.extract_settings(settings, reading)
@@ -81,7 +86,9 @@ def distill(
         if plan.short:
             count, few = len(plan.short), ", ".join(plan.short[:5])
             warn(f"{count} classes have fewer {adapter.unit} than tiles, theirs are used again: {few}")
-        work.declare([*files_of(plan, settings, adapter.drawing), "distilled.json", CARD])
+        beside = adapter.beside(source, val)
+        work.declare([*files_of(plan, settings, adapter.drawing), *beside, "distilled.json", CARD])
+        write_missing(out, beside, "copy")
         with work.record.measure("compose"):
             images = compose(source, plan, out, settings, adapter.drawing, work.key, engine)
         described = {

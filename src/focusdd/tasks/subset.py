@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,7 @@ from PIL import Image
 from focusdd.core.console import progress, say, warn
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
-from focusdd.core.files import csv_text, make_folder, write_whole
+from focusdd.core.files import csv_text, write_whole
 from focusdd.core.images import UnreadableImage, decode
 from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.extraction.index import Index
@@ -29,6 +28,7 @@ from focusdd.sources.understood import fact, understood
 from focusdd.tasks.base import OpenedImage, Task
 from focusdd.tasks.classify.task import CLASSIFY
 from focusdd.tasks.distill import index_for
+from focusdd.tasks.written import Content, validation_key, write_missing
 
 
 def subset(
@@ -37,6 +37,7 @@ def subset(
     settings: SubsetSettings | None = None,
     *,
     task: Task = CLASSIFY,
+    val: Any = None,
     index: Index | Path | str | None = None,
     extract: ExtractorSettings | None = None,
     overwrite: bool = False,
@@ -49,6 +50,7 @@ def subset(
     as `images/train/` with `labels/train/`, `data.yaml` and `annotations.json`.
 
     Args:
+        val: validation images to copy beside the chosen ones, for a task that does.
         index: of the source; default: one is made in the folder OUT-index, if the method needs it.
         extract: how to extract when there is no index yet.
 
@@ -69,6 +71,10 @@ def subset(
     understood(source)
     fact("writes", f"{out}: a subset by method {settings.method} as {settings.form}")
     inputs, found = {"source": source.fingerprint}, None
+    if val is not None:
+        if settings.form == "list":
+            raise FocusError("--val has no place beside a list: use --form links or --form copies")
+        inputs["val"] = validation_key(source, val)
     if settings.method == "random":
         if index is not None:
             warn("--index has no effect with method random")
@@ -76,12 +82,12 @@ def subset(
         wanted = task.extraction.settings(**(extract or ExtractorSettings()).model_dump(exclude_unset=True))
         found = index_for(task, source, out, wanted, index, overwrite, engine)
         inputs |= {"index": found.key, "content": found.info["content"]}
-    make = partial(_make, task, source, found, settings)
+    make = partial(_make, task, source, val, found, settings)
     return run_stage(Stage(f"{task.prefix}subset", 2, resolved.key, inputs), out, make, overwrite)
 
 
 def _make(
-    task: Task, source: Any, index: Index | None, settings: SubsetSettings, work: Workspace
+    task: Task, source: Any, val: Any, index: Index | None, settings: SubsetSettings, work: Workspace
 ) -> dict[str, Any]:
     images = task.subsetting.candidates(source, index)
     opened: list[OpenedImage] = []
@@ -99,9 +105,14 @@ def _make(
     left_out = [*source.skipped] if index is None else [*map(tuple, index.info["skipped"])]
     left_out += [*unreadable.items(), *((images.keys[row], "near-duplicate") for row in duplicates)]
     files = {one.key: one.file for one in opened}
-    texts = task.subsetting.about(source, opened) if opened else {}
-    work.declare(["subset.csv", "left_out.csv", *files.values(), *texts])
-    _fill(source, files, texts, settings.form, work.out)
+    contents: dict[str, Content] = {}
+    if opened:
+        original = source.read if settings.form == "copies" else partial(Path, source.root)
+        contents = {file: partial(original, key) for key, file in files.items()}
+        contents |= {name: partial(str, text) for name, text in task.subsetting.about(source, opened).items()}
+        contents |= task.distillation.beside(source, val)
+    work.declare(["subset.csv", "left_out.csv", *contents])
+    write_missing(work.out, contents, settings.form)
     labels = images.labels()
     rows = [
         {
@@ -169,27 +180,3 @@ def _opened(
             taken.add(stem)
             opened.append(OpenedImage(images.keys[row], file, *rest))
     return opened, failed
-
-
-def _fill(source: Any, files: dict[str, str], texts: dict[str, str], form: str, out: Path) -> None:
-    """Writes what is not there yet."""
-
-    def image(path: Path, key: str) -> None:
-        if form == "copies":
-            write_whole(path, source.read(key))
-        else:
-            path.symlink_to((Path(source.root) / key).absolute())
-
-    def work(job: tuple[Path, Callable[[Path], None]]) -> None:
-        path, write = job
-        if not path.is_symlink() and not path.exists():
-            write(path)
-
-    jobs = [(out / name, partial(image, key=key)) for key, name in files.items()]
-    jobs += [(out / name, partial(write_whole, data=text)) for name, text in texts.items()]
-    for folder in {path.parent for path, _ in jobs}:
-        make_folder(folder)
-    # half of the threads wait for the disk to sync
-    with progress(form, len(jobs), "files") as advance, ThreadPoolExecutor(2 * cpu_count()) as pool:
-        for _ in pool.map(work, jobs):
-            advance(1, "")

@@ -31,6 +31,10 @@ class Drawn:
         assert self.scenes[key][0] == (width, height)
         return self.scenes[key][1]
 
+    def labels_of(self, key: str) -> np.ndarray:
+        objects = self.scenes[key][1]
+        return objects.labels[~objects.ignored]
+
     def read(self, key: str) -> bytes:
         size, objects = self.scenes[key]
         image = Image.new("RGB", size, (255, 255, 255))

@@ -18,7 +18,7 @@ from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import Objects
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
 from focusdd.tasks.detect.compose import BOXED, GREY, draw, kept
-from focusdd.tasks.detect.formats import Pictured, yolo_label
+from focusdd.tasks.detect.formats import Annotated, Pictured, coco, yolo_label
 from focusdd.tasks.detect.scenes import Scenes, Tile
 from focusdd.tasks.detect.select import focus_scenes
 from focusdd.tasks.detect.task import DETECT
@@ -101,6 +101,19 @@ def test_every_written_box_lies_on_its_object(tmp_path: Any) -> None:
         rows, columns = np.flatnonzero(ours.any(1)), np.flatnonzero(ours.any(0))
         measured = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
         np.testing.assert_allclose(measured, [x0, y0, x1, y1], atol=1)
+
+
+def test_written_boxes_do_not_leave_their_image() -> None:
+    """Rounded sides would: 100.0005 + 219.9995 becomes 100.001 + 220."""
+    rng = np.random.default_rng(0)
+    boxes = [(100.0005, 0.00049, 320.0, 200.0), *((x, 0.0, 320.0, 9.0) for x in rng.uniform(0, 319, 200))]
+    image = Pictured("a.png", 320, 200, [Annotated(0, box, {}) for box in boxes])
+    for one in coco([image], ["a"])["annotations"]:
+        x, y, width, height = one["bbox"]
+        assert x >= 0 and y >= 0 and x + width <= 320 + 1e-9 and y + height <= 200 + 1e-9
+    for line in yolo_label(image).splitlines():
+        _, x, y, width, height = map(float, line.split())
+        assert abs(x + width / 2 - 1) <= 1e-6 and 0 <= y - height / 2 + 1e-6
 
 
 def test_yolo_label_of_nothing_is_an_empty_file() -> None:

@@ -13,7 +13,7 @@ from focusdd.core.images import encode
 from focusdd.settings import ComposeSettings
 from focusdd.sources.base import Source
 from focusdd.sources.detection import open_detection_source
-from focusdd.tasks.detect.formats import IMAGES, LABELS, Annotated, Pictured, coco, data_yaml, yolo_label
+from focusdd.tasks.detect.formats import IMAGES, LABELS, Annotated, Pictured, coco, yolo_label
 from focusdd.tasks.detect.scenes import Placed, Scenes, Tile, mask_boxes
 
 GREY = (114, 114, 114)  # what YOLO pads with
@@ -38,10 +38,6 @@ def _write(
 def _annotations(source: Source, scenes: Scenes, settings: ComposeSettings) -> str:
     images = (_pictured(image, tiles, settings) for image, tiles in scenes.images())
     return json_text(coco(images, source.class_names))
-
-
-def _data_yaml(source: Source, *_: object) -> str:
-    return data_yaml(source.class_names)
 
 
 def _pictured(image: str, tiles: list[Tile], settings: ComposeSettings) -> Pictured:
@@ -75,6 +71,6 @@ BOXED = Drawing(
     Scenes.from_table,
     _files,
     _write,
-    {"annotations.json": _annotations, "data.yaml": _data_yaml},
+    {"annotations.json": _annotations},
 )
-"""`images/train/`, `labels/train/`, `annotations.json` and `data.yaml`."""
+"""`images/train/`, `labels/train/` and `annotations.json`."""

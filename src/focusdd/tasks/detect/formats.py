@@ -50,13 +50,14 @@ def coco(images: Iterable[Pictured], class_names: Sequence[str]) -> dict[str, An
     for number, image in enumerate(images, 1):
         listed.append({"id": number, "file_name": image.file, "width": image.width, "height": image.height})
         for one in image.objects:
-            x0, y0, x1, y1 = one.box
+            # corners are rounded, not sides: the box shall not leave its image
+            x0, y0, x1, y1 = (round(value, 3) for value in one.box)
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": number,
                     "category_id": one.label + 1,
-                    "bbox": [round(value, 3) for value in (x0, y0, x1 - x0, y1 - y0)],
+                    "bbox": [x0, y0, round(x1 - x0, 3), round(y1 - y0, 3)],
                     "area": round((x1 - x0) * (y1 - y0), 3),
                     "iscrowd": int(one.crowd),
                     "source": one.source,
@@ -66,13 +67,16 @@ def coco(images: Iterable[Pictured], class_names: Sequence[str]) -> dict[str, An
     return {"images": listed, "annotations": annotations, "categories": categories}
 
 
-def data_yaml(class_names: Sequence[str]) -> str:
-    """What Ultralytics reads, but for `val`: with the training images there it would show a flattering mAP.
+def data_yaml(class_names: Sequence[str], val: str = "") -> str:
+    """What Ultralytics reads. JSON's strings are YAML's too, whatever a class is called.
 
-    JSON's strings are YAML's too, whatever a class is called.
+    Args:
+        val: the folder of validation images; without one, a comment says what to add. With the training
+            images there, Ultralytics would show a flattering mAP.
     """
     names = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(class_names))
-    return (
+    missing = (
         "# For `yolo detect train`, add a line with the folder of your validation images, such as\n"
-        f"# val: /data/images/val\ntrain: {IMAGES}\nnames:\n{names}"
+        "# val: /data/images/val\n# or make this folder with --val, which copies them and their labels.\n"
     )
+    return (f"val: {val}\n" if val else missing) + f"train: {IMAGES}\nnames:\n{names}"

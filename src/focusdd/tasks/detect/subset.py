@@ -14,7 +14,7 @@ from focusdd.extraction.index import Index
 from focusdd.selection.subset import Candidates
 from focusdd.sources.base import DetectionSource
 from focusdd.tasks.base import OpenedImage, Subsetting
-from focusdd.tasks.detect.formats import IMAGES, LABELS, Annotated, Pictured, coco, data_yaml, yolo_label
+from focusdd.tasks.detect.formats import IMAGES, LABELS, Annotated, Pictured, coco, yolo_label
 from focusdd.tasks.detect.objects import object_table
 
 
@@ -53,8 +53,7 @@ def _about(source: DetectionSource, images: Sequence[OpenedImage]) -> dict[str, 
         ]
         pictured.append(Pictured(PurePosixPath(one.file).name, one.width, one.height, objects))
     labels = {f"{LABELS}/{PurePosixPath(image.file).stem}.txt": yolo_label(image) for image in pictured}
-    annotations = json_text(coco(pictured, source.class_names))
-    return {**labels, "annotations.json": annotations, "data.yaml": data_yaml(source.class_names)}
+    return {**labels, "annotations.json": json_text(coco(pictured, source.class_names))}
 
 
 SUBSETTING = Subsetting(

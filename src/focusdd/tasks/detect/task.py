@@ -19,6 +19,7 @@ from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import WITH_INDEX
 from focusdd.tasks.detect.subset import SUBSETTING
 from focusdd.tasks.detect.trials import COMPARISON
+from focusdd.tasks.detect.validation import beside
 
 
 def _describe(
@@ -109,6 +110,7 @@ DISTILLATION = Distillation(
     check=check,
     unit="objects",
     summary=_summary,
+    beside=beside,
 )
 
 DETECT = Task(
