@@ -113,7 +113,7 @@ def test_written_boxes_do_not_leave_their_image() -> None:
         assert x >= 0 and y >= 0 and x + width <= 320 + 1e-9 and y + height <= 200 + 1e-9
     for line in yolo_label(image).splitlines():
         _, x, y, width, height = map(float, line.split())
-        assert abs(x + width / 2 - 1) <= 1e-6 and 0 <= y - height / 2 + 1e-6
+        assert abs(x + width / 2 - 1) <= 1e-6 and y - height / 2 + 1e-6 >= 0
 
 
 def test_yolo_label_of_nothing_is_an_empty_file() -> None:
