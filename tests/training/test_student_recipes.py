@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import timm
 from timm.models import model_entrypoint
 
-from focusdd import FocusError, TrainSettings
+from focusdd import FocusError, TrainSettings, distill, label, train
+from focusdd.demo.run import WEIGHTS
+from focusdd.models.families import other_family, other_sizes
 from focusdd.settings.recipes import DEFAULT, FAMILIES, Recipe
 from focusdd.settings.resolve import resolve
-from focusdd.training.recipes import other_family, recipe
+from focusdd.sources import DemoSource
+from focusdd.training.recipes import recipe
 
 RESNET, MOBILE, VIT = Recipe(2e-3, 0.01), Recipe(5e-3, 0.01), Recipe(5e-4, 0.05)
 STUDENTS = {
@@ -54,3 +59,23 @@ def test_a_teacher_of_another_family_is_named_with_the_command_for_one_of_the_st
     words = other_family("tf_efficientnet_lite2", "resnet18")
     assert "a tf_efficientnet_lite2, is of another family than the student, a resnet18" in words
     assert "focusdd fit SOURCE --model resnet18" in words
+
+
+def test_labels_say_which_students_they_are_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`label` before it knows the student, `train` as with the teacher at hand."""
+    made = distill(DemoSource(8), tmp_path / "tiny", method="random", ipc=1, size=64)
+    label(made, teacher=str(WEIGHTS / "teacher"))
+    assert "labels of a test_resnet are for students of its own family" in capsys.readouterr().out
+    train(made, DemoSource(4, "val"), tmp_path / "vit", student="test_vit", labels="tiles", epochs=1)
+    said = capsys.readouterr().out
+    assert "warning: the teacher, a test_resnet, is of another family than the student, a test_vit" in said
+    train(made, DemoSource(4, "val"), tmp_path / "resnet", student="test_resnet", labels="tiles", epochs=1)
+    assert "family" not in capsys.readouterr().out
+
+
+def test_sizes_are_named_where_a_teacher_or_images_are_too_small() -> None:
+    assert other_sizes(64, 64, 64) == other_sizes(224, 128, 128) == ""
+    assert "the teacher was fitted at 224 px, and teacher and student see 128 px" in other_sizes(
+        128, 224, 128
+    )
+    assert "distilled images have 64 px" in other_sizes(64, 128, 128)

@@ -18,6 +18,7 @@ from focusdd.models.checks import SAMPLE, refuse_near_chance, stratified
 from focusdd.models.classes import matched_outputs
 from focusdd.models.dense import DenseLogits, has_dense_logits
 from focusdd.models.load import Model
+from focusdd.models.names import origin
 from focusdd.models.precision import autocast
 from focusdd.settings import LabelSettings
 from focusdd.sources.base import Record
@@ -86,6 +87,7 @@ def teacher_facts(
     refuse_near_chance(predicted, own, len(distilled.classes), who, where, teacher.model, settings.anyway)
     return {
         "name": teacher.model.name,
+        "architecture": origin(teacher.model.name, weights=False).architecture,
         "weights": teacher.model.weights,
         "accuracy": round(float((predicted == own).mean()), 5),
         "tiles": len(own),

@@ -1,18 +1,17 @@
-"""What suits a student: the optimiser and the teacher of its family, and the labels that it can follow."""
+"""What suits a student: the optimiser of its family, and the labels that it can follow."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from timm.models import model_entrypoint
 from torch import nn
 
 from focusdd.core.console import say
 from focusdd.core.errors import FocusError
 from focusdd.models.dense import has_dense_logits
+from focusdd.models.families import family
 from focusdd.models.load import Model
-from focusdd.models.names import origin
 from focusdd.settings import TrainSettings
 from focusdd.settings.recipes import Recipe, recipe_of
 from focusdd.settings.resolve import flag, resolve
@@ -21,28 +20,7 @@ from focusdd.settings.train import DENSE, WHOLE_VIEWS
 
 def recipe(settings: TrainSettings) -> Recipe:
     """The defaults of the student's family. Raises FocusError when there is no such student."""
-    return recipe_of(_family(settings.student))
-
-
-def other_family(teacher: str, student: str) -> str:
-    """What it may cost that a teacher is of another family than its student, in words; nothing if it is not.
-
-    Measured with a ResNet-18 as student: results/sweep.csv.
-    """
-    if _family(teacher) == _family(student):
-        return ""
-    architecture = origin(teacher, weights=False).architecture
-    return (
-        f"the teacher, a {architecture}, is of another family than the student, a {student}. An EfficientNet "
-        "of 99 % taught a ResNet-18 27 points less than a ResNet-18 of 85 % did: `focusdd fit SOURCE --model "
-        f"{student} --out TEACHER` makes such a teacher"
-    )
-
-
-def _family(model: str) -> str:
-    """The module of timm that defines a model: for seresnet50 "resnet", whatever its name begins with."""
-    architecture = origin(model, weights=False).architecture.partition(".")[0]
-    return model_entrypoint(architecture).__module__.rpartition(".")[2]
+    return recipe_of(family(settings.student))
 
 
 def followed(

@@ -21,6 +21,7 @@ from focusdd.labels.reader import LabelledViews
 from focusdd.models.checkpoint import CHECKPOINT, save_checkpoint
 from focusdd.models.checks import checked_outputs
 from focusdd.models.device import pick_device
+from focusdd.models.families import other_family, other_sizes
 from focusdd.models.load import Model, load_model, new_net, normalisation
 from focusdd.settings import TrainSettings
 from focusdd.settings.keywords import with_keywords
@@ -37,7 +38,7 @@ from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, cosine, half_cosine
 from focusdd.training.losses import online_loss, stored_loss
 from focusdd.training.ranks import joined
-from focusdd.training.recipes import followed, other_family, recipe, require_storable
+from focusdd.training.recipes import followed, recipe, require_storable
 from focusdd.training.result import TrainedStudent
 from focusdd.training.stage import Learn, run_training
 
@@ -158,6 +159,14 @@ def _train(
             taught = DENSE if data.store.dense else WHOLE_VIEWS
         facts = recipe(asked)._asdict() | {"taught": taught, "size": size}
         settings, own = (resolved := resolve_and_warn(asked, **facts)).settings, resolved.key
+        words = []
+        if teacher is not None:
+            words.append(other_sizes(dataset.facts["size"], teacher.fitted_size, settings.size))
+            words.append(other_family(asked.teacher, asked.student))
+        elif data is not None and (stored := data.store.info["teacher"]).get("architecture"):
+            words.append(other_family(stored["architecture"], asked.student))
+        for one in filter(None, words):
+            _warn_once(one)
 
         def make(work: Workspace, learn: Learn) -> dict[str, Any]:
             outputs, judged = None, None
@@ -219,10 +228,7 @@ def _teacher(settings: TrainSettings, device: torch.device) -> Model:
     """The teacher at hand."""
     if not settings.teacher:
         raise FocusError("soft labels need a teacher: give --teacher, or use --labels stored or hard")
-    teacher = load_model(settings.teacher, device, settings.size)
-    if words := other_family(settings.teacher, settings.student):
-        _warn_once(words)
-    return teacher
+    return load_model(settings.teacher, device, settings.size)
 
 
 def _stored(dataset: _TrainingSet, settings: TrainSettings, device: torch.device) -> LabelledViews:
