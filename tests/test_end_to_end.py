@@ -25,7 +25,10 @@ from focusdd.extraction.coverage import object_coverage
 from focusdd.sources import DemoSource
 
 TEACHER, VIT = str(WEIGHTS / "teacher"), str(WEIGHTS / "vit")
-VARIES = {"run.json", "report.html"}  # times and machines
+VARIES = {"run.json", "report.html", "results.csv"}  # times and machines
+
+
+FOCUS = "distilled/focus-ipc1-seed0"
 
 
 def digests(folder: Path) -> dict[str, str]:
@@ -42,8 +45,8 @@ def demo(tmp_path_factory):
 def test_demo_leaves_a_report_and_three_students(demo):
     out, page = demo
     assert page.read_text().count("<html") == 1
-    results = {path.parent.name: json.loads(path.read_text()) for path in out.glob("*/result.json")}
-    assert set(results) == {"random-student", "rded-student", "focus-student"}
+    results = {path.parent.name: json.loads(path.read_text()) for path in out.glob("students/*/result.json")}
+    assert {name.partition("-")[0] for name in results} == {"random", "rded", "focus"}
     assert all(0 <= result["top1"] <= result["top5"] <= 1 for result in results.values())
     assert {stage.state for stage in status(out)} == {"done"}
 
@@ -119,10 +122,10 @@ def test_fit_makes_a_checkpoint_that_the_other_stages_take(tmp_path):
 def test_hard_labels_need_no_teacher(demo, tmp_path):
     out, _ = demo
     settings = TrainSettings(student="test_resnet", size=32, epochs=1, labels="hard", batch_size=8)
-    result = train(out / "focus", open_source("demo:16", "val"), tmp_path / "hard", settings)
+    result = train(out / FOCUS, open_source("demo:16", "val"), tmp_path / "hard", settings)
     assert result.teacher is None
     with pytest.raises(FocusError, match="need a teacher"):
-        train(out / "focus", open_source("demo:16", "val"), tmp_path / "soft", TrainSettings())
+        train(out / FOCUS, open_source("demo:16", "val"), tmp_path / "soft", TrainSettings())
 
 
 def test_students_are_judged_on_the_same_classes(demo, tmp_path):
@@ -130,7 +133,7 @@ def test_students_are_judged_on_the_same_classes(demo, tmp_path):
     val = DemoSource(16, "val")
     val.classes = tuple(f"other-{name}" for name in val.classes)
     with pytest.raises(FocusError, match="other classes"):
-        train(out / "focus", val, tmp_path / "x", TrainSettings(teacher=TEACHER))
+        train(out / FOCUS, val, tmp_path / "x", TrainSettings(teacher=TEACHER))
 
 
 def test_a_damaged_distilled_dataset_is_noticed(tmp_path):
@@ -151,13 +154,13 @@ def test_the_size_of_the_teacher_is_that_of_the_student_unless_told(demo, tmp_pa
     out, _ = demo
     val = open_source("demo:16", "val")
     settings = TrainSettings(student="test_resnet", teacher=TEACHER, epochs=1, batch_size=8)
-    result = train(out / "focus", val, tmp_path / "own", settings)
+    result = train(out / FOCUS, val, tmp_path / "own", settings)
     assert result.settings["size"] == 64
     assert 0 <= result.balanced <= 1 and result.chance == pytest.approx(0.1)
     capsys.readouterr()
     told = settings.model_copy(update={"size": 48})
-    assert train(out / "focus", val, tmp_path / "told", told).settings["size"] == 48
+    assert train(out / FOCUS, val, tmp_path / "told", told).settings["size"] == 48
     assert "fitted at 64 px, used at 48 px" in " ".join(capsys.readouterr().out.split())
     hard = settings.model_copy(update={"teacher": "", "labels": "hard"})
-    side = open_distilled(out / "focus").info["size"]
-    assert train(out / "focus", val, tmp_path / "hard", hard).settings["size"] == side
+    side = open_distilled(out / FOCUS).info["size"]
+    assert train(out / FOCUS, val, tmp_path / "hard", hard).settings["size"] == side

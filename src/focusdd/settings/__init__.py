@@ -9,13 +9,11 @@ from focusdd.settings.compare import CompareSettings as CompareSettings
 from focusdd.settings.compare import RunSettings as RunSettings
 from focusdd.settings.detect import DetectCompareSettings as DetectCompareSettings
 from focusdd.settings.detect import DetectDistillSettings as DetectDistillSettings
-from focusdd.settings.detect import DetectMethod as DetectMethod
 from focusdd.settings.detect import Detector as Detector
 from focusdd.settings.detect import DetectTrainSettings as DetectTrainSettings
 from focusdd.settings.detect import ObjectSettings as ObjectSettings
 from focusdd.settings.distill import ComposeSettings as ComposeSettings
 from focusdd.settings.distill import DistillSettings as DistillSettings
-from focusdd.settings.distill import Method as Method
 from focusdd.settings.distill import SelectSettings as SelectSettings
 from focusdd.settings.distill import SubsetSettings as SubsetSettings
 from focusdd.settings.engine import EngineSettings as EngineSettings

@@ -64,7 +64,10 @@ def idle_in_all(given: Settings, runs: Sequence[Resolved[Any]], group: str = "")
         group: what stands before the names on the command line, such as "train.".
     """
     names = given.model_fields_set.intersection(*(run.idle for run in runs)) if runs else set()
-    return [f"--{group}{flag(name)[2:]} has no effect with {runs[0].idle[name]}" for name in sorted(names)]
+    sentences = [
+        f"--{group}{flag(name)[2:]} has no effect with {runs[0].idle[name]}" for name in sorted(names)
+    ]
+    return [sentence.replace("with no --", "without --") for sentence in sentences]
 
 
 def not_given(settings: S) -> S:
@@ -106,5 +109,7 @@ def _reason(name: str, settings: Settings, values: Mapping[str, Any], facts: Map
 def _shown(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return flag(name) if value else f"--no-{flag(name)[2:]}"
+    if value in (None, ""):
+        return f"no {flag(name)}"
     words = " ".join(map(str, value)) if isinstance(value, tuple) else value
     return f"{name.replace('_', ' ')} {words:g}" if isinstance(value, float) else f"{name} {words}"

@@ -63,7 +63,7 @@ class LabelSettings(AugmentSettings, panel="Labels"):
     teacher: Annotated[str, NotInKey]
     """Model that gives the labels: a checkpoint folder or a timm model name."""
     kind: Literal["tiles", "views", "both"] = "tiles"
-    """What is labelled. tiles: every tile and the whole image; the label of a crop is composed of them.
+    """What is labelled. tiles: every tile and the whole image. The label of a crop is composed of them.
     views: --num-crops crops of every image, reused over the epochs. both: tiles and views."""
     size: Annotated[int, Field(ge=16, le=1024), Derived()] = UNSET
     """Side of the teacher's and the student's input in pixels. Default: what the teacher was fitted at."""
@@ -115,7 +115,7 @@ class TrainSettings(AugmentSettings, panel="Training"):
     loss: Annotated[Literal["kl", "mse"], _SOFT] = "kl"
     """Distance from the teacher. kl: Kullback-Leibler divergence of the softened distributions. mse: squared
     error of the logits."""
-    temperature: Annotated[float, Field(gt=0), _SOFT] = 20.0
+    temperature: Annotated[float, Field(gt=0), Only(loss=("kl",)), _SOFT] = 20.0
     """Temperature of the teacher's and the student's distribution."""
     hard_weight: Annotated[float, Field(ge=0, lt=1), _SOFT] = 0.0
     """Weight of the cross-entropy with the class index. The distance from the teacher has the rest."""
@@ -168,7 +168,7 @@ class FitSettings(Settings, panel="Training"):
     flip: Flip = True
     mix_prob: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Probability that a box of another image is mixed into an image (CutMix)."""
-    pretrained: Annotated[bool, Derived()] = UNSET
+    pretrained: Annotated[bool, Only(init=("",)), Derived()] = UNSET
     """Start from timm's pretrained weights. Default: if timm has such for --model, they can be had, and there
     are no --model-args."""
     teacher: Annotated[str, NotInKey] = ""
@@ -178,6 +178,6 @@ class FitSettings(Settings, panel="Training"):
     """Decay of an exponential moving average of the weights, which is then saved. 0 saves the last
     weights."""
     device: Device = "auto"
-    anyway: Anyway = False
+    anyway: Annotated[Anyway, Only(teacher=bool)] = False
     """Go on with a teacher whose accuracy on the source is near chance."""
     seed: Seed = 0
