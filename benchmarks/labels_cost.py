@@ -23,8 +23,8 @@ from tables import publish
 
 from focusdd import DistillSettings, LabelSettings, TrainSettings, distill, label, open_source
 from focusdd.composition.dataset import open_distilled
+from focusdd.labels.arrays import write_array, write_joined
 from focusdd.labels.packed import pack, record_type
-from focusdd.labels.parts import write_parts
 from focusdd.labels.reader import LabelledViews
 from focusdd.labels.render import render
 from focusdd.labels.teacher import Teacher, tile_logits
@@ -173,7 +173,10 @@ def size(scratch: Path) -> None:
             return pack(2 * logits, top, bits, 20.0)
 
         start = time.perf_counter()
-        write_parts(folder, shape[0], part, f"{count} {kind}")
+        parts = [folder / f"part-{number:05d}.npy" for number in range(shape[0])]
+        for number, path in enumerate(parts):
+            write_array(path, part(number))
+        write_joined(folder / "labels.npy", parts)
         found = (folder / "labels.npy").stat().st_size / images
         each = record_type(classes, top, bits).itemsize
         rows.append(

@@ -88,6 +88,38 @@ def test_a_teacher_near_chance_writes_nothing(plain: Path, tmp_path: Path) -> No
     assert not (plain / "labels").exists()
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e5])  # half precision ends at 65504
+def test_a_teacher_that_gives_no_numbers_is_named(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    out = Path(shutil.copytree(plain, tmp_path / "out"))
+    real = stage.view_logits
+
+    def broken(*arguments: object) -> Iterator[np.ndarray]:
+        for logits in real(*arguments):
+            logits[3, 2] = value
+            yield logits
+
+    monkeypatch.setattr(stage, "view_logits", broken)
+    with pytest.raises(FocusError, match="gives logits that are no finite numbers: use another teacher"):
+        label(out, SETTINGS)
+    assert not (out / "labels" / "views" / "done.json").exists()
+
+
+def test_a_card_that_was_edited_keeps_its_words(
+    plain: Path, labelled: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = Path(shutil.copytree(plain, tmp_path / "out"))
+    for kind in ("tiles", "views"):  # our own card is renewed
+        label(out, SETTINGS.model_copy(update={"kind": kind}))
+    assert (out / "README.md").read_text() == (labelled / "README.md").read_text()
+    (out / "README.md").write_text("My photographs\n")
+    capsys.readouterr()
+    label(out, SETTINGS.model_copy(update={"kind": "tiles", "bits": 4}), overwrite=True)
+    assert (out / "README.md").read_text() == "My photographs\n"
+    assert "README.md has been edited: it is left as it is" in capsys.readouterr().out
+
+
 def test_labels_of_other_settings_are_not_overwritten(copy: Path) -> None:
     other = SETTINGS.model_copy(update={"kind": "tiles", "bits": 4})
     with pytest.raises(FocusError, match="bits was 8, now 4"):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,9 +42,13 @@ class Finished:
     def class_names(self) -> tuple[str, ...]:
         return tuple(self.info["class_names"])
 
+
+class Shown(Finished, ABC):
+    """A distilled dataset whose images can be shown."""
+
+    @abstractmethod
     def pictures(self) -> list[Picture]:
         """The images in the order in which `show` takes them."""
-        raise NotImplementedError
 
     def show(self, images: int = 20) -> Figure:
         """A matplotlib figure of so many images; a notebook shows it by itself."""
@@ -52,7 +58,7 @@ class Finished:
         return png(self.show())
 
 
-class Distilled(Finished):
+class Distilled(Shown):
     """A finished distilled dataset for classification."""
 
     def plan(self) -> Plan:
@@ -110,88 +116,25 @@ def card(info: dict[str, Any], labels: Sequence[dict[str, Any]] = (), soft_label
         labels: the content of labels.json of each kind of stored labels.
         soft_labels: whether metadata.jsonl has a column with those of the tiles.
     """
-    settings = json.dumps(info["settings"], indent=1)
+    from jinja2 import Environment
+
+    pages = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    pages.filters["json"] = json.dumps
     images = info["ipc"] * len(info["classes"])
-    extractor = info["extractor"]
-    what = "Key patches" if info["method"] == "focus" else "Features"
-    by = f"{what} by `{extractor['name']}` ({extractor['accuracy']:.1%} top-1)." if extractor else ""
-    size = "n<1K" if images < 1000 else "1K<n<10K" if images < 10_000 else "10K<n<100K"
-    stored = "".join(_of_labels(one) for one in labels)
-    return f"""---
-license: other
-license_name: that-of-the-source-images
-task_categories:
-- image-classification
-tags:
-- dataset-distillation
-- focusdd
-size_categories:
-- {size}
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: train/**
-{_features(info, soft_labels)}---
-# A distilled dataset
-
-{images} images of {info["size"]} x {info["size"]} pixels, {info["ipc"]} for each of
-{len(info["classes"])} classes, made by focusdd from {info["source_images"]:,} images
-with the method `{info["method"]}`. {by}
-
-- `train/<class>/`: the images. `torchvision.datasets.ImageFolder("train")`, timm and
-  `datasets.load_dataset(FOLDER)` read them as they are.
-  Labels are the class folders in plain sorted order; timm sorts numbers naturally ("2" before "10").
-- `train/metadata.jsonl`, `plan.parquet`: for every tile the source image it comes from and the box in that
-  image's pixels (x0, y0, x1, y1; half-open).
-- `distilled.json`: what made it, with which settings and seed.
-{stored}
-The images are parts of the source's images: the source's licence and terms apply to them.
-
-```json
-{settings}
-```
-"""
+    limits = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
+    return pages.from_string(Path(__file__).with_name("card.md").read_text(encoding="utf-8")).render(
+        info=info,
+        images=images,
+        size=next((words for most, words in limits.items() if images < most), "n>1M"),
+        labels=labels,
+        soft_labels=soft_labels,
+        settings=json.dumps(info["settings"], indent=1),
+    )
 
 
-def _features(info: dict[str, Any], soft_labels: bool) -> str:
-    """The columns that Hugging Face `datasets` finds, in its YAML: the label is a class with its name."""
-    names = "".join(f"          '{row}': {json.dumps(name)}\n" for row, name in enumerate(info["classes"]))
-    columns = {"tiles": _TILES} | ({"soft_labels": _SOFT_LABELS} if soft_labels else {})
-    nested = "".join(f"  - name: {name}\n    list:\n{fields}" for name, fields in columns.items())
-    return f"""  features:
-  - name: image
-    dtype: image
-  - name: label
-    dtype:
-      class_label:
-        names:
-{names}  - name: class_name
-    dtype: string
-{nested}"""
-
-
-def _fields(**kinds: str) -> str:
-    return "".join(f"    - name: {name}\n      {kind}\n" for name, kind in kinds.items())
-
-
-_INT, _TEXT = "dtype: int64", "dtype: string"
-_TILES = _fields(row=_INT, column=_INT, kind=_TEXT, source=_TEXT, box="sequence: float64")
-_SOFT_LABELS = _fields(classes="sequence: int64", logits="sequence: float64")
-
-
-def _of_labels(info: dict[str, Any]) -> str:
-    """A line of the card about stored labels."""
-    kind, teacher, classes = info["kind"], info["teacher"], len(info["classes"])
-    what = "every tile and every whole image" if kind == "tiles" else "a number of views of every image"
-    if dense := info.get("dense", info.get("places", 0)):  # its name in older files
-        what += f", each whole and at {dense} x {dense} locations"
-    kept = f"the {info['top']} largest logits of {classes}" if info["top"] < classes else "all logits"
-    told = f"for temperature {info['temperature']:g}" if info["temperature"] else "for any temperature"
-    return f"""- `labels/{kind}`: soft labels of {what}: {kept} at {info["bits"]} bits, {told}.
-  Teacher: `{teacher["name"]}` (weights {teacher["weights"]}), {teacher["accuracy"]:.1%} top-1 on
-  {teacher["tiles"]} tiles at {info["size"]} px; the terms of the teacher's weights may apply to them.
-"""
+def own_cards(info: dict[str, Any], labels: Sequence[dict[str, Any]]) -> set[str]:
+    """The cards that focusdd writes for a dataset with some of these labels: any other is a person's."""
+    return {card(info, chosen) for count in range(len(labels) + 1) for chosen in combinations(labels, count)}
 
 
 def source_hashes(folder: Path) -> list[str]:

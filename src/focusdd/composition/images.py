@@ -9,19 +9,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from focusdd.core.console import Advance, progress
+from focusdd.core.console import Advance
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.files import make_folder, write_whole
-from focusdd.core.images import Box, UnreadableImage, decode, encode, resize
-from focusdd.execute import Work, run_shards
-from focusdd.execute.remote import SourceName, require_shared, require_there
+from focusdd.core.images import UnreadableImage, decode, encode, resize
+from focusdd.execute import Work, make_missing
+from focusdd.execute.remote import SourceName, require_shared
 from focusdd.extraction.geometry import cell_edges
 from focusdd.selection.plan import Plan, Tile
 from focusdd.settings import ComposeSettings, EngineSettings
@@ -73,23 +73,19 @@ def compose(
     images = [[out / file for file in drawing.files(image, settings)] for image, _ in plan.images()]
     for folder in {path.parent for files in images for path in files}:
         make_folder(folder)
-    write_plan(out, plan.table())
+    sink = pa.BufferOutputStream()
+    pq.write_table(plan.table(), sink, compression="zstd")
+    write_whole(out / "plan.parquet", sink.getvalue().to_pybytes())
     for name, text in drawing.about.items():
         write_whole(out / name, text(source, plan, settings))
     # what travels to a worker: of more settings those that composing needs
     own = ComposeSettings(**settings.model_dump(include=set(ComposeSettings.model_fields)))
     work = partial(_draw_all, source, plan, out, own, drawing, SHARD)
     travelling = SourceName.of(source, drawing.open_source)
-    worker = _Worker(travelling, out.absolute(), key, own, drawing, SHARD)
+    worker = partial(_elsewhere, travelling, out.absolute(), key, own, drawing, SHARD)
     shards = [images[start : start + SHARD] for start in range(0, len(images), SHARD)]
-    pending = [
-        number
-        for number, part in enumerate(shards)
-        if not all(path.exists() for files in part for path in files)
-    ]
-    with progress("compose", sum(len(shards[number]) for number in pending), "images") as advance:
-        run_shards(pending, work, worker, advance, engine)
-    require_there(path for files in images for path in files)
+    parts = [[path for files in shard for path in files] for shard in shards]
+    make_missing(parts, [len(shard) for shard in shards], "images", "compose", work, worker, engine)
     return len(images)
 
 
@@ -99,22 +95,13 @@ def files_of(plan: Any, settings: ComposeSettings, drawing: Drawing) -> list[str
     return ["plan.parquet", *drawing.about, *images]
 
 
-@dataclass(frozen=True)
-class _Worker:
+def _elsewhere(
+    name: SourceName, out: Path, key: str, settings: ComposeSettings, drawing: Drawing, shard: int
+) -> Work:
     """Composes in another process as `compose` does in its own, from the plan beside the images."""
-
-    source: SourceName
-    out: Path
-    key: str
-    settings: ComposeSettings
-    drawing: Drawing
-    shard: int
-
-    def __call__(self) -> Work:
-        require_shared(self.out, self.key)
-        plan = self.drawing.read_plan(pq.read_table(self.out / "plan.parquet"))
-        source = self.source.reopen()
-        return partial(_draw_all, source, plan, self.out, self.settings, self.drawing, self.shard)
+    require_shared(out, key)
+    plan = drawing.read_plan(pq.read_table(out / "plan.parquet"))
+    return partial(_draw_all, name.reopen(), plan, out, settings, drawing, shard)
 
 
 def _draw_all(
@@ -141,13 +128,6 @@ def _draw_all(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-
-
-def write_plan(out: Path, table: pa.Table) -> None:
-    """Writes `plan.parquet`."""
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    write_whole(out / "plan.parquet", sink.getvalue().to_pybytes())
 
 
 def _files(image: str, settings: ComposeSettings) -> tuple[str, ...]:
@@ -182,26 +162,14 @@ def cell_box(row: int, column: int, grid: int, size: int) -> tuple[int, int, int
     return edges[column], edges[row], edges[column + 1], edges[row + 1]
 
 
-class Cutting(Protocol):
-    """What is cut from a source image: a tile of any plan."""
-
-    @property
-    def key(self) -> str: ...
-    @property
-    def box(self) -> Box: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def hash(self) -> str: ...
-
-
-def cut(source: Source, tile: Cutting, width: int, height: int) -> Image.Image:
+def cut(source: Source, tile: Any, width: int, height: int) -> Image.Image:
     """The tile's box of its source image, at width x height pixels.
 
     A JPEG is decoded at a reduced scale where that still leaves two pixels for each of the tile: with one,
     the finest detail would be lost.
+
+    Args:
+        tile: of any plan, with key, box, width, height and hash of its source image.
 
     Raises:
         FocusError: the image cannot be read, or is not the one that the plan was made for.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
-from focusdd.core.console import Advance
+from focusdd.core.console import Advance, progress, say
+from focusdd.execute.remote import require_there
 from focusdd.settings import EngineSettings
 
 Work = Callable[[Sequence[int], Advance], None]
@@ -42,6 +44,41 @@ def run_shards(
         from focusdd.execute.ray import run_on_ray
 
         run_on_ray(shards, worker, advance, engine, device)
+
+
+def make_missing(
+    parts: Sequence[Sequence[Path]],
+    items: Sequence[int],
+    unit: str,
+    what: str,
+    work: Work,
+    worker: Worker,
+    engine: EngineSettings | None = None,
+    device: str = "cpu",
+) -> int:
+    """Makes the parts of which a file is missing, with a progress line.
+
+    Args:
+        parts: the files of every part, by its number.
+        items: how many items every part holds.
+        unit: of the items.
+        what: is done, in a word.
+        work: as the other arguments, for `run_shards`.
+
+    Returns:
+        The number of items made.
+
+    Raises:
+        FocusError: what a worker raised, or a file that it has written is not seen here.
+    """
+    pending = [number for number, files in enumerate(parts) if not all(file.exists() for file in files)]
+    if 0 < len(pending) < len(parts):
+        say(f"resuming: {len(parts) - len(pending)} of {len(parts)} parts are there")
+    total = sum(items[number] for number in pending)
+    with progress(what, total, unit) as advance:
+        run_shards(pending, work, worker, advance, engine, device)
+    require_there(file for files in parts for file in files)
+    return total
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from focusdd.composition.dataset import Distilled, card, open_distilled
+from focusdd.composition.dataset import Distilled, card, open_distilled, own_cards
 from focusdd.core.errors import FocusError, no_room, plain_os_error, write_error
 from focusdd.core.files import remove, write_json, write_whole
 from focusdd.core.lock import LOCK, locked
@@ -116,7 +116,7 @@ def _copy(distilled: Distilled, stores: list[Store], folder: Path) -> None:
     info = _without_paths(distilled.info)
     _replace(folder, "distilled.json", info)
     tiles = next((store for store in stores if store.kind == "tiles"), None)
-    made = [card(distilled.info), card(distilled.info, [store.info for store in stores])]
+    made = own_cards(distilled.info, [store.info for store in stores])
     text, ours = (folder / CARD).read_text(encoding="utf-8"), card(info, infos, tiles is not None)
     write_whole(folder / CARD, ours if text in made else _with_columns(text, ours))
     if tiles is None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from focusdd.composition.dataset import Finished
+from focusdd.composition.dataset import Shown
 from focusdd.composition.show import Picture
 from focusdd.core.console import progress
 from focusdd.core.cores import cpu_count
@@ -33,7 +33,7 @@ class Sample(NamedTuple):
     """int64 (n,)."""
 
 
-class DistilledDetection(Finished):
+class DistilledDetection(Shown):
     """A finished distilled detection dataset."""
 
     def pictures(self) -> list[Picture]:
