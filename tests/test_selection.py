@@ -17,7 +17,7 @@ from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index, from_bytes, open_index, read_notes, to_bytes, write_part
 from focusdd.extraction.patches import attention_area, key_patches, patch_options
 from focusdd.selection import focus
-from focusdd.selection.focus import duplicates_last, spread
+from focusdd.selection.focus import clusters_first, duplicates_last
 from focusdd.selection.plan import Plan, Tile
 from focusdd.settings import ExtractSettings, SelectSettings
 from focusdd.settings.resolve import resolve
@@ -167,7 +167,7 @@ def test_clusters_are_all_represented() -> None:
     middles = rng.normal(size=(6, 8)) * 10
     features = middles[groups] + rng.normal(size=(len(groups), 8)) * 0.05
     order = rng.permutation(len(groups)) + 1000
-    found = spread(order, features[order - 1000], 1.0, 6, np.random.default_rng(1))
+    found = clusters_first(order, features[order - 1000], 1.0, 6, np.random.default_rng(1))
     assert sorted(found) == sorted(order)
     assert sorted(groups[found[:6] - 1000]) == list(range(6))
     for row in found[:6] - 1000:

@@ -17,7 +17,7 @@ from focusdd.demo.run import WEIGHTS
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.load import load_model, new_net
 from focusdd.reports.page import report
-from focusdd.selection.coresets import herd, spread
+from focusdd.selection.coresets import herd, k_center
 from focusdd.sources import DemoSource
 from focusdd.sources.pixels import DecodedOnce, load_source
 from focusdd.tasks.classify.trials import SCHEMA
@@ -275,15 +275,15 @@ def test_k_center_takes_the_farthest(seed):
 
     while len(chosen) < 7:
         chosen.append(max(range(len(x)), key=away))
-    rows, radii = spread(x, 7)
+    rows, radii = k_center(x, 7)
     assert rows == chosen
     assert radii[-1] == pytest.approx(max(map(away, range(len(x)))))
-    assert sorted(spread(x, 99)[0]) == list(range(len(x)))
+    assert sorted(k_center(x, 99)[0]) == list(range(len(x)))
 
 
 def test_equal_features_are_still_different_images():
     same = np.ones((5, 3))
-    assert sorted(herd(same, 5)[0]) == sorted(spread(same, 5)[0]) == list(range(5))
+    assert sorted(herd(same, 5)[0]) == sorted(k_center(same, 5)[0]) == list(range(5))
 
 
 @pytest.mark.parametrize("method", ["herding", "k-center"])

@@ -56,7 +56,7 @@ def label(
         FocusError: the teacher does not know the classes or is near chance on the tiles, an image is damaged,
             or there are other labels already.
     """
-    distilled, engine = open_distilled(distilled), settle(engine or EngineSettings()).settings
+    distilled, engine = open_distilled(distilled), resolve_and_warn(engine or EngineSettings()).settings
     model = load_model(settings.teacher, pick_device(settings.device), settings.size)
     teacher = Teacher.of(model, distilled)
     top, classes = min(settings.top, len(distilled.classes)), len(distilled.classes)

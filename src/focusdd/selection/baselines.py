@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,19 +18,9 @@ from focusdd.core.files import make_folder, read_json, write_whole
 from focusdd.core.images import LEAST_SIDE, Box, UnreadableImage, decode, resize
 from focusdd.models.checks import checked_outputs
 from focusdd.models.load import Model
-from focusdd.selection.plan import Kind, Plan, Tile, image_name
+from focusdd.selection.plan import Kind, Piece, Plan, lay_out
 from focusdd.settings import DistillSettings
 from focusdd.sources.base import Source
-
-
-class Piece(NamedTuple):
-    """A part of a source image that will fill a tile."""
-
-    key: str
-    box: Box
-    width: int
-    height: int
-    score: float
 
 
 def random_plan(source: Source, settings: DistillSettings, kind: Kind) -> Plan:
@@ -40,23 +30,23 @@ def random_plan(source: Source, settings: DistillSettings, kind: Kind) -> Plan:
         FocusError: a class without a readable image.
     """
     grid = 1 if kind == "whole" else settings.grid
-    need = settings.ipc * grid**2
     pieces = []
     for label, keys in enumerate(_keys_by_class(source)):
-        rng = np.random.default_rng([settings.seed, 12, label])
-        found: list[Piece] = []
-        for number in rng.permutation(len(keys)):
-            try:
-                _, width, height = decode(source.read(keys[number]), least_side=8)
-            except UnreadableImage:
-                continue
-            if min(width, height) < LEAST_SIDE:
-                continue
-            found.append(Piece(keys[number], (0.0, 0.0, float(width), float(height)), width, height, 0.0))
-            if len(found) == need:
-                break
-        pieces.append(found)
-    return lay_out(source, pieces, settings.ipc, grid, kind)
+        order = np.random.default_rng([settings.seed, 12, label]).permutation(len(keys))
+        readable = (piece for number in order if (piece := _whole(source, keys[number], kind)))
+        pieces.append(list(islice(readable, settings.ipc * grid**2)))
+    return fill(source, pieces, settings.ipc, grid)
+
+
+def _whole(source: Source, key: str, kind: Kind) -> Piece | None:
+    """A whole image; None for one that cannot be read or is too small."""
+    try:
+        _, width, height = decode(source.read(key), least_side=8)
+    except UnreadableImage:
+        return None
+    if min(width, height) < LEAST_SIDE:
+        return None
+    return Piece(kind, key, (0.0, 0.0, float(width), float(height)), width, height, 0.0)
 
 
 def rded_plan(source: Source, settings: DistillSettings, teacher: Model, kept: Path) -> Plan:
@@ -82,8 +72,11 @@ def rded_plan(source: Source, settings: DistillSettings, teacher: Model, kept: P
             if not file.exists():
                 found = _best_crops(source, label, keys, settings, teacher, outputs, pool, advance)
                 write_whole(file, json.dumps(sorted(found, key=lambda piece: -piece.score)))
-    pieces = [[Piece(key, tuple(box), *rest) for key, box, *rest in read_json(file)] for file in files]
-    return lay_out(source, pieces, settings.ipc, settings.grid, "crop")
+    pieces = [
+        [Piece._make((kind, key, tuple(box), *rest)) for kind, key, box, *rest in read_json(file)]
+        for file in files
+    ]
+    return fill(source, pieces, settings.ipc, settings.grid)
 
 
 def _best_crops(
@@ -114,7 +107,7 @@ def _best_crops(
         losses = F.cross_entropy(logits, target, reduction="none").view(len(crops), -1).cpu().numpy()
         for (boxes, _, key, width, height), loss in zip(crops, losses, strict=True):
             best = int(loss.argmin())
-            found.append(Piece(key, boxes[best], width, height, -float(loss[best])))
+            found.append(Piece("crop", key, boxes[best], width, height, -float(loss[best])))
     return found
 
 
@@ -143,17 +136,14 @@ def _keys_by_class(source: Source) -> list[list[str]]:
     return keys
 
 
-def lay_out(source: Source, pieces: list[list[Piece]], ipc: int, grid: int, kind: Kind) -> Plan:
-    """Fills the cells of every class's images in order, starting again where there are too few pieces."""
-    tiles, short = [], []
-    for label, (folder, found) in enumerate(zip(source.classes, pieces, strict=True)):
-        if not found:
+def fill(source: Source, pieces: list[list[Piece]], ipc: int, grid: int) -> Plan:
+    """Fills every class's images with its pieces in order, starting again where there are too few."""
+    images, short = [], []
+    for folder, mine in zip(source.classes, pieces, strict=True):
+        if not mine:
             raise FocusError(f"class {folder} has no readable image")
-        if len(found) < ipc * grid**2:
+        if len(mine) < ipc * grid**2:
             short.append(folder)
-        for number in range(ipc):
-            for cell in range(grid**2):
-                piece = found[(number * grid**2 + cell) % len(found)]
-                row, column = divmod(cell, grid)
-                tiles.append(Tile(image_name(folder, number), label, row, column, kind, *piece))
-    return Plan(grid, tuple(tiles), tuple(short))
+        endless = cycle(mine)
+        images.append([list(islice(endless, grid**2)) for _ in range(ipc)])
+    return Plan(grid, lay_out(source.classes, images, grid), tuple(short))

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from focusdd.extraction.index import Index
-from focusdd.selection.baselines import Piece, lay_out
-from focusdd.selection.plan import Plan
+from focusdd.selection.baselines import fill
+from focusdd.selection.plan import Piece, Plan
 from focusdd.settings import DistillSettings
 from focusdd.sources.base import Source
 
@@ -22,21 +20,19 @@ def coreset_plan(source: Source, index: Index, settings: DistillSettings) -> Pla
     Raises:
         FocusError: a class without a readable image.
     """
-    choose: Callable[[np.ndarray, int], Choice] = herd if settings.method == "herding" else spread
+    choose = herd if settings.method == "herding" else k_center
     rows = index.table(["key", "label", "width", "height"])
-    labels = rows.column("label").to_numpy()
-    features = index.features()
+    labels, features = rows["label"].to_numpy(), index.features()
     pieces = []
     for label in range(len(index.classes)):
         mine = np.flatnonzero(labels == label)
-        chosen = choose(features[mine].astype(np.float64), settings.ipc) if len(mine) else ([], [])
+        chosen, distances = choose(features[mine].astype(np.float64), settings.ipc) if len(mine) else ([], [])
         found = []
-        for place, distance in zip(*chosen, strict=True):
-            row = rows.slice(int(mine[place]), 1).to_pylist()[0]
+        for row, distance in zip(rows.take(mine[chosen]).to_pylist(), distances, strict=True):
             box = (0.0, 0.0, float(row["width"]), float(row["height"]))
-            found.append(Piece(row["key"], box, row["width"], row["height"], -distance))
+            found.append(Piece("whole", row["key"], box, row["width"], row["height"], -distance))
         pieces.append(found)
-    return lay_out(source, pieces, settings.ipc, 1, "whole")
+    return fill(source, pieces, settings.ipc, 1)
 
 
 def herd(features: np.ndarray, count: int) -> Choice:
@@ -61,7 +57,7 @@ def herd(features: np.ndarray, count: int) -> Choice:
     return rows, distances
 
 
-def spread(features: np.ndarray, count: int) -> Choice:
+def k_center(features: np.ndarray, count: int) -> Choice:
     """Greedy k-center (Gonzalez 1985; Sener and Savarese, ICLR 2018): every next row is the farthest from all
     before it; the first is the one nearest to the mean, so that nothing is random.
 

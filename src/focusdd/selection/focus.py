@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
@@ -16,7 +15,7 @@ from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index
 from focusdd.extraction.patches import PatchOptions, attention_area, key_patches, patch_options
 from focusdd.extraction.realism import realism
-from focusdd.selection.plan import Kind, Plan, Tile, image_name
+from focusdd.selection.plan import Kind, Piece, Plan, lay_out
 from focusdd.settings import PatchSettings, SelectSettings
 
 _CHUNK = 128  # images whose key patches are found at once: what a processor's cache holds
@@ -44,20 +43,20 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
             f"{num_views} views of the images of {cells - num_views} patches: use fewer --views, "
             "or --view-source other"
         )
-    rows = index.table(["key", "label", "width", "height", "confidence", "mass", "area"])
-    labels = rows.column("label").to_numpy()
+    rows = index.table(["key", "label", "width", "height", "confidence"])
+    keys, labels, sizes = rows.column("key"), rows.column("label").to_numpy(), _sizes(rows)
     boxes, box_mass, mass, area = _patches(index, settings, tile)
-    score = realism(
-        rows.column("confidence").to_numpy(),
-        mass,
-        area,
-        (settings.confidence_power, settings.mass_power, settings.area_power),
-    )
-    keys = rows.column("key")
-    sizes = np.stack([rows.column(name).to_numpy() for name in ("width", "height")], axis=1)
+    powers = settings.confidence_power, settings.mass_power, settings.area_power
+    score = realism(rows.column("confidence").to_numpy(), mass, area, powers)
+
+    def piece(kind: Kind, row: int, box: np.ndarray) -> Piece:
+        width, height = sizes[row].tolist()
+        x0, y0, x1, y1 = (float(value) for value in box)
+        return Piece(kind, keys[row].as_py(), (x0, y0, x1, y1), width, height, float(score[row]))
+
     clusters, distinct = settings.clusters and settings.keep > 0, settings.max_similarity < 1
     features = index.features() if clusters or distinct else None
-    tiles: list[Tile] = []
+    images: list[list[list[Piece]]] = []
     short = []
     for label, folder in enumerate(index.classes):
         mine = np.flatnonzero(labels == label)
@@ -65,29 +64,22 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
             raise FocusError(f"class {folder} has no readable image")
         rng = np.random.default_rng([settings.seed, 11, label])
         need = settings.ipc * cells
-        order = drawn(mine, score, settings.keep, need, rng, settings.skip)
+        order = draw_order(mine, score, settings.keep, need, rng, settings.skip)
         if features is not None and clusters:
-            order = spread(order, features[order], settings.keep, need, rng)
+            order = clusters_first(order, features[order], settings.keep, need, rng)
         if features is not None and distinct:
             order = duplicates_last(order, features[order], settings.max_similarity, need)
-        hands, enough = _share_out(order.tolist(), box_mass, settings)
+        shown, enough = _share_out(order.tolist(), box_mass, settings)
         if not enough:
             short.append(folder)
-        for number, (patches, views) in enumerate(hands):
-            parts: list[tuple[Kind, int, Sequence[float]]] = [
-                *(("patch", image, boxes[image, which]) for image, which in patches),
-                *(("view", image, (0, 0, *sizes[image])) for image in views),
+        images.append(
+            [
+                [piece("patch", row, boxes[row, which]) for row, which in patches]
+                + [piece("view", row, np.array([0, 0, *sizes[row]])) for row in views]
+                for patches, views in shown
             ]
-            for cell, (kind, image, box) in enumerate(parts):
-                row, column = divmod(cell, grid)
-                x0, y0, x1, y1 = (float(value) for value in box)
-                tiles.append(
-                    Tile(
-                        image_name(folder, number), label, row, column, kind, keys[image].as_py(),
-                        (x0, y0, x1, y1), int(sizes[image, 0]), int(sizes[image, 1]), float(score[image]),
-                    )
-                )  # fmt: skip
-    return Plan(grid, tuple(tiles), tuple(short))
+        )
+    return Plan(grid, lay_out(index.classes, images, grid), tuple(short))
 
 
 def _share_out(
@@ -147,7 +139,7 @@ def _deal(candidates: list[tuple[int, int]], hands: int, each: int) -> list[list
     return dealt
 
 
-def drawn(
+def draw_order(
     mine: np.ndarray, score: np.ndarray, keep: float, least: int, rng: np.random.Generator, skip: float = 0.0
 ) -> np.ndarray:
     """Rows of one class in the order they are used: highest score first, or drawn from the best.
@@ -165,14 +157,13 @@ def drawn(
     return np.concatenate([rng.permutation(order[:pool]), order[pool:]])
 
 
-def spread(
+def clusters_first(
     order: np.ndarray, features: np.ndarray, keep: float, need: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Puts first what stands for the clusters of the rows that `drawn` draws from: of each the row nearest to
-    its middle.
+    """Clusters the rows that `draw_order` draws from, and puts first the row nearest to each centre.
 
     Args:
-        order: rows of one class as `drawn` gives them.
+        order: rows of one class as `draw_order` gives them.
         features: (n, d) of these rows, in their order.
         keep: as it was drawn.
         need: how many clusters.
@@ -245,17 +236,19 @@ def _patches(
     chunks = [table.slice(start, _CHUNK) for start in range(0, len(table), _CHUNK)]
     found = []
     with progress("key patches", len(table), "images") as advance, ThreadPoolExecutor(cpu_count()) as pool:
-        for rows, part in zip(
-            chunks, pool.map(lambda rows: _find(index, rows, options), chunks), strict=True
-        ):
+        for part in pool.map(lambda rows: _find(index, rows, options), chunks):
             found.append(part)
-            advance(len(rows), "")
+            advance(len(part[0]), "")
     boxes, box_mass, area = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return boxes, box_mass, np.minimum(box_mass.sum(1), 1.0), area
 
 
 def _find(index: Index, rows: pa.Table, options: PatchOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     grids = index.attention(rows)
-    sizes = np.stack([rows.column(name).to_numpy() for name in ("width", "height")], axis=1)
-    boxes, mass = key_patches(grids, sizes, options)
+    boxes, mass = key_patches(grids, _sizes(rows), options)
     return boxes, mass, attention_area(grids, options.share)
+
+
+def _sizes(rows: pa.Table) -> np.ndarray:
+    """Width and height (n, 2) in pixels of the images of rows."""
+    return np.stack([rows.column(name).to_numpy() for name in ("width", "height")], axis=1)

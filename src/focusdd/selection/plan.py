@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal, NamedTuple
@@ -30,8 +30,19 @@ SCHEMA = pa.schema(
 )
 
 
+class Piece(NamedTuple):
+    """A part of a source image that fills a cell of a distilled image."""
+
+    kind: Kind
+    key: str
+    box: Box
+    width: int
+    height: int
+    score: float
+
+
 class Tile(NamedTuple):
-    """One cell of a distilled image."""
+    """One cell of a distilled image, with the piece in it."""
 
     image: str
     label: int
@@ -77,6 +88,18 @@ class Plan:
         rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
         tiles = tuple(Tile._make((*row[:6], row[6:10], *row[10:])) for row in rows)
         return cls(1 + max(tile.row for tile in tiles), tiles)
+
+
+def lay_out(
+    classes: Sequence[str], images: Sequence[Sequence[Sequence[Piece]]], grid: int
+) -> tuple[Tile, ...]:
+    """Tiles of distilled images, cell by cell, from the pieces of each image of each class."""
+    return tuple(
+        Tile._make((image_name(folder, number), label, *divmod(cell, grid), *piece, ""))
+        for label, (folder, mine) in enumerate(zip(classes, images, strict=True))
+        for number, pieces in enumerate(mine)
+        for cell, piece in enumerate(pieces)
+    )
 
 
 def image_name(class_folder: str, number: int) -> str:

@@ -9,9 +9,8 @@ from typing import NamedTuple
 import numpy as np
 
 from focusdd.core.errors import FocusError
-from focusdd.selection.coresets import herd
-from focusdd.selection.coresets import spread as k_center
-from focusdd.selection.focus import distinct, spread
+from focusdd.selection.coresets import herd, k_center
+from focusdd.selection.focus import clusters_first, distinct
 from focusdd.settings.distill import SubsetSettings
 
 
@@ -114,7 +113,7 @@ def _within(
     if settings.method == "random" or features is None:
         rows = rng.permutation(np.sort(rows))
     elif settings.method == "clusters":
-        rows = spread(rows, features[rows], 1.0, count, rng)
+        rows = clusters_first(rows, features[rows], 1.0, count, rng)
     elif settings.method in ("herding", "k-center"):
         coreset = herd if settings.method == "herding" else k_center
         rows = np.sort(rows)

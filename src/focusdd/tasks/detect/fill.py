@@ -12,7 +12,7 @@ import numpy as np
 from focusdd.core.images import Box
 from focusdd.extraction.geometry import cell_edges
 from focusdd.extraction.index import from_bytes
-from focusdd.selection.focus import drawn
+from focusdd.selection.focus import draw_order
 from focusdd.settings import ObjectSettings
 from focusdd.tasks.detect.objects import ObjectTable
 from focusdd.tasks.detect.packing import Canvas
@@ -45,7 +45,7 @@ class Filler:
         self.folder = table.index.classes[label]
         self.rng = np.random.default_rng([settings.seed, 12, label])
         mine = np.flatnonzero((table.all.labels == label) & ~table.all.ignored)
-        order = drawn(mine, score, settings.keep, wanted * settings.grid**2, self.rng)
+        order = draw_order(mine, score, settings.keep, wanted * settings.grid**2, self.rng)
         self.objects = dict.fromkeys(order.tolist())
         self.waiting: deque[_Candidate] = deque()
         # the images whose objects are used last come first as views
