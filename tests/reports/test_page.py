@@ -2,178 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
-import pyarrow as pa
 import pytest
+from written import Page, edit, make, make_index, make_student
 
 from focusdd.comparison.scores import augmentation_robust_score, label_robust_score
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json, write_json
-from focusdd.core.images import decode
-from focusdd.core.manifest import renew
 from focusdd.core.stage import Stage, Workspace, run_stage
-from focusdd.extraction.index import schema, write_part
+from focusdd.reports import galleries
 from focusdd.reports.collect import collect
 from focusdd.reports.page import report
 from focusdd.reports.results import rows, scores
-from focusdd.settings import DistillSettings, ExtractSettings
-from focusdd.sources import Source, open_source
-from focusdd.sources.identity import content_hash
-from focusdd.tasks.distill import distill
+from focusdd.sources import open_source
 
 EVIL = ("<script>alert(1)<b>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}&amp;$x_{$")
-SIZE, GRID = 64, 8
-
-
-class Page(HTMLParser):
-    """Tags, attributes and visible text of a page."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.text = ""
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += [(name, value or "") for name, value in attrs]
-
-    def handle_data(self, data: str) -> None:
-        self.text += "" if self.tags and self.tags[-1] == "style" else data
-
-    def check(self) -> None:
-        """Nothing runs, and nothing comes from elsewhere."""
-        assert not {"script", "iframe", "object", "embed", "form", "base", "svg", "b"} & set(self.tags)
-        assert not [name for name, _ in self.attributes if name.startswith("on")]
-        links = [value for name, value in self.attributes if name in ("src", "href", "srcset", "action")]
-        assert links
-        assert all(link.startswith(("data:image/", "#")) or link == "data:," for link in links)
-
-    def words(self) -> str:
-        return " ".join(self.text.split())
-
-
-def make_index(source: Source, out: Path, skipped: list[tuple[str, str]] = []) -> Path:  # noqa: B006
-    """An index as `extract` writes it, of an extractor that looks at one token per image."""
-    extract = ExtractSettings(tile=SIZE // 2)
-    own = extract.model_dump(exclude={"device", "extractor"}) | {"input_size": 32}
-    rng = np.random.default_rng(0)
-    table: dict[str, list[Any]] = {name: [] for name in schema(4).names}
-    for record in source.records:
-        data = source.read(record.key)
-        _, width, height = decode(data)
-        x0, y0, x1, y1 = source.box(record.key) if hasattr(source, "box") else (0, 0, width / 2, height / 2)
-        attention = np.zeros((GRID, GRID), np.uint8)
-        attention[int((y0 + y1) / 2 * GRID / height), int((x0 + x1) / 2 * GRID / width)] = 255
-        patch = {"x0": x0, "y0": y0, "x1": x1, "y1": y1, "mass": 0.7}
-        row = (
-            record.key,
-            record.label,
-            content_hash(data),
-            width,
-            height,
-            rng.random(),
-            record.label,
-            0.7,
-            0.2,
-            [patch],
-        )
-        for name, value in zip(table, (*row, attention.tobytes(), np.zeros(4, np.float16)), strict=True):
-            table[name].append(value)
-    inputs = {"source": source.fingerprint, "extractor": "weights"}
-
-    def make(work: Workspace) -> dict[str, Any]:
-        (out / "parts").mkdir()
-        write_part(
-            out / "parts" / "part-00000.parquet", pa.table(table, schema=schema(4)), {"skipped": skipped}
-        )
-        write_json(
-            out / "index.json",
-            {
-                "key": work.key,
-                "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
-                "extractor": {"name": "tiny_vit", "confidence": "head", "accuracy": 0.75},
-                "settings": own,
-                "grid": [GRID, GRID],
-                "classes": list(source.classes),
-                "class_names": list(source.class_names),
-                "counts": {"images": len(source.records), "skipped": len(skipped)},
-                "skipped": [list(item) for item in skipped],
-                "content": "content",
-            },
-        )
-        work.record.note(images=len(source.records))
-        return {"images": len(source.records)}
-
-    return run_stage(Stage("extract", 1, own, inputs), out, make)
-
-
-def make_student(
-    dataset: Path, out: Path, top1: float, student: str = "resnet18", seed: int = 0, **changes: Any
-) -> Path:
-    """A student's result as `train` writes it."""
-    info = read_json(dataset / "distilled.json")
-    settings = {"student": student, "labels": "soft", "epochs": 300, "size": 32, "seed": seed, **changes}
-
-    def make(work: Workspace) -> dict[str, Any]:
-        result = {
-            "student": student,
-            "top1": top1,
-            "top5": 0.9,
-            "per_class": dict.fromkeys(info["classes"], top1),
-            "val": {"name": info["source"]["name"], "images": 10, "skipped": []},
-            "distilled": {name: info[name] for name in ("key", "method", "ipc", "size", "grid", "seed")},
-            "teacher": {"name": "teacher", "sample_accuracy": 0.8125},
-            "settings": settings,
-        }
-        write_json(out / "result.json", result)
-        work.record.seconds["train"] = 12.5
-        work.record.note(device="cpu")
-        return {"top1": top1}
-
-    return run_stage(Stage("train", 1, settings, {"distilled": info["key"], "val": "v"}), out, make)
-
-
-def make(source: Source, root: Path, method: str, ipc: int = 1, **changes: Any) -> Path:
-    """A distilled dataset, made by the package itself."""
-    settings = DistillSettings(method=method, ipc=ipc, size=SIZE, **changes)  # type: ignore[arg-type]
-    name = "-".join([method, str(ipc), *map(str, changes.values())])
-    distill(source, root / name, settings, index=root / "index" if method == "focus" else None)
-    return root / name
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two methods, two seeds, one student, on the demo source."""
-    root = tmp_path_factory.mktemp("finished")
-    source = open_source("demo:4")
-    make_index(source, root / "index")
-    for method, top1 in (("random", 0.3), ("focus", 0.45)):
-        dataset = make(source, root, method)
-        for seed in (0, 1):
-            make_student(dataset, root / f"{method}-student-{seed}", top1 + 0.02 * seed, seed=seed)
-    return root
-
-
-@pytest.fixture
-def work(finished: Path, tmp_path: Path) -> Path:
-    """A copy to change."""
-    return Path(shutil.copytree(finished, tmp_path / "work"))
-
-
-def edit(path: Path, **changes: Any) -> None:
-    write_json(path, {**read_json(path), **changes})
-    if path.name != "done.json":
-        renew(path.parent, path.name)
+TURNED = "\u202egpj.exe\u2066"  # runs from the right to the left, and so does what is beside it
 
 
 def test_page_shows_balanced_accuracy_and_chance_where_classes_differ_in_size(work: Path) -> None:
@@ -250,12 +101,13 @@ def test_hostile_names_are_shown_and_do_nothing(tmp_path: Path, image_folder: Ca
         (student / "run.json").read_text(encoding="utf-8").replace("Linux", "\\ud800<i>")
     )  # half a character: no UTF-8 for it
     (student / "run.json").write_text(run, encoding="utf-8")
-    edit(dataset / "distilled.json", short_classes=[EVIL[0]])
+    edit(dataset / "distilled.json", short_classes=[EVIL[0], TURNED], judge={"name": TURNED})
     page = Page(report(root))
     page.check()
     assert not {"i", "b"} & set(page.tags)
-    for text in EVIL:
+    for text in (*EVIL, r"\u202egpj.exe\u2066"):
         assert text in page.text
+    assert not set(TURNED) & set("\u202e\u2066") & set(page.text + str(page.attributes))
     assert f"focusdd {EVIL[0]}" in page.text
     alts = [value for name, value in page.attributes if name == "alt"]
     assert any(EVIL[1] in alt for alt in alts)
@@ -336,6 +188,27 @@ def test_rows_join_seeds_and_name_what_differs(work: Path) -> None:
     ]
     assert sorted(found[1].main) == pytest.approx([0.45, 0.47])
     assert found[1].times.extract is not None and found[3].times.extract is None
+
+
+def test_best_and_worst_class_stand_beside_each_other(work: Path) -> None:
+    for path in work.glob("focus-student-*/result.json"):
+        edit(path, per_class=read_json(path)["per_class"] | {"3-three": 1.0, "5-five": 0.125, "6-six": None})
+    words = Page(report(work)).words()
+    best, worst = words.index("Best class: three"), words.index("Worst class: five")
+    assert words[best:worst].split()[:7] == ["Best", "class:", "three", "focus", "100.0%", "random", "31.0%"]
+    assert words[worst:].split()[:7] == ["Worst", "class:", "five", "focus", "12.5%", "random", "31.0%"]
+
+
+def test_source_images_used_can_be_downloaded(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(report(work))
+    links = [value for name, value in page.attributes if name == "href" and value.startswith("data:text")]
+    lists = [base64.b64decode(link.partition(",")[2]).decode().splitlines() for link in links]
+    for found, keys in zip(collect(work).distilled, lists, strict=True):
+        assert keys == list(dict.fromkeys(tile.key for tile in found.plan.tiles))
+    monkeypatch.setattr(galleries, "_LIST_BYTES", 100)
+    words = Page(report(work)).words()
+    assert "List of the" not in words
+    assert "The 10 source images used are in the column key of random-1/plan.parquet" in words
 
 
 def test_several_ipc_make_a_line_plot(work: Path) -> None:
@@ -423,7 +296,7 @@ def test_students_outside_the_distribution(work: Path) -> None:
 
 def test_the_page_says_who_is_ahead_and_whose_images_no_seed_changes(work: Path) -> None:
     words = Page(report(work)).words()
-    assert "ipc 1, resnet18, soft: focus is 15.0 ± 0.0 points ahead of random (2 seeds)." in words
+    assert "focus 46.0%, random 31.0% top-1. focus is 15.0 ± 0.0 points ahead of random (2 seeds)." in words
     assert "†" not in words
     best = make(open_source("demo:4"), work, "focus", keep=0)
     for seed in (0, 1):

@@ -6,6 +6,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
+from numbers import Real
+from operator import getitem
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -24,47 +27,31 @@ from focusdd.tasks.base import Task
 STAGES = ("extract", "fit", "distill", "train", "detect extract", "detect distill", "detect train")
 # the order of every table; others follow by name
 METHODS = ("focus", "rded", "view", "random", "herding", "k-center", "full")
-_SOURCE = {
-    "source.name": str,
-    "source.split": str,
-    "source.fingerprint": str,
-    "classes": list,
-    "class_names": list,
-}
-_DISTILLED = _SOURCE | {"method": str, "size": int, "source_images": int, "short_classes": list}
-_OF_TASK: dict[str, dict[str, type]] = {
-    "classify": {"ipc": int, "grid": int},
-    "detect": {
-        **dict.fromkeys(("objects", "source_objects", "settings"), dict),
-        **dict.fromkeys(("images", "seed", "masked", "refused"), int),
+_SOURCE = "source.name source.split source.fingerprint"
+# the fields that the page shows, by file or task and by type
+_FIELDS: dict[str, dict[Any, str]] = {
+    "done.json": {str: "stage key", dict: "settings inputs counts"},
+    "run.json": {str: "machine date focusdd python", dict: "versions seconds", Real: "seconds_total"},
+    "index.json": {
+        str: f"{_SOURCE} extractor.name extractor.confidence",
+        list: "classes class_names grid skipped",
+        dict: "settings",
+        Real: "counts.images extractor.accuracy",
     },
+    "distilled.json": {
+        str: f"{_SOURCE} method",
+        list: "classes class_names short_classes",
+        Real: "ipc size source_images",
+    },
+    "result.json": {
+        str: "val.name distilled.key distilled.method",
+        list: "val.skipped",
+        dict: "settings per_class",
+        Real: "val.images distilled.ipc",
+    },
+    "classify": {int: "ipc grid"},
+    "detect": {dict: "objects source_objects settings", int: "images masked refused"},
 }
-_INDEX = _SOURCE | {
-    "extractor.name": str,
-    "extractor.confidence": str,
-    "extractor.accuracy": float,
-    "settings": dict,
-    "grid": list,
-    "counts.images": int,
-    "skipped": list,
-}
-
-
-@dataclass(frozen=True)
-class Run:
-    """What `run.json` says: the part of a run that is not the same next time."""
-
-    command: str
-    """Empty when the stage was not run from the command line."""
-    machine: str
-    device: str
-    date: str
-    versions: dict[str, str]
-    seconds: dict[str, float]
-    total: float
-    """Seconds in all."""
-    peak_memory_mb: float | None
-    images: int | None
 
 
 @dataclass(frozen=True)
@@ -74,29 +61,14 @@ class Stage:
     folder: Path
     shown: str
     """The folder as the page names it: relative to the report's where it lies below it."""
-    name: str
-    key: str
-    settings: dict[str, Any]
-    inputs: dict[str, str]
-    counts: dict[str, Any]
-    run: Run | None
-
-
-@dataclass(frozen=True)
-class FoundDistilled:
-    """A distilled dataset with its plan and, for method focus, the index it was chosen from."""
-
-    stage: Stage
-    data: Finished
-    plan: Any
-    """Tiles by distilled image, of the task's kind."""
-    index: FoundIndex | None
+    done: dict[str, Any]
+    """The content of done.json."""
+    run: dict[str, Any] | None
+    """The content of run.json, the part of a run that is not the same next time."""
 
     @property
-    def title(self) -> str:
-        info = self.data.info
-        many = f"{info['images']} images" if "images" in info else f"{info['ipc']} per class"
-        return f"{info['method']}, {many}"
+    def key(self) -> str:
+        return str(self.done["key"])
 
 
 @dataclass(frozen=True)
@@ -108,34 +80,63 @@ class FoundIndex:
 
 
 @dataclass(frozen=True)
-class Student:
-    """A trained student: what its `result.json` says."""
+class FoundDistilled:
+    """A distilled dataset with its plan and, for method focus, the index it was chosen from."""
 
     stage: Stage
     task: Task
-    architecture: str
+    data: Finished
+    plan: Any
+    """Tiles by distilled image, of the task's kind."""
+    index: FoundIndex | None
+
+    @property
+    def info(self) -> dict[str, Any]:
+        return self.data.info
+
+    @property
+    def title(self) -> str:
+        many = f"{self.info['images']} images" if "images" in self.info else f"{self.info['ipc']} per class"
+        return f"{self.info['method']}, {many}"
+
+
+@dataclass(frozen=True)
+class Student:
+    """A trained student."""
+
+    stage: Stage
+    task: Task
+    result: dict[str, Any]
+    """The content of result.json."""
     scores: dict[str, float]
     """By the columns of the task; fractions."""
-    chance: float | None
-    """Top-1 of always naming the most frequent class; None where the result does not tell."""
-    per_class: dict[str, float]
-    val_name: str
-    val_images: int
-    val_shared: int
-    """Validation images that the student learned from too."""
-    val_skipped: list[tuple[str, str]]
-    distilled: dict[str, Any]
-    """key, method, ipc, size, grid and seed of what it learned from."""
-    teacher: tuple[str, float] | None
-    """Name and accuracy on a sample."""
-    settings: dict[str, Any]
+    dataset: FoundDistilled | None
+    """What it learned from, where that is below the folder too."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All settings of the training."""
+        return dict(self.result["settings"])
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Keys of what the training read."""
+        return dict(self.stage.done["inputs"])
+
+    @property
+    def architecture(self) -> str:
+        return str(self.result["student" if "student" in self.result else "detector"])
+
+    @property
+    def per_class(self) -> dict[str, float]:
+        """Of the classes with validation images."""
+        return {name: share for name, share in self.result["per_class"].items() if share is not None}
 
 
 @dataclass(frozen=True)
 class Found:
     """Everything below a folder."""
 
-    folder: Path
     stages: list[Stage]
     indexes: list[FoundIndex]
     distilled: list[FoundDistilled]
@@ -163,96 +164,68 @@ def collect(folder: Path) -> Found:
     if not folder.is_dir():
         raise FocusError(f"there is no folder {folder}")
     done = sorted(path for path in folder.rglob("done.json") if path.with_name("stage.json").exists())
-    stages = {stage.folder: stage for stage in (_stage(path.parent, folder) for path in done)}
+    stages = {path.parent: _stage(path.parent, folder) for path in done}
     if not stages:
         raise FocusError(
             f"{folder} holds no finished output of focusdd: run `focusdd extract` or `distill` first"
         )
-    indexes = {stage.key: _index(stage) for stage in stages.values() if _has(stage, "index.json")}
-    marked = [stage for stage in stages.values() if _has(stage, "distilled.json")]
-    distilled = [_distilled(stage, indexes, stages, folder) for stage in marked]
-    outside = dict(_outside(stage) for stage in stages.values() if _has(stage, "robustness.json"))
-    students = [
-        _student(stage, outside.get(stage.key, {})) for stage in stages.values() if _has(stage, "result.json")
-    ]
-    distilled.sort(key=lambda found: (*method_rank(found.data.info["method"]), found.data.info["ipc"]))
-    ordered = sorted(stages.values(), key=lambda stage: (place(stage.name, STAGES), stage.shown))
-    return Found(folder, ordered, list(indexes.values()), distilled, students)
+
+    def having(name: str) -> list[Stage]:
+        return [stage for path, stage in stages.items() if (path / name).exists()]
+
+    indexes = {stage.key: _index(stage) for stage in having("index.json")}
+    distilled = [_distilled(stage, indexes, stages, folder) for stage in having("distilled.json")]
+    outside = dict(_outside(stage) for stage in having("robustness.json"))
+    datasets = {data.stage.key: data for data in distilled}
+    students = [_student(stage, datasets, outside.get(stage.key, {})) for stage in having("result.json")]
+    distilled.sort(key=lambda found: (*method_rank(found.info["method"]), found.info["ipc"]))
+    ordered = sorted(stages.values(), key=lambda stage: (_place(stage.done["stage"], STAGES), stage.shown))
+    return Found(ordered, list(indexes.values()), distilled, students)
 
 
-def _has(stage: Stage, name: str) -> bool:
-    return (stage.folder / name).exists()
+def _read(path: Path, more: dict[Any, str]) -> dict[str, Any]:
+    """The content of a file whose fields in `_FIELDS`, and `more` of them, are of the right types."""
+    with as_written(path):
+        content = read_json(path)
+        for kind, names in [*_FIELDS[path.name].items(), *more.items()]:
+            for name in names.split():
+                value = reduce(getitem, name.split("."), content)
+                if not isinstance(value, kind):
+                    raise TypeError(f"{name} is {value!r}")
+        if "classes" in content and len(content["classes"]) != len(content["class_names"]):
+            raise TypeError("there are not as many class names as classes")
+        return dict(content)
 
 
 def _stage(path: Path, root: Path) -> Stage:
-    with as_written(path / "done.json"):
-        done = read_json(path / "done.json")
-        shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
-        settings, inputs, counts = (dict(done[part]) for part in ("settings", "inputs", "counts"))
-        return Stage(path, shown, str(done["stage"]), str(done["key"]), settings, inputs, counts, _run(path))
-
-
-def _run(path: Path) -> Run | None:
-    if not (path / "run.json").exists():
-        return None
-    with as_written(path / "run.json"):
-        run = read_json(path / "run.json")
-        versions = {"focusdd": run["focusdd"], "python": run["python"], **run["versions"]}
-        memory = run.get("peak_memory_mb")
-        return Run(
-            command=str(run.get("command") or ""),
-            machine=str(run["machine"]),
-            device=str(run.get("device", "")),
-            date=str(run["date"]),
-            versions={str(name): str(version) for name, version in versions.items()},
-            seconds={str(name): float(value) for name, value in run["seconds"].items()},
-            total=float(run["seconds_total"]),
-            peak_memory_mb=None if memory is None else float(memory),
-            images=None if run.get("images") is None else int(run["images"]),
-        )
+    shown = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+    run = _read(path / "run.json", {}) if (path / "run.json").exists() else None
+    return Stage(path, shown, _read(path / "done.json", {}), run)
 
 
 def _index(stage: Stage) -> FoundIndex:
-    path = stage.folder / "index.json"
-    with as_written(path):
-        index = open_index(stage.folder)
-        _check(index.info, _INDEX)
-        return FoundIndex(stage, index)
+    _read(stage.folder / "index.json", {})
+    return FoundIndex(stage, open_index(stage.folder))
 
 
 def _distilled(
     stage: Stage, indexes: dict[str, FoundIndex], stages: dict[Path, Stage], root: Path
 ) -> FoundDistilled:
     """Opens a distilled dataset; an index that it names elsewhere joins the found ones."""
-    with as_written(stage.folder / "distilled.json"):
-        task = task_of(stage.name)
-        # its images may be elsewhere: the page says so where it would show them
-        data = Finished(stage.folder, read_json(stage.folder / "distilled.json"))
-        _check(data.info, _DISTILLED | _OF_TASK.get(task.name, {}))
-        key = stage.inputs.get("index", "")
-        named = Path(os.path.normpath(stage.folder / (data.info["index"] or "")))
-        if key and key not in indexes and (named / "done.json").exists():
-            index = _index(_stage(named, root))
-            if index.stage.key == key:
-                indexes[key] = index
-                stages[named] = index.stage
+    task = task_of(stage.done["stage"])
+    # its images may be elsewhere: the page says so where it would show them
+    data = Finished(stage.folder, _read(stage.folder / "distilled.json", _FIELDS.get(task.name, {})))
+    key = stage.done["inputs"].get("index", "")
+    named = Path(os.path.normpath(stage.folder / (data.info.get("index") or "")))
+    if key and key not in indexes and (named / "done.json").exists():
+        index = _index(_stage(named, root))
+        if index.stage.key == key:
+            indexes[key], stages[named] = index, index.stage
     with as_written(stage.folder / "plan.parquet"):
         plan = task.distillation.drawing.read_plan(pq.read_table(stage.folder / "plan.parquet"))
         if not all(-1 <= tile.label < len(data.classes) for tile in plan.tiles):
             raise TypeError("a label has no class")
-        return FoundDistilled(stage, data, plan, indexes.get(key))
-
-
-def _check(info: dict[str, Any], fields: dict[str, type]) -> None:
-    """Raises TypeError or LookupError when a field that the page shows is missing or of another type."""
-    for name, kind in fields.items():
-        value: Any = info
-        for part in name.split("."):
-            value = value[part]
-        if not isinstance(value, kind):
-            raise TypeError(f"{name} is {value!r}")
-    if len(info["classes"]) != len(info["class_names"]):
-        raise TypeError("there are not as many class names as classes")
+        return FoundDistilled(stage, task, data, plan, indexes.get(key))
 
 
 def _outside(stage: Stage) -> tuple[str, dict[str, float]]:
@@ -262,46 +235,25 @@ def _outside(stage: Stage) -> tuple[str, dict[str, float]]:
         read = read_json(path)
         found = {"corrupted": read["corrupted_top1"], "other": (read["other"] or {}).get("top1")}
         known = {name: float(value) for name, value in found.items() if value is not None}
-        return str(stage.inputs["student"]), known
+        return str(stage.done["inputs"]["student"]), known
 
 
-def _student(stage: Stage, outside: dict[str, float]) -> Student:
-    path = stage.folder / "result.json"
+def _student(stage: Stage, datasets: dict[str, FoundDistilled], outside: dict[str, float]) -> Student:
+    task, path = task_of(stage.done["stage"]), stage.folder / "result.json"
+    result = _read(path, {Real: task.comparison.score})
     with as_written(path):
-        task, result = task_of(stage.name), read_json(path)
-        distilled, teacher = result["distilled"], result.get("teacher")
-        shares = result["per_class"].items()
-        per_class = {str(name): float(share) for name, share in shares if share is not None}
-        told = {name: result[name] for name in task.comparison.columns if result.get(name) is not None}
-        scores = {name: float(value) for name, value in told.items()} | outside
-        scores[task.comparison.score] = float(result[task.comparison.score])
-        if "balanced" in task.comparison.columns and per_class:
-            scores.setdefault("balanced", mean(per_class.values()))
-        return Student(
-            stage=stage,
-            task=task,
-            architecture=str(result["student"] if "student" in result else result["detector"]),
-            scores=scores,
-            chance=float(result["chance"]) if "chance" in result else None,
-            per_class=per_class,
-            val_name=str(result["val"]["name"]),
-            val_images=int(result["val"]["images"]),
-            val_shared=int(result["val"].get("shared", 0)),
-            val_skipped=[(str(name), str(reason)) for name, reason in result["val"]["skipped"]],
-            distilled={**distilled, "method": str(distilled["method"]), "ipc": _number(distilled["ipc"])},
-            teacher=(str(teacher["name"]), float(teacher["sample_accuracy"])) if teacher else None,
-            settings=dict(result["settings"]),
-        )
-
-
-def _number(value: Any) -> int | float:
-    return int(value) if int(value) == value else float(value)
+        told = {name: float(result[name]) for name in task.comparison.columns if result.get(name) is not None}
+        student = Student(stage, task, result, told | outside, datasets.get(result["distilled"]["key"]))
+        if "balanced" in task.comparison.columns and student.per_class:
+            student.scores.setdefault("balanced", mean(student.per_class.values()))
+        return student
 
 
 def method_rank(method: str) -> tuple[int, str]:
-    return place(method, METHODS), method
+    """Where a method stands in every table."""
+    return _place(method, METHODS), method
 
 
-def place(name: str, order: tuple[str, ...]) -> int:
+def _place(name: str, order: tuple[str, ...]) -> int:
     """Place in an order; what it does not name comes last."""
     return order.index(name) if name in order else len(order)

@@ -10,7 +10,8 @@ import contextlib
 import io
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
@@ -43,42 +44,47 @@ class Figure(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Accuracy of one method: shares by images per class."""
+    """Scores of one method, in percent, by images per class."""
 
     label: str
     method: str
-    title: str
-    """What the score is called."""
     points: dict[float, list[float]]
     seconds: dict[float, float]
     """Of distilling and training, where they are known."""
 
 
 def accuracy_figure(rows: Sequence[Row]) -> Figure:
-    """Top-1 of one student with one kind of labels on one validation set: against ipc where there are
+    """Scores of one student with one kind of labels on one validation set: against ipc where there are
     several, else as bars."""
-    lines = _lines(rows)
-    said = "; ".join(
-        f"{line.label}: " + ", ".join(f"{mean(shares):.1%} at {ipc}" for ipc, shares in line.points.items())
-        for line in lines
-    )
     draw = _curve if len({row.ipc for row in rows if row.method != "full"}) > 1 else _bars
-    alt = f"{rows[0].title} of {rows[0].student} by images per class. {said}."
-    return Figure(_svg(draw, lines, False), _svg(draw, lines, True), alt)
+    return _figure(draw, rows, _lines(rows), "images per class", lambda line, ipc: f"at {ipc}")
 
 
 def cost_figure(rows: Sequence[Row]) -> Figure | None:
     """The same against the seconds of distilling and training; None where they are not known."""
-    lines = [line for line in _lines(rows) if line.seconds]
-    if len([place for line in lines for place in line.seconds]) < 2:
+    lines = [line._replace(points={ipc: line.points[ipc] for ipc in line.seconds}) for line in _lines(rows)]
+    if sum(len(line.seconds) for line in lines) < 2:
         return None
-    said = "; ".join(
+    lines = [line for line in lines if line.seconds]
+    by = "seconds of distilling and training"
+    return _figure(_costs, rows, lines, by, lambda line, ipc: f"in {line.seconds[ipc]:.3g} s")
+
+
+def _figure(
+    draw: Callable[..., None],
+    rows: Sequence[Row],
+    lines: list[Line],
+    by: str,
+    where: Callable[[Line, float], str],
+) -> Figure:
+    said = [
         f"{line.label}: "
-        + ", ".join(f"{mean(line.points[ipc]):.1%} in {spent:.3g} s" for ipc, spent in line.seconds.items())
+        + ", ".join(f"{mean(of):.1f}% {where(line, ipc)}" for ipc, of in line.points.items())
         for line in lines
-    )
-    alt = f"{rows[0].title} of {rows[0].student} by seconds of distilling and training. {said}."
-    return Figure(_svg(_costs, lines, False), _svg(_costs, lines, True), alt)
+    ]
+    alt = f"{rows[0].title} of {rows[0].student} by {by}. {'; '.join(said)}."
+    light, dark = (_svg(draw, lines, rows[0].title, dark) for dark in (False, True))
+    return Figure(light, dark, alt)
 
 
 def _lines(rows: Sequence[Row]) -> list[Line]:
@@ -88,8 +94,8 @@ def _lines(rows: Sequence[Row]) -> list[Line]:
     for row in rows:
         parts = [f"{row.epochs} epochs"] * epochs + [row.variant] * bool(row.variant)
         label = _printable(f"{row.method} ({', '.join(parts)})" if parts else row.method)
-        line = lines.setdefault(label, Line(label, row.method, row.title, {}, {}))
-        line.points.setdefault(row.ipc, []).extend(row.main)
+        line = lines.setdefault(label, Line(label, row.method, {}, {}))
+        line.points.setdefault(row.ipc, []).extend(100 * share for share in row.main)
         if row.times.train:  # a time that rounds to nothing has no place on a logarithmic axis
             line.seconds[row.ipc] = row.times.train + (row.times.distil or 0.0)
     return list(lines.values())
@@ -129,55 +135,48 @@ def _canvas(height: float, dark: bool) -> Iterator[tuple[Any, Any]]:
         yield canvas, axes
 
 
-def _svg(draw: Any, lines: list[Line], dark: bool) -> str:
+def _svg(draw: Callable[..., None], lines: list[Line], title: str, dark: bool) -> str:
     height = 0.9 + 0.38 * len(lines) if draw is _bars else 3.2 + 0.25 * math.ceil(len(lines) / 2)
     with _canvas(height, dark) as (canvas, axes):
-        draw(axes, lines, _DARK if dark else _LIGHT)
+        draw(axes, lines, f"{title}, %", _DARK if dark else _LIGHT)
         buffer = io.BytesIO()
         canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return data_uri("svg+xml", buffer.getvalue())
 
 
-def _curve(axes: Any, lines: list[Line], colours: Sequence[str]) -> None:
+def _curve(axes: Any, lines: list[Line], title: str, colours: Sequence[str]) -> None:
     for line, style in zip(lines, _styles(lines), strict=True):
         if line.method == "full":
-            shares = [share for values in line.points.values() for share in values]
-            top, width = 100 * mean(shares), 100 * deviation(shares)
+            values = list(chain.from_iterable(line.points.values()))
+            top, width = mean(values), deviation(values)
             axes.axhline(top, color=colours[style], linestyle="--", label=f"{line.label} data")
             axes.axhspan(top - width, top + width, color=colours[style], alpha=0.12, linewidth=0)
         else:
-            _points(axes, line, {ipc: float(ipc) for ipc in line.points}, style, colours)
+            _points(axes, line, {ipc: ipc for ipc in line.points}, style, colours)
     ticks = sorted({ipc for line in lines for ipc in line.points if line.method != "full"})
-    axes.set_xscale("log")
+    _finish(axes, "distilled images per class", title)
     axes.set_xticks(ticks, [str(ipc) for ipc in ticks])
-    axes.minorticks_off()
-    axes.set_xlabel("distilled images per class")
-    _finish(axes, lines[0].title)
 
 
-def _costs(axes: Any, lines: list[Line], colours: Sequence[str]) -> None:
+def _costs(axes: Any, lines: list[Line], title: str, colours: Sequence[str]) -> None:
     from matplotlib.ticker import LogLocator
 
     for line, style in zip(lines, _styles(lines), strict=True):
         _points(axes, line, line.seconds, style, colours)
         for ipc, spent in line.seconds.items():
-            place = (spent, 100 * mean(line.points[ipc]))
+            place = (spent, mean(line.points[ipc]))
             axes.annotate(str(ipc), place, xytext=(5, 4), textcoords="offset points", fontsize=9)
-    axes.set_xscale("log")
+    _finish(axes, "seconds to distil and train", title)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
-    axes.minorticks_off()
-    axes.set_xlabel("seconds to distil and train")
-    _finish(axes, lines[0].title)
 
 
 def _points(axes: Any, line: Line, where: dict[float, float], style: int, colours: Sequence[str]) -> None:
     """One line through the means at the places of its ipc, with deviation bars."""
-    shares = [line.points[ipc] for ipc in where]
     axes.errorbar(
         list(where.values()),
-        [100 * mean(values) for values in shares],
-        yerr=[100 * _whisker(values) for values in shares],
+        [mean(line.points[ipc]) for ipc in where],
+        yerr=[_whisker(line.points[ipc]) for ipc in where],
         label=line.label,
         color=colours[style],
         marker=_MARKERS[style],
@@ -186,30 +185,29 @@ def _points(axes: Any, line: Line, where: dict[float, float], style: int, colour
     )
 
 
-def _finish(axes: Any, title: str) -> None:
-    axes.set_ylabel(f"{title}, %")
+def _finish(axes: Any, across: str, title: str) -> None:
+    axes.set_xscale("log")
+    axes.minorticks_off()
+    axes.set_xlabel(across)
+    axes.set_ylabel(title)
     axes.margins(x=0.08)
     axes.set_ylim(0, 1.1 * axes.get_ylim()[1])  # room for what is written above the highest point
     axes.grid(axis="y", alpha=0.25)
     axes.figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=11)
 
 
-def _bars(axes: Any, lines: list[Line], colours: Sequence[str]) -> None:
-    shares = [next(iter(line.points.values())) for line in lines]
-    tops = [100 * mean(values) for values in shares]
-    widths = [100 * deviation(values) for values in shares]
-    whiskers = [100 * _whisker(values) for values in shares]
+def _bars(axes: Any, lines: list[Line], title: str, colours: Sequence[str]) -> None:
+    values = [next(iter(line.points.values())) for line in lines]
+    tops, ends = [mean(of) for of in values], [mean(of) + deviation(of) for of in values]
     style = {"ecolor": axes.xaxis.label.get_color(), "capsize": 3}
-    colour = [colours[number] for number in _styles(lines)]
+    colour, whiskers = [colours[number] for number in _styles(lines)], [_whisker(of) for of in values]
     axes.barh(range(len(lines)), tops, xerr=whiskers, height=0.62, color=colour, error_kw=style)
-    for place, (top, width) in enumerate(zip(tops, widths, strict=True)):
-        axes.annotate(
-            f"{top:.1f}", (top + width, place), xytext=(6, 0), textcoords="offset points", va="center"
-        )
+    for place, (top, end) in enumerate(zip(tops, ends, strict=True)):
+        axes.annotate(f"{top:.1f}", (end, place), xytext=(6, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(lines)), [line.label for line in lines])
     axes.invert_yaxis()
-    axes.set_xlim(0, 1.15 * max(1.0, *(top + width for top, width in zip(tops, widths, strict=True))))
-    axes.set_xlabel(f"{lines[0].title}, %")
+    axes.set_xlim(0, 1.15 * max(1.0, *ends))
+    axes.set_xlabel(title)
     axes.grid(axis="x", alpha=0.25)
     axes.set_axisbelow(True)
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from statistics import mean
 from typing import Any, NamedTuple
 
 from focusdd.comparison.scores import Outcome, Scores, score
 from focusdd.comparison.verdict import Verdict, judge, subject
-from focusdd.reports.collect import Found, FoundDistilled, Student, method_rank
+from focusdd.reports.collect import Found, FoundDistilled, Stage, Student, method_rank
 from focusdd.tasks.base import Task
 
-_APART = {
-    "ipc",
-    "budget",
-    "ratio",
-    "seed",
-    "distil seed",
-    "method",
-}  # settings that make no variant of a method
-_SHOWN = {"labels", "epochs", "steps", "augment"}  # settings with a place of their own in a row
+# settings that make no variant of a method
+_APART = {"ipc", "budget", "ratio", "seed", "distil seed", "method"}
+# settings with a place of their own in a row
+_SHOWN = {"labels", "epochs", "steps", "augment"}
 _NOT_IN_RECIPE = {*_SHOWN, "tile_crops", "student", "seed", "lr", "weight_decay", "device", "teacher"}
 
 
@@ -59,9 +53,17 @@ class Row:
     chance: float | None
     """Top-1 of always naming the most frequent class, where the results tell it."""
     per_class: dict[str, float]
-    redrawn: bool
-    """Whether the seeds chose the images too, so far as it is known; else they changed the training alone."""
+    dataset: FoundDistilled | None
+    """Of the first seed, where it is below the folder."""
     times: Times
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether the seeds chose the images too, so far as it is known; else they changed the training
+        alone."""
+        return self.method != "full" and (
+            self.dataset is None or "seed" in self.dataset.stage.done["settings"]
+        )
 
     @property
     def main(self) -> list[float]:
@@ -73,23 +75,27 @@ class Row:
         """What that score is called."""
         return self.task.comparison.columns[self.task.comparison.score]
 
+    @property
+    def name(self) -> str:
+        """The method, with its variant where it has several."""
+        return f"{self.method} ({self.variant})" if self.variant else self.method
+
+    @property
+    def panel(self) -> tuple[tuple[str, int], str, str]:
+        """What all methods in one figure have in common."""
+        return self.val, self.student, self.labels
+
 
 def rows(found: Found) -> list[Row]:
     """The results: focus first, then rded, view, random and others; by ipc and student within a method."""
-    datasets = {data.stage.key: data for data in found.distilled}
     groups: dict[str, list[Student]] = defaultdict(list)
-    for student in {student.stage.key: student for student in found.students}.values():
-        dataset = datasets.get(student.distilled["key"])
-        read = [student.stage.inputs.get("teacher"), dataset.stage.inputs if dataset else None]
-        what = [_line(student), student.distilled["ipc"], sorted(_settings(student, datasets).items()), read]
-        groups[repr(what)].append(student)
     lines: dict[tuple[str, ...], list[dict[str, str]]] = defaultdict(list)
-    for group in groups.values():
-        lines[_line(group[0])].append(_settings(group[0], datasets))
-    made = [
-        _row(group, datasets, _variant(group[0], datasets, lines[_line(group[0])]))
-        for group in groups.values()
-    ]
+    for student in {student.stage.key: student for student in found.students}.values():
+        read = student.inputs.get("teacher"), student.dataset and student.dataset.stage.done["inputs"]
+        ipc, settings = float(student.result["distilled"]["ipc"]), _settings(student)
+        groups[repr((_line(student), ipc, sorted(settings.items()), read))].append(student)
+        lines[_line(student)].append(settings)
+    made = [_row(group, _variant(group[0], lines[_line(group[0])])) for group in groups.values()]
     return sorted(
         made,
         key=lambda row: (
@@ -101,65 +107,59 @@ def rows(found: Found) -> list[Row]:
 
 def _line(student: Student) -> tuple[str, ...]:
     """What rows have in common that a variant must tell apart."""
-    labels = str(student.settings.get("labels", ""))
-    return student.stage.inputs.get("val", ""), student.distilled["method"], student.architecture, labels
+    labels, method = str(student.settings.get("labels", "")), student.result["distilled"]["method"]
+    return student.inputs.get("val", ""), method, student.architecture, labels
 
 
-def _settings(student: Student, datasets: dict[str, FoundDistilled]) -> dict[str, str]:
+def _settings(student: Student) -> dict[str, str]:
     """All settings behind a student but ipc and seeds, as text; those of distilling and extracting first."""
-    dataset = datasets.get(student.distilled["key"])
-    made: dict[str, Any] = {
-        name: student.distilled[name] for name in ("size", "grid") if name in student.distilled
-    }
+    distilled, dataset, teacher = student.result["distilled"], student.dataset, student.result.get("teacher")
+    made: dict[str, Any] = {name: distilled[name] for name in ("size", "grid") if name in distilled}
     if dataset is not None:
-        judge = dataset.data.info.get("judge")
-        made |= dataset.stage.settings | ({"judge": judge["name"]} if judge else {})
+        judge = dataset.info.get("judge")
+        made |= dataset.stage.done["settings"] | ({"judge": judge["name"]} if judge else {})
         if dataset.index is not None:
             info = dataset.index.index.info
             made = {**info["settings"], "extractor": info["extractor"]["name"], **made}
     made = {f"distil {name}" if name in student.settings else name: value for name, value in made.items()}
-    made |= student.settings | ({"teacher": student.teacher[0]} if student.teacher else {})
+    made |= student.settings | ({"teacher": teacher["name"]} if teacher else {})
     return {name: str(value) for name, value in made.items() if name not in _APART}
 
 
-def _variant(student: Student, datasets: dict[str, FoundDistilled], others: list[dict[str, str]]) -> str:
+def _variant(student: Student, others: list[dict[str, str]]) -> str:
     """Settings that others have otherwise; what is not known of a dataset elsewhere is no difference."""
-    own = _settings(student, datasets)
-    shown = [name for name in own if name not in _SHOWN]
-    odd = [name for name in shown if any(name in other and other[name] != own[name] for other in others)]
+    own = {name: value for name, value in _settings(student).items() if name not in _SHOWN}
+    odd = [name for name in own if any(name in other and other[name] != own[name] for other in others)]
     return ", ".join(f"{name} {own[name]}" for name in odd)
 
 
-def _row(group: list[Student], datasets: dict[str, FoundDistilled], variant: str) -> Row:
-    first = group[0]
-    group = sorted(group, key=lambda student: student.stage.shown)
-    names = list(dict.fromkeys(name for student in group for name in student.per_class))
-    per_class = {name: mean(student.per_class.get(name, float("nan")) for student in group) for name in names}
+def _row(group: list[Student], variant: str) -> Row:
+    first, group = group[0], sorted(group, key=lambda student: student.stage.shown)
+    result, settings, ipc = first.result, first.settings, float(first.result["distilled"]["ipc"])
+    classes = dict.fromkeys(name for student in group for name in student.per_class)
     return Row(
-        val=(first.val_name, first.val_images),
-        method=first.distilled["method"],
+        val=(result["val"]["name"], result["val"]["images"]),
+        method=result["distilled"]["method"],
         task=first.task,
-        ipc=first.distilled["ipc"],
+        ipc=int(ipc) if ipc.is_integer() else ipc,
         student=first.architecture,
-        labels=str(first.settings.get("labels", "")),
-        epochs=int(first.settings["epochs"] if "epochs" in first.settings else first.settings["steps"]),
+        labels=str(settings.get("labels", "")),
+        epochs=int(settings["epochs"] if "epochs" in settings else settings["steps"]),
         variant=variant,
-        augmented=bool(first.settings.get("augment", True)),
-        recipe=repr(sorted((n, str(v)) for n, v in first.settings.items() if n not in _NOT_IN_RECIPE)),
+        augmented=bool(settings.get("augment", True)),
+        recipe=repr(sorted((name, str(v)) for name, v in settings.items() if name not in _NOT_IN_RECIPE)),
         seeds=[int(student.settings.get("seed", 0)) for student in group],
         scores={
             name: [student.scores[name] for student in group if name in student.scores]
             for name in first.task.comparison.columns
         },
-        chance=first.chance,
-        per_class=per_class,
-        redrawn=_redrawn(first, datasets.get(first.distilled["key"])),
-        times=_times(group, [datasets[key] for s in group if (key := s.distilled["key"]) in datasets]),
+        chance=result.get("chance"),
+        per_class={
+            name: mean(student.per_class.get(name, float("nan")) for student in group) for name in classes
+        },
+        dataset=first.dataset,
+        times=_times(group),
     )
-
-
-def _redrawn(student: Student, dataset: FoundDistilled | None) -> bool:
-    return student.distilled["method"] != "full" and (dataset is None or "seed" in dataset.stage.settings)
 
 
 def scores(table: list[Row]) -> list[tuple[tuple[str, int], list[Scores]]]:
@@ -172,52 +172,54 @@ def scores(table: list[Row]) -> list[tuple[tuple[str, int], list[Scores]]]:
     found = []
     for (val, _, recipe), group in groups.items():
         full = [row for row in table if (row.method, row.val, row.recipe) == ("full", val, recipe)]
-        made = [one for one in score(_trials([*group, *full])) if any(one[3:])]
+        outcomes = [
+            Outcome(row.name, int(row.ipc), row.student, row.labels, row.augmented, seed, top1)
+            for row in [*group, *full]
+            for seed, top1 in zip(row.seeds, row.main, strict=True)
+        ]
+        made = [one for one in score(outcomes) if any(one[3:])]
         if made:
             found.append((val, made))
     return found
 
 
-def verdicts(table: list[Row]) -> list[tuple[tuple[str, int], Verdict]]:
-    """By validation set, how the first method stands against the others that share its recipe."""
+def verdicts(table: list[Row]) -> list[tuple[Row, Verdict]]:
+    """How the first method stands against the others that share its recipe, with a row of theirs."""
     groups: dict[tuple[Any, ...], list[Row]] = defaultdict(list)
     for row in table:
         if row.method != "full":
-            groups[row.val, row.ipc, row.student, row.labels, row.augmented, row.recipe].append(row)
+            groups[*row.panel, row.ipc, row.augmented, row.recipe].append(row)
     found = []
-    for (val, ipc, student, labels, augmented, _), group in groups.items():
-        runs = {_name(row): dict(zip(row.seeds, row.main, strict=True)) for row in group}
+    for first, *others in groups.values():
+        runs = {row.name: dict(zip(row.seeds, row.main, strict=True)) for row in (first, *others)}
         spent = {
-            _name(row): (row.times.extract or 0.0) + row.times.distil for row in group if row.times.distil
+            row.name: (row.times.extract or 0.0) + row.times.distil
+            for row in (first, *others)
+            if row.times.distil
         }
-        words = [f"ipc {ipc}", student, labels, "" if augmented else "not augmented"]
-        setting = ", ".join(filter(None, words))
+        plain = "" if first.augmented else "not augmented"
+        setting = ", ".join(filter(None, (f"ipc {first.ipc}", first.student, first.labels, plain)))
         method = subject(runs)
         if method is not None and (verdict := judge(setting, method, runs, spent)):
-            found.append((val, verdict))
+            found.append((first, verdict))
     return found
 
 
-def _name(row: Row) -> str:
-    return f"{row.method} ({row.variant})" if row.variant else row.method
+def _times(students: list[Student]) -> Times:
+    def runs(stages: list[Stage]) -> list[dict[str, Any]]:
+        return [stage.run for stage in stages if stage.run]
 
-
-def _trials(group: list[Row]) -> Iterator[Outcome]:
-    for row in group:
-        for seed, top1 in zip(row.seeds, row.main, strict=True):
-            yield Outcome(_name(row), int(row.ipc), row.student, row.labels, row.augmented, seed, top1)
-
-
-def _times(students: list[Student], datasets: list[FoundDistilled]) -> Times:
-    extracts = [data.index.stage.run for data in datasets if data.index and data.index.stage.run]
-    distils = [data.stage.run for data in datasets if data.stage.run]
-    trains = [student.stage.run for student in students if student.stage.run]
-    memory = [run.peak_memory_mb for run in (*extracts, *distils, *trains) if run.peak_memory_mb is not None]
+    datasets = [student.dataset for student in students if student.dataset]
+    extracts = runs([data.index.stage for data in datasets if data.index])
+    distils, trains = runs([data.stage for data in datasets]), runs([student.stage for student in students])
+    memory = [run["peak_memory_mb"] for run in (*extracts, *distils, *trains) if run.get("peak_memory_mb")]
     return Times(
-        mean(run.total for run in extracts) if extracts else None,
-        mean(sum(run.seconds.values()) for run in distils)
-        if distils
-        else None,  # an extraction inside is not in it
-        mean(run.seconds.get("train", run.total) for run in trains) if trains else None,
-        max(memory) if memory else None,
+        _mean([run["seconds_total"] for run in extracts]),
+        _mean([sum(run["seconds"].values()) for run in distils]),  # an extraction inside is not in it
+        _mean([run["seconds"].get("train", run["seconds_total"]) for run in trains]),
+        max(memory, default=None),
     )
+
+
+def _mean(seconds: list[float]) -> float | None:
+    return mean(seconds) if seconds else None
