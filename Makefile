@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-alone test-rest test-gpu lint clean
+AXE := $(VENV)/axe
+
+.PHONY: demo test test-alone test-rest test-gpu test-lowest test-install test-page lint dist release-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/focusdd demo --out demo
@@ -26,6 +28,35 @@ test-rest: $(INSTALLED)
 test-gpu:
 	PYTHONPATH="src:$$PYTHONPATH" $(PYTHON) -m pytest $(ARGS)
 
+# The lowest versions that pyproject.toml allows; their warnings are not ours to mend.
+test-lowest:
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable ".[dev]"
+	.venv-lowest/bin/python -m pytest -o filterwarnings=default tests
+
+# As a user installs it: the wheel and the sdist, each in an empty environment without extras.
+test-install: dist
+	for file in dist/*.whl dist/*.tar.gz; do \
+	    rm -rf .venv-empty && $(PYTHON) -m venv .venv-empty && \
+	    .venv-empty/bin/python -m pip install --quiet $$file && \
+	    .venv-empty/bin/focusdd demo --quick --out $$(mktemp -d)/demo || exit 1; \
+	done
+
+# The report page in Chromium, with axe-core from npm.
+test-page: $(INSTALLED)
+	npm install --silent --no-audit --prefix $(AXE) axe-core@4
+	FOCUSDD_AXE=$(AXE)/node_modules/axe-core/axe.min.js $(BIN)/python -m pytest tests/reports/test_accessibility.py
+
+dist:
+	rm -rf dist
+	$(PYTHON) -m venv .venv-build
+	.venv-build/bin/python -m pip install --quiet hatchling
+	.venv-build/bin/python -m hatchling build
+
+# TAG=v0.1.0 is that of the version.
+release-check:
+	grep -qx '__version__ = "$(TAG:v%=%)"' src/focusdd/core/version.py
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -37,4 +68,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) .venv-* demo dist
