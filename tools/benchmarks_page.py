@@ -68,7 +68,7 @@ def _laid_out(table: dict[str, Any], plan: dict[str, Any]) -> tuple[str, str]:
             if kind == "published":
                 line.append("{} ({})".format(*plan["published"][name]))
                 continue
-            run, _, method = (f"{name}: view" if kind == "teacher" else cell).partition(": ")
+            run, _, method = (name if kind == "teacher" else cell).partition(": ")
             rows = _one_per_seed(plan["runs"][run], method)
             used += rows
             column = "teacher_top1_sample" if kind == "teacher" else "top1"
@@ -79,11 +79,13 @@ def _laid_out(table: dict[str, Any], plan: dict[str, Any]) -> tuple[str, str]:
 
 
 def _one_per_seed(run: Row, method: str) -> list[Row]:
-    """The rows of a run and a method: a seed that was run twice counts once."""
+    """The rows of a run and a method, "" for all: a seed that was run twice counts once."""
     wanted = {name: value for name, value in run.items() if name != "file"}
     rows = _rows(run.get("file", "sweep.csv"))
     found = [
-        row for row in rows if row.get("row", row.get("method")) == method and wanted.items() <= row.items()
+        row
+        for row in rows
+        if method in ("", row.get("row", row.get("method"))) and wanted.items() <= row.items()
     ]
     if not found:
         raise ValueError(f"no row for {run} and {method!r}")
