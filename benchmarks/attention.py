@@ -16,9 +16,10 @@ import timm
 import torch
 from tables import publish
 
-from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
+from focusdd.extraction.attention import as_vit, class_attention
 from focusdd.models.device import pick_device
 from focusdd.models.precision import autocast, cast_weights
+from focusdd.settings import ExtractorSettings
 
 
 def main() -> None:
@@ -76,7 +77,7 @@ def turns(model: str, size: int, batch: int, rounds: int, device: torch.device) 
 
     ways: dict[str, Callable[[], object]] = {
         "plain forward": lambda: net.forward_features(images),
-        "with class attention": lambda: class_attention(vit, images, AttentionOptions()),
+        "with class attention": lambda: class_attention(vit, images, ExtractorSettings()),
         "with the N x N matrix": materialised,
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}

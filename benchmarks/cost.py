@@ -21,10 +21,10 @@ import timm
 import torch
 from tables import publish
 
-from focusdd import DistillSettings, TrainSettings, distill, open_source
+from focusdd import DistillSettings, ExtractorSettings, TrainSettings, distill, open_source
 from focusdd.core.decoders import decoders, most
 from focusdd.core.images import decode, encode, resize, square
-from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
+from focusdd.extraction.attention import as_vit, class_attention
 from focusdd.models.device import pick_device
 from focusdd.models.load import load_model, new_net, normalise
 from focusdd.models.precision import autocast
@@ -135,7 +135,7 @@ def attention_rate(files: list[bytes], device: torch.device, rounds: int) -> flo
     views = torch.stack([torch.from_numpy(square(decode(data)[0], VIEW)) for data in files[:batch]])
     views = normalise(views.permute(0, 3, 1, 2).to(device), (0.5,) * 3, (0.5,) * 3)
     with torch.inference_mode(), autocast(device):
-        seconds = timed(lambda: class_attention(vit, views, AttentionOptions())[0].sum().item(), rounds)
+        seconds = timed(lambda: class_attention(vit, views, ExtractorSettings())[0].sum().item(), rounds)
     return batch / seconds
 
 

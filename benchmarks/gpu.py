@@ -39,7 +39,7 @@ from focusdd.core import decoders
 from focusdd.core.images import decode, encode, resize
 from focusdd.demo.run import WEIGHTS
 from focusdd.extraction import loading, nvjpeg, parts
-from focusdd.extraction.attention import AttentionOptions, as_vit, class_attention
+from focusdd.extraction.attention import as_vit, class_attention
 from focusdd.models import graphs
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.dense import DenseLogits, PooledLogits
@@ -328,14 +328,13 @@ def _forward_rate(bench: Bench, settings: ExtractSettings, batch: int, recorded:
     model = load_model(settings.extractor, bench.device)
     vit = as_vit(model.net, model.name)
     cast_weights(model.net, bench.device)
-    options = AttentionOptions(settings.attention, settings.layers, settings.heads)
     side, batch = model.input_size, 4 if bench.tiny else batch
     views = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8, device=bench.device)
 
     @torch.inference_mode()
     def passes_of(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         with autocast(bench.device, cached=False):
-            seen, tokens = class_attention(vit, model.prepare(images), options)
+            seen, tokens = class_attention(vit, model.prepare(images), settings)
             return seen, model.net.forward_head(tokens, pre_logits=True)  # type: ignore[operator]
 
     run = passes_of

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from functools import cache
+from functools import cache, partial
 
 import pytest
 import timm
@@ -13,13 +13,13 @@ from torch import nn
 from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import (
     EMA_DECAY,
-    AttentionOptions,
     _attend,
     _is_slow,
     as_vit,
     class_attention,
 )
 from focusdd.models.precision import autocast, cast_weights
+from focusdd.settings import ExtractorSettings
 
 SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 3, "num_classes": 7}
 FAMILIES = {
@@ -42,13 +42,14 @@ FAMILIES = {
     "vit_base_patch16_224": ({"img_size": 64, "dynamic_img_size": True}, (80, 112)),
     "vit_base_patch16_dinov3": ({"img_size": 64, "dynamic_img_size": True}, (48, 80)),
 }
+reading = partial(ExtractorSettings, layers=4, heads="mean")
 ALL_OPTIONS = [
-    AttentionOptions("last"),
-    AttentionOptions("mean", layers=2),
-    AttentionOptions("mean", layers=99, heads="max"),
-    AttentionOptions("ema", layers=3),
-    AttentionOptions("rollout"),
-    AttentionOptions("rollout", heads="max"),
+    reading(attention="last"),
+    reading(attention="mean", layers=2),
+    reading(attention="mean", layers=99, heads="max"),
+    reading(attention="ema", layers=3),
+    reading(attention="rollout"),
+    reading(attention="rollout", heads="max"),
 ]
 
 
@@ -110,7 +111,7 @@ def all_attention(name: str) -> tuple[list[torch.Tensor], torch.Tensor | None]:
     return seen, pool[0] if pool else None
 
 
-def reference(name: str, options: AttentionOptions) -> torch.Tensor:
+def reference(name: str, options: ExtractorSettings) -> torch.Tensor:
     """The class attention (B, h * w), slowly and from the definition."""
     layers, pool = all_attention(name)
     net = model(name)
@@ -175,7 +176,7 @@ def test_watching_changes_no_bit_of_the_forward_pass(name: str) -> None:
     images = pictures(*FAMILIES[name][1])
     vit = as_vit(net, name)
     plain, logits = net.forward_features(images), net(images)
-    for options in (AttentionOptions("mean"), AttentionOptions("rollout")):
+    for options in (reading(attention="mean"), reading(attention="rollout")):
         _, features = class_attention(vit, images, options)
         assert torch.equal(features, plain)
         assert torch.equal(net.forward_head(features), logits)
@@ -200,7 +201,7 @@ def test_rows_and_columns_are_where_the_pixels_are(row: int, column: int) -> Non
     net.pos_embed.zero_()
     images = torch.zeros(1, 3, 64, 96)
     images[:, :, 16 * row : 16 * row + 16, 16 * column : 16 * column + 16] = 2.0
-    found, _ = class_attention(as_vit(net, "vit"), images, AttentionOptions("last"))
+    found, _ = class_attention(as_vit(net, "vit"), images, reading(attention="last"))
     odd = (found[0] - found[0].median()).abs() > 1e-5
     assert odd.nonzero().tolist() == [[row, column]]
 
@@ -244,7 +245,7 @@ def test_other_networks_are_refused(name: str) -> None:
     side = NO_VITS[name].get("img_size", 64)
     side = side if isinstance(side, int) else side[0]
     with pytest.raises(FocusError, match=r"class attention of .* cannot be read"):
-        class_attention(as_vit(net, name), torch.zeros(2, 3, side, side), AttentionOptions())
+        class_attention(as_vit(net, name), torch.zeros(2, 3, side, side), reading())
 
 
 @pytest.mark.parametrize("global_layers", [(), (1,), (0, 1)])
@@ -254,7 +255,7 @@ def test_layers_that_fold_heads_or_windows_into_the_batch_are_refused(global_lay
     small = {"img_size": 64, "depth": 2, "embed_dim": 32, "num_heads": 1, "window_size": 2}
     net = timm.create_model("samvit_base_patch16", **small, global_attn_indexes=global_layers).eval()
     with pytest.raises(FocusError, match=r"class attention of .* cannot be read: layer"):
-        class_attention(as_vit(net, "sam"), torch.zeros(1, 3, 64, 64), AttentionOptions("last"))
+        class_attention(as_vit(net, "sam"), torch.zeros(1, 3, 64, 64), reading(attention="last"))
 
 
 @pytest.mark.parametrize("name", FAMILIES)

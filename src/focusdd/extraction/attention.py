@@ -19,19 +19,10 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from focusdd.core.errors import FocusError
+from focusdd.settings import ExtractorSettings
 
-Aggregate = Literal["last", "mean", "ema", "rollout"]
 EMA_DECAY = 0.99  # of LF-ViT's global class attention
 _MOST_SCORES = 2**23  # of query and key that `_attend` holds at a time, 16 MB
-
-
-@dataclass(frozen=True)
-class AttentionOptions:
-    """Which layers and heads make up the class attention; see `ExtractSettings`."""
-
-    attention: Aggregate = "mean"
-    layers: int = 4
-    heads: Literal["mean", "max"] = "mean"
 
 
 @dataclass(frozen=True)
@@ -64,12 +55,11 @@ def as_vit(net: nn.Module, name: str) -> ViT:
             "CLIP, SigLIP or EVA model of timm"
         )
     prefix = int(getattr(net, "num_prefix_tokens", 0))
-    pool = getattr(net, "attn_pool", None)
-    has_class = getattr(net, "cls_token", None) is not None
-    if pool is not None:
-        query: Literal["class", "mean", "pool"] = "pool"
-    else:
-        query = "class" if has_class and prefix > 0 else "mean"
+    query: Literal["class", "mean", "pool"] = "mean"
+    if getattr(net, "attn_pool", None) is not None:
+        query = "pool"
+    elif getattr(net, "cls_token", None) is not None and prefix > 0:
+        query = "class"
     for module in net.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = True  # type: ignore[assignment]
@@ -79,7 +69,7 @@ def as_vit(net: nn.Module, name: str) -> ViT:
 class _Watch(TorchFunctionMode):
     """Sees every call of the fused kernel during one forward pass and keeps what the aggregate needs."""
 
-    def __init__(self, vit: ViT, batch: int, tokens: int, options: AttentionOptions) -> None:
+    def __init__(self, vit: ViT, batch: int, tokens: int, settings: ExtractorSettings) -> None:
         super().__init__()
         self.vit, self.batch, self.tokens = vit, batch, tokens
         self.calls = 0
@@ -88,8 +78,8 @@ class _Watch(TorchFunctionMode):
         """Per layer used, the class row (B, H, N)."""
         self.layers: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, float]] = []
         """For rollout, per layer: queries, keys, bias, scale."""
-        self.rollout = options.attention == "rollout" and vit.query != "pool"
-        used = 1 if options.attention == "last" else min(options.layers, vit.depth)
+        self.rollout = settings.attention == "rollout" and vit.query != "pool"
+        used = 1 if settings.attention == "last" else min(settings.layers, vit.depth)
         self.first = 0 if self.rollout else vit.depth - used
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -127,7 +117,7 @@ class _Watch(TorchFunctionMode):
 
 
 def class_attention(
-    vit: ViT, images: torch.Tensor, options: AttentionOptions
+    vit: ViT, images: torch.Tensor, settings: ExtractorSettings
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One forward pass: where the class token looks, and the final tokens.
 
@@ -137,14 +127,14 @@ def class_attention(
     Returns:
         Attention float32 (B, h, w), each summing to 1, and the features (B, N, C) of `forward_features`.
         LF-ViT (AAAI 2024) for 'ema'; Abnar and Zuidema (2020) for 'rollout'. An attention pool has one layer
-        and is read from it whatever the options say.
+        and is read from it whatever the settings say.
 
     Raises:
         FocusError: the network does not attend in the way a ViT does.
     """
     grid = vit.grid(*images.shape[-2:])
     tokens = grid[0] * grid[1]
-    with _Watch(vit, len(images), tokens, options) as watch:
+    with _Watch(vit, len(images), tokens, settings) as watch:
         features = vit.net.forward_features(images)  # type: ignore[operator]
         if vit.query == "pool":
             vit.net.forward_head(features)  # type: ignore[operator]
@@ -156,10 +146,10 @@ def class_attention(
         raise FocusError(f"the class attention of this model cannot be read: {problem}")
     with torch.autocast(images.device.type, enabled=False):
         if watch.rollout:
-            row = _rollout(watch.layers, vit, options.heads)
+            row = _rollout(watch.layers, vit, settings.heads)
         else:
-            per_layer = [_over_heads(row, options.heads) for row in watch.rows]
-            row = _ema(per_layer) if options.attention == "ema" else torch.stack(per_layer).mean(0)
+            rows = [row.mean(1) if settings.heads == "mean" else row.amax(1) for row in watch.rows]
+            row = _ema(rows) if settings.attention == "ema" else torch.stack(rows).mean(0)
     row = row[:, -tokens:]
     return (row / row.sum(1, keepdim=True)).view(-1, *grid), features
 
@@ -205,10 +195,6 @@ def _row(query: torch.Tensor, key: torch.Tensor, bias: torch.Tensor | None, scal
     """softmax(q K^T) in float32: query (B, H, 1, d), key (B, H, N, d) -> (B, H, N)."""
     scores = (query.float() * scale) @ key.float().transpose(-2, -1)
     return (scores if bias is None else scores + bias).softmax(-1).squeeze(-2)
-
-
-def _over_heads(row: torch.Tensor, heads: str) -> torch.Tensor:
-    return row.mean(1) if heads == "mean" else row.amax(1)
 
 
 def _ema(rows: list[torch.Tensor]) -> torch.Tensor:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import chain
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
+import pyarrow.compute as pc
 
 from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index
@@ -15,11 +16,10 @@ from focusdd.extraction.index import Index
 def contradictions(index: Index) -> list[list[str]]:
     """Keys of images that are the same file under several classes, a list for each file."""
     rows = index.table(["key", "label", "hash"])
-    keys, labels, number = rows["key"].to_pylist(), *_numbered(rows)
-    groups: dict[int, list[int]] = {}
-    for row in np.flatnonzero(_contradictory(labels, number)).tolist():
-        groups.setdefault(int(number[row]), []).append(row)
-    return [[keys[row] for row in group] for group in groups.values()]
+    files = rows.group_by("hash", use_threads=False).aggregate([("label", "count_distinct"), ("key", "list")])
+    several = (pc.field("label_count_distinct") > 1) & (pc.field("hash") != "")  # "" is of an unknown file
+    found: list[list[str]] = files.filter(several).column("key_list").to_pylist()
+    return found
 
 
 def without_duplicates(index: Index, treatment: Literal["keep", "drop", "error"]) -> Index:
@@ -33,32 +33,21 @@ def without_duplicates(index: Index, treatment: Literal["keep", "drop", "error"]
     """
     if treatment == "keep":
         return index
-    labels, number = _numbered(index.table(["label", "hash"]))
-    odd = _contradictory(labels, number)
+    same = contradictions(index)
+    left_out = set(chain.from_iterable(same))
     if treatment == "error":
-        if odd.any():
-            first = contradictions(index)[0]
+        if same:
             raise FocusError(
-                f"{int(odd.sum())} images of {index.info['source']['name']} are the same file under several "
-                f"classes, such as {' and '.join(first[:2])}: remove the wrong ones, or use --duplicates drop"
+                f"{len(left_out)} images of {index.info['source']['name']} are the same file under several "
+                f"classes, such as {' and '.join(same[0][:2])}: remove the wrong ones, or use "
+                "--duplicates drop"
             )
         return index
-    kept = np.zeros(len(number), bool)
-    kept[np.unique(number, return_index=True)[1]] = True
-    return replace(index, kept=kept & ~odd)
-
-
-def _numbered(rows: pa.Table) -> tuple[np.ndarray, np.ndarray]:
-    """Labels (n,), and a number for the file of every row (n,); unknown files are all different."""
-    names = [one or f"row {row}" for row, one in enumerate(rows["hash"].to_pylist())]
-    return rows["label"].to_numpy(), np.unique(names, return_inverse=True)[1]
-
-
-def _contradictory(labels: np.ndarray, number: np.ndarray) -> np.ndarray:
-    """bool (n,): rows whose file has several labels."""
-    low = np.full(number.max(initial=-1) + 1, np.iinfo(np.int64).max)
-    high = np.full(len(low), -1)
-    np.minimum.at(low, number, labels)
-    np.maximum.at(high, number, labels)
-    odd: np.ndarray = (low != high)[number]
-    return odd
+    seen: set[str] = set()
+    kept = []
+    rows = index.table(["key", "hash"])
+    for key, file in zip(rows["key"].to_pylist(), rows["hash"].to_pylist(), strict=True):
+        kept.append(key not in left_out and file not in seen)
+        if file:
+            seen.add(file)
+    return replace(index, kept=np.array(kept, bool))

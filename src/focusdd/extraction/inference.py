@@ -11,7 +11,7 @@ import torch
 
 from focusdd.core.decoders import PILLOW
 from focusdd.core.errors import FocusError
-from focusdd.extraction.attention import AttentionOptions, ViT, as_vit, class_attention
+from focusdd.extraction.attention import ViT, as_vit, class_attention
 from focusdd.extraction.geometry import margins, without_padding
 from focusdd.extraction.index import to_bytes
 from focusdd.models.load import Model
@@ -73,10 +73,9 @@ def attention_of(
     Raises:
         FocusError: the attention is not a number.
     """
-    options = AttentionOptions(settings.attention, settings.layers, settings.heads)
     pixels = torch.stack([torch.as_tensor(one.pixels) for one in images])
     with autocast(model.device):
-        attention, tokens = class_attention(vit, model.prepare(pixels.permute(0, 3, 1, 2)), options)
+        attention, tokens = class_attention(vit, model.prepare(pixels.permute(0, 3, 1, 2)), settings)
     grids = attention.cpu().double().numpy()  # Apple's GPUs know no float64
     if not np.isfinite(grids).all():
         raise FocusError(
