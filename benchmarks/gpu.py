@@ -209,7 +209,7 @@ def extraction(bench: Bench) -> None:
     for name, of_name in found.items():
         for part, what in enumerate(("steady", "with its start")):
             values = [one[part] for one in of_name]
-            detail = f"{len(source.records)} images of 500 x 375 px, batch 64, best of " + ", ".join(
+            detail = f"{len(source.records)} images of 500 x 375 px, best of " + ", ".join(
                 f"{value:.0f}" for value in values
             )
             detail += f"; {min(one[2] for one in of_name):.0f} us of CPU each"
@@ -217,12 +217,11 @@ def extraction(bench: Bench) -> None:
             bench.rates.setdefault(f"{OLD}: {what}", max(one[part] for one in found[OLD]))
             bench.row(f"{name}: {what}", "images/s", partial(max, values), against, detail)
     again = _Repeated(bench.photos, 1 if bench.tiny else 2)
-    large = settings.model_copy(update={"batch_size": 2 * settings.batch_size if bench.tiny else 256})
+    small = settings.model_copy(update={"batch_size": 2 if bench.tiny else 64})
     variants = [
-        ("batch 256", large, []),
+        ("batch 64", small, []),
         ("5 batches under way", settings, [(parts, "_UNDER_WAY", 5)]),
         ("4 threads load", settings, [(loading, "MOST_THREADS", 4)]),
-        ("16 threads load", settings, [(loading, "MOST_THREADS", 16)]),
         ("no search for patches", settings, [(classify, "key_patches", _first_of(classify.key_patches))]),
     ]
     for name, changed, change in variants[: 1 if bench.tiny else None]:
@@ -280,12 +279,13 @@ def _extracted(
 
 def _alone(bench: Bench, settings: ExtractSettings) -> None:
     """Forward passes from views on the GPU to attention and features in memory, and decoding, alone."""
-    forward, decoding = "forward alone, batch 64", "decode alone, nvJPEG, 8 threads"
-    bench.row(forward, "images/s", partial(_forward_rate, bench, settings, 64, False))
-    bench.row(f"{forward}, recorded", "images/s", partial(_forward_rate, bench, settings, 64, True), forward)
-    bench.row(
-        "forward alone, batch 256", "images/s", partial(_forward_rate, bench, settings, 256, False), forward
-    )
+    forward, decoding = "forward alone, batch 256", "decode alone, nvJPEG, 8 threads"
+    for name, batch, recorded in (
+        (forward, 256, False),
+        ("forward alone, batch 64", 64, False),
+        ("forward alone, batch 64, recorded", 64, True),
+    ):
+        bench.row(name, "images/s", partial(_forward_rate, bench, settings, batch, recorded), forward)
     files = [bench.photos.read(record.key) for record in bench.photos.records[: bench.sample]]
     for threads in (8, 1, 2):
         name = f"decode alone, nvJPEG, {threads} threads"
@@ -350,7 +350,7 @@ def _forward_rate(bench: Bench, settings: ExtractSettings, batch: int, recorded:
 
 
 def _reading(bench: Bench, name: str = EXTRACTOR) -> ExtractSettings:
-    batch = 4 if bench.tiny else 64
+    batch = 4 if bench.tiny else None
     return ExtractSettings(extractor=str(_extractor(bench, name)), batch_size=batch, anyway=True)
 
 
@@ -500,7 +500,7 @@ def compiled(bench: Bench) -> None:
         return time.perf_counter() - begin
 
     for what, make, batch in (("train", student_step, 20), ("fit", fit_step, 64)):
-        base = f"{what}, resnet18, batch {batch}: "
+        base = f"compile, {what}, resnet18, batch {batch}: "
         for way in ("recorded", "compiled"):
             with passes(way):
                 seconds = partial(first, way, make, batch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from focusdd import ExtractSettings, FocusError, extract, open_source
 from focusdd.core.decoders import Fit, View, view_of
 from focusdd.demo.run import WEIGHTS
 from focusdd.extraction import loading, nvjpeg, parts
+from focusdd.extraction.inference import batch_size
 from focusdd.extraction.nvjpeg import NVJPEG, decoder_for, gpu_decoder
 from focusdd.tasks import extract as stage
 
@@ -199,3 +201,12 @@ def test_a_source_of_other_files_is_left_to_pillow(
             path.write_bytes(encoded(draw(50, 50)))
     assert decoder_for(source, CPU) == "Pillow"
     assert stage._begun_with(photos, False) is None
+
+
+@pytest.mark.parametrize(("side", "images"), [(224, 256), (518, 47), (2044, 16), (56, 256)])
+def test_a_batch_on_a_gpu_has_as_many_tokens_as_keep_it_busy(side: int, images: int) -> None:
+    vit = SimpleNamespace(grid=lambda height, width: (height // 14, width // 14))
+    model = SimpleNamespace(device=torch.device("cuda"), input_size=side)
+    assert batch_size(vit, model) == images  # type: ignore[arg-type]
+    model.device = CPU
+    assert batch_size(vit, model) == 64  # type: ignore[arg-type]

@@ -19,6 +19,8 @@ from focusdd.models.precision import autocast, cast_weights
 from focusdd.settings import ExtractorSettings
 from focusdd.sources.base import Record, Source
 
+_TOKENS = 2**16  # in a batch on a GPU
+
 
 class DecodedImage(NamedTuple):
     """A decoded image as the ViT sees it, or the reason why there is none."""
@@ -63,6 +65,14 @@ def as_extractor(model: Model) -> ViT:
     vit = as_vit(model.net, model.name)
     cast_weights(model.net, model.device)
     return vit
+
+
+def batch_size(vit: ViT, model: Model) -> int:
+    """Images per forward pass: on a GPU so many that launching the kernels takes less than computing them."""
+    if model.device.type != "cuda":
+        return 64
+    height, width = vit.grid(model.input_size, model.input_size)
+    return min(max(_TOKENS // (height * width), 16), 256)
 
 
 def attention_of(

@@ -29,7 +29,7 @@ from focusdd.settings import EngineSettings
 from focusdd.sources.base import Record
 
 SHARD = 512  # images; fixed, so that parts do not depend on how they are run
-_LOOKAHEAD = 512  # decoded images waiting for a GPU, at most
+_LOOKAHEAD = 1024  # decoded images waiting for a GPU, at most
 _UNDER_WAY = 3  # batches on a CUDA GPU: the patches of one are searched here while the model has another
 
 _Item = TypeVar("_Item")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from focusdd.settings.base import Anyway, Count, Derived, Device, NotInKey, Only, Settings, Share
+from focusdd.settings.base import UNSET, Anyway, Count, Derived, Device, NotInKey, Only, Settings, Share
 
 # the fact "reader": who looks at the images; "extractor" where this stage runs the ViT itself
 _READS = Only(reader=("extractor",))
@@ -49,8 +49,9 @@ class ExtractorSettings(Settings, panel="Extractor"):
     features. auto: the head if its classes match the source's, else the probe."""
     anyway: Annotated[Anyway, Only(task=("classification",)), _READS] = False
     """Go on with a model whose accuracy on the source is near chance."""
-    batch_size: Annotated[Count, NotInKey, _READS] = 64
-    """Images per forward pass of the ViT. Lower it if memory runs out."""
+    batch_size: Annotated[Count, NotInKey, _READS, Derived()] = UNSET
+    """Images per forward pass of the ViT. Default: 64; on a GPU as many as have 65,536 tokens, 16 to 256.
+    Lower it if memory runs out."""
     device: Annotated[Device, Only(reader=("extractor", "method rded"))] = "auto"
 
 

@@ -16,7 +16,7 @@ from focusdd.core.stage import Stage, Workspace, run_stage, stage_in
 from focusdd.execute import Work
 from focusdd.execute.remote import SourceName, load_same, require_shared
 from focusdd.extraction.index import Index, open_index, read_notes
-from focusdd.extraction.inference import as_extractor
+from focusdd.extraction.inference import as_extractor, batch_size
 from focusdd.extraction.nvjpeg import decoder_for
 from focusdd.extraction.parts import fill_parts, make_parts
 from focusdd.models.device import device_name, pick_device
@@ -58,7 +58,8 @@ def extract(
     side = resolve(settings).settings.input_size
     model = load_model(settings.extractor, pick_device(settings.device), side)
     vit = as_extractor(model)
-    resolved = resolve_and_warn(settings, task=task.words, input_size=model.input_size)
+    facts = {"input_size": model.input_size, "batch_size": batch_size(vit, model)}
+    resolved = resolve_and_warn(settings, task=task.words, **facts)
     settings = resolved.settings
     decoder = _begun_with(Path(out), overwrite) or decoder_for(source, model.device)
     inputs = {"source": source.fingerprint, "extractor": model.weights}
