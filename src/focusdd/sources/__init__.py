@@ -64,20 +64,21 @@ def is_demo(name: str | Path) -> bool:
 
 
 def _open(name: str | Path, split: str, settings: SourceSettings) -> Source:
-    """The readers of tables are imported late: a folder needs none."""
-    from focusdd.sources import files
+    # the readers of tables are imported late: a folder needs none
+    from focusdd.sources.files import suffix_of
     from focusdd.sources.hub import HubSource, is_saved
     from focusdd.sources.listed import SUFFIXES, ListedSource, find_lists
 
     text, folder = str(name), Path(name)
+    columns = ("image_column", "label_column")
     if is_demo(name):
         refuse_options(text, settings, "generated images")
         return DemoSource.parse(text, split)
     saved = is_saved(folder)
     if saved or (isinstance(name, str) and text.startswith("hf:") and not text.startswith("hf://")):
-        refuse_options(text, settings, "a table", "image_column", "label_column")
+        refuse_options(text, settings, "a table", *columns)
         return HubSource(f"hf:{text}" if saved else text, split, settings)
-    suffix = files.suffix_of(text)
+    suffix = suffix_of(text)
     if suffix == ".tar":
         from focusdd.sources.webdataset import TarSource
 
@@ -86,11 +87,11 @@ def _open(name: str | Path, split: str, settings: SourceSettings) -> Source:
     if suffix == ".parquet":
         from focusdd.sources.parquet import ParquetSource
 
-        refuse_options(text, settings, "a table", "image_column", "label_column")
+        refuse_options(text, settings, "a table", *columns)
         return ParquetSource(text, split, settings)
     listed = text.lower().endswith(SUFFIXES)
     if listed or (folder.is_dir() and not has_class_folders(folder) and find_lists(folder, settings)):
-        refuse_options(text, settings, "a list of images", "image_column", "label_column")
+        refuse_options(text, settings, "a list of images", *columns)
         return ListedSource(folder, split, settings)
     refuse_options(text, settings, "a folder of images", "classes")
     return FolderSource(folder, split, settings)

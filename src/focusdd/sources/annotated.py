@@ -121,10 +121,8 @@ class AnnotatedSource:
     def objects(self, key: str, width: int, height: int) -> Objects:
         """The objects of an image whose upright size in pixels is width x height.
 
-        Boxes are clipped to this size where the annotations do not say how large the image is.
-
-        Raises:
-            UnreadableImage: the annotation was made for an image of another size.
+        Boxes are clipped to this size where the annotations do not say how large the image is. Raises
+        UnreadableImage where they were made for an image of another size.
         """
         place = self._place[key]
         check_size(self._sizes[place].tolist(), width, height)

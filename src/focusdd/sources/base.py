@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -52,6 +52,18 @@ class Source(Protocol):
         """The encoded file. Raises FocusError when it is gone or cannot be read."""
 
 
+class SourceProxy:
+    """A source of which subclasses change a part."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)  # not there yet, when it is copied
+        return getattr(self._source, name)
+
+
 class BoxedSource(Source, Protocol):
     """A source that knows where its objects are."""
 
@@ -87,6 +99,5 @@ class DetectionSource(Source, Protocol):
     def objects(self, key: str, width: int, height: int) -> Objects:
         """The objects of an image whose upright size in pixels is width x height.
 
-        Raises:
-            UnreadableImage: the annotation was made for an image of another size.
+        Raises UnreadableImage where the annotation was made for an image of another size.
         """

@@ -93,8 +93,7 @@ def clean_names(names: Iterable[object], where: str) -> list[str]:
 def safe_key(name: object, where: str) -> str:
     """A relative path with forward slashes and no dots, from one in an annotation file.
 
-    Raises:
-        FocusError: it is none, or leads out of the folder.
+    Raises FocusError where it is none, or leads out of the folder.
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name or not is_unicode(name):
         raise FocusError(f"{where} has an image without a file name, {shown(name)}: correct or remove it")

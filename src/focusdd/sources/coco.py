@@ -40,11 +40,7 @@ class Content(NamedTuple):
 
 
 def find_coco(root: Path) -> dict[str, Path]:
-    """The annotation files of a folder by `split_word`, in the common layouts.
-
-    Raises:
-        FocusError: there are several for a split.
-    """
+    """The COCO files of a folder by `split_word`. Raises FocusError where there are several for a split."""
     found: dict[str, list[Path]] = {}
     for folder in (root, root / "annotations"):
         for path in sorted(folder.glob("*.json")):
@@ -100,8 +96,7 @@ def read_coco(file: Path) -> Listing:
 def parse_coco(text: str, where: str) -> Content:
     """Reads a COCO file's text; rows count the images in the file's order.
 
-    Raises:
-        FocusError: it is no COCO file, or contradicts itself.
+    Raises FocusError where it is no COCO file, or contradicts itself.
     """
     try:
         content = json.loads(text, object_hook=_slim)

@@ -29,10 +29,8 @@ class Columns(NamedTuple):
 
 def find_columns(schema: pa.Schema, where: str, settings: SourceSettings | None = None) -> Columns:
     """The image and the label column: those that are asked for; by the features that Hugging Face writes; by
-    name and type; or the only one of their kind.
-
-    Raises:
-        FocusError: there is no such column, or several; the sentence names those there are.
+    name and type; or the only one of their kind. Raises FocusError where there is no such column, or several;
+    the sentence names those there are.
     """
     features = _features(schema)
     images = [field.name for field in schema if _is_image(field.type)]
@@ -57,11 +55,7 @@ def find_columns(schema: pa.Schema, where: str, settings: SourceSettings | None 
 
 
 def label_values(column: Any, where: str) -> list[int | str | None]:
-    """Labels as whole numbers or texts; None where there is none.
-
-    Raises:
-        FocusError: numbers that are not whole.
-    """
+    """Labels as whole numbers or texts, else None. Raises FocusError for numbers that are not whole."""
     if pa.types.is_floating(column.type):
         try:
             column = pc.if_else(pc.is_nan(column), None, column).cast(pa.int64())
@@ -104,11 +98,7 @@ def _is_label(kind: pa.DataType) -> bool:
 
 
 def image_bytes(cell: Any) -> bytes:
-    """The encoded image in a cell: bytes, or a struct of bytes and path.
-
-    Raises:
-        UnreadableImage: there are no bytes in it.
-    """
+    """The encoded image in a cell: bytes, or a struct with bytes. Raises UnreadableImage without any."""
     data = cell.get("bytes") if isinstance(cell, dict) else cell
     if data is None:
         raise UnreadableImage("the table holds no bytes of it")

@@ -75,11 +75,7 @@ class DemoSource:
         return np.array([self.classes.index(key.partition("/")[0])])
 
     def objects(self, key: str, width: int, height: int) -> Objects:
-        """The one digit of an image.
-
-        Raises:
-            UnreadableImage: the image drawn is not width x height pixels.
-        """
+        """The one digit of an image. Raises UnreadableImage where the image has another size than drawn."""
         image, box = self._draw(key)
         check_size(image.size, width, height)
         return Objects(

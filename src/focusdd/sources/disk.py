@@ -11,7 +11,7 @@ from typing import Any
 
 from focusdd.core.errors import FocusError
 from focusdd.settings.source import split_options
-from focusdd.sources.names import few, is_hidden, is_unicode, path_name
+from focusdd.sources.names import few, has_image_suffix, is_hidden, is_unicode, not_an_image, path_name
 
 _PROBES = 1000  # listed files that are tried to find their folder
 
@@ -86,9 +86,7 @@ def walk(root: Path, folder: str, skipped: Notes) -> Iterator[tuple[str, int]]:
 
     Links to folders are followed, each folder once; a link to a folder that holds this one is not: it would
     bring in what is beside it. What is left out is added to `skipped` with the reason, but for hidden files.
-
-    Raises:
-        FocusError: the folder cannot be listed.
+    Raises FocusError where the folder cannot be listed.
     """
 
     def identity(path: Path | str) -> tuple[int, int]:
@@ -121,13 +119,27 @@ def walk(root: Path, folder: str, skipped: Notes) -> Iterator[tuple[str, int]]:
     yield from visit(str(root / folder), folder)
 
 
+def images_below(
+    root: Path,
+    folder: str,
+    skipped: Notes,
+    suffix: str | tuple[str, ...] = (),
+    beside: list[str] | None = None,
+) -> Iterator[tuple[str, int]]:
+    """The image files that `walk` finds; those with another suffix go to `beside`, the rest to `skipped`."""
+    for key, size in walk(root, folder, skipped):
+        if has_image_suffix(key):
+            yield key, size
+        elif beside is not None and key.lower().endswith(suffix):
+            beside.append(key)
+        else:
+            skipped.append((key, not_an_image(key)))
+
+
 def require_apart(out: Path, *sources: Any) -> None:
-    """Checks that an output folder and the folders of sources do not lie in one another.
+    """Raises FocusError where an output folder and the folders of sources lie in one another.
 
     The next listing of the source would take outputs for images.
-
-    Raises:
-        FocusError: they do.
     """
     place = out.absolute().resolve()
     for source in filter(None, sources):

@@ -49,9 +49,8 @@ class Files(NamedTuple):
 def suffix_of(name: str) -> str | None:
     """What a name means by its suffix, or a folder by what it holds: ".tar", ".parquet", or None.
 
-    Raises:
-        FocusError: it is an archive whose images cannot be read by themselves, or a folder in a store that
-            holds no tars and no tables.
+    Raises FocusError for archives, whose images cannot be read by themselves, and for a folder in a store
+    that holds neither.
     """
     is_folder = Path(name).is_dir()
     if _ARCHIVE.search(name) and not is_folder:
@@ -89,11 +88,8 @@ def find_files(name: str, suffix: str, split: str) -> Files:
 
     A split is the first word of a file's name or of a folder's below the fixed part of the name, as in
     `train-000.tar` or `validation/0.parquet`. Files that name no split are taken as whichever is asked for,
-    and so are those that a pattern names if all are of one split.
-
-    Raises:
-        FocusError: there are none, one of a range is missing, the store cannot be reached, or the split is
-            not among them.
+    and so are those that a pattern names if all are of one split. Raises FocusError where there are none, one
+    of a range is missing, the store cannot be reached, or the split is not among them.
     """
     fs, path = _open(name)
     with said(name):
@@ -117,11 +113,7 @@ def find_files(name: str, suffix: str, split: str) -> Files:
 
 
 def read_range(fs: Any, path: str, start: int, size: int) -> bytes:
-    """`size` bytes of a file from `start` on; safe from many threads.
-
-    Raises:
-        FocusError: it cannot be read, or is shorter than that.
-    """
+    """`size` bytes of a file from `start` on; safe from many threads. Raises FocusError without."""
     if not size:
         return b""
     with said(path):
@@ -133,10 +125,7 @@ def read_range(fs: Any, path: str, start: int, size: int) -> bytes:
 
 def read_names(files: Files) -> list[str] | None:
     """The classes that numbers stand for: a line each of classes.txt, or a list (or a table from number to
-    name) in classes.json, in the folder of the tables.
-
-    Raises:
-        FocusError: such a file is there but not of this form.
+    name) in classes.json, in the folder of the tables. Raises FocusError for files of another form.
     """
     for name in ("classes.txt", "classes.json"):
         path = f"{files.folder}/{name}"
@@ -159,12 +148,21 @@ def read_names(files: Files) -> list[str] | None:
 
 
 @contextlib.contextmanager
-def said(name: str) -> Iterator[None]:
-    """Turns what a file system raises into one sentence; stores raise whatever their client makes them."""
+def said(name: str, kind: str = "file", *damage: type[Exception]) -> Iterator[None]:
+    """Turns what a file system raises into one sentence; stores raise whatever their client makes them.
+
+    Args:
+        kind: what the file is.
+        damage: what its reader raises where it is none, or cut short.
+    """
     try:
         yield
     except FocusError:
         raise
+    except damage as error:
+        raise FocusError(
+            f"{name} is no whole {kind}, it is damaged or cut short ({str(error)[:120]}): copy it again"
+        ) from error
     except FileNotFoundError as error:
         raise FocusError(f"there is no {name}: check the path") from error
     except ImportError as error:
@@ -208,8 +206,7 @@ def _matches(fs: Any, path: str, name: str) -> dict[str, Any]:
 def expand(pattern: str) -> list[str]:
     """Every name that braces stand for: {000..146} with its zeros, {a,b}; several multiply.
 
-    Raises:
-        FocusError: a range that runs backwards, or more than a million names.
+    Raises FocusError for a range that runs backwards, or more than a million names.
     """
     match = _BRACES.search(pattern)
     if match is None:

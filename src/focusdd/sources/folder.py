@@ -10,7 +10,7 @@ from focusdd.core.files import hash_of
 from focusdd.settings.source import SourceSettings
 from focusdd.sources.base import Record
 from focusdd.sources.classes import folder_names
-from focusdd.sources.disk import Notes, contents, folders_in, read_file, visible, walk
+from focusdd.sources.disk import Notes, contents, folders_in, images_below, read_file, visible
 from focusdd.sources.identity import listing_hash
 from focusdd.sources.imagenet import class_name
 from focusdd.sources.names import (
@@ -109,12 +109,9 @@ def _listed(root: Path, skipped: Notes) -> dict[str, _Files]:
                     f"{root} has a class folder whose name is not valid unicode, {name}: rename it"
                 )
             found[entry.name] = []
-            for key, size in walk(root, entry.name, skipped):
-                if has_image_suffix(key):
-                    found[entry.name].append((key, size))
-                    advance(1)
-                else:
-                    skipped.append((key, not_an_image(key)))
+            for file in images_below(root, entry.name, skipped):
+                found[entry.name].append(file)
+                advance(1)
     return found
 
 

@@ -8,14 +8,14 @@ import numpy as np
 
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
-from focusdd.sources.base import Record
+from focusdd.sources.base import Record, SourceProxy
 
 
-class HeldOut:
+class HeldOut(SourceProxy):
     """The training or the validation part of a source: a share of every class, drawn by a seed."""
 
     def __init__(self, source: Any, split: str, share: float, seed: int) -> None:
-        self._source = source
+        super().__init__(source)
         self.name, self.split = source.name, split
         place = getattr(source, "place", source.name)
         self.place = f"{place}, {share:.0%} of it held out for validation by seed {seed}"
@@ -36,9 +36,3 @@ class HeldOut:
         else:
             self.class_counts = tuple(np.bincount(labels[rows], minlength=len(self.classes)).tolist())
         self.fingerprint = hash_of([source.fingerprint, split, share, seed])
-
-    def __getattr__(self, name: str) -> Any:
-        """Everything else is the whole source's."""
-        if name.startswith("_"):
-            raise AttributeError(name)  # not there yet, when it is copied
-        return getattr(self._source, name)

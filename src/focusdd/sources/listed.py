@@ -69,8 +69,7 @@ class ListedSource:
 def find_lists(path: Path, settings: SourceSettings) -> dict[str, _List]:
     """The CSV files with images and labels, of a folder by `split_word`, or a file itself.
 
-    Raises:
-        FocusError: there are several for a split, or the file is none.
+    Raises FocusError where there are several for a split, or the file is none.
     """
     if not path.is_dir():
         listed = _read(path, settings)
@@ -106,7 +105,7 @@ def _read(file: Path, settings: SourceSettings) -> _List | None:
     inside = [near / name for name in folders_in(near) if split_word(name) in ("", word)]
     likely = [near, *inside, *(near / "images" / name for name in folders_in(near / "images"))]
     columns = [name for name in names if name != label and settings.image_column in (None, name)]
-    for column in columns if label else []:
+    for column in columns if label in names else []:
         for ending in _ENDINGS:
             keys = [f"{row[column] or ''}{ending}".replace("\\", "/") for row in rows]
             if root := folder_with(likely, keys):

@@ -77,9 +77,7 @@ def of_split(found: Mapping[str, Found], split: str, name: object) -> Found:
     """The part of a dataset that belongs to a split, from its parts by `split_word`.
 
     Where all of it is under "", the dataset has no splits and is taken as whichever is asked for.
-
-    Raises:
-        FocusError: there are other splits only.
+    Raises FocusError where there are other splits only.
     """
     for word in SPLITS[split] if set(found) != {""} else ("",):
         if word in found:
@@ -95,9 +93,7 @@ def split_folders(root: Path, folders: Sequence[str]) -> dict[str, Path]:
     """Those of a folder's folders that are called as splits are, by `split_word`.
 
     They are called train or Test; train-2 and test_set count where every folder is called so.
-
-    Raises:
-        FocusError: several are called the same.
+    Raises FocusError where several are called the same.
     """
     named = [(split_word(folder), folder) for folder in folders]
     if not all(word for word, _ in named):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,11 +43,7 @@ class ParquetSource:
         groups: list[tuple[int, int]] = []
         with progress(f"list {self.name}", None, "rows") as advance:
             for number, file in enumerate(found.files):
-                with (
-                    said(file.path),
-                    self._fs.open(file.path, "rb") as opened,
-                    _parquet(opened, file) as table,
-                ):
+                with self._opened(file) as table:
                     columns = find_columns(table.schema_arrow, file.path, settings)
                     if number == 0:
                         self._column, names = columns.image, columns.names
@@ -78,25 +76,24 @@ class ParquetSource:
             raise FocusError(f"{self._files[name].path} has changed since it was listed")
         return image_bytes(cells[place].as_py())
 
+    @contextmanager
+    def _opened(self, file: File) -> Iterator[pq.ParquetFile]:
+        with (
+            said(file.path, "Parquet file", pa.ArrowException),
+            self._fs.open(file.path, "rb") as opened,
+            pq.ParquetFile(opened) as table,
+        ):
+            yield table
+
     def _group(self, name: str, group: int) -> Any:
         """The images of a row group; the ones used last stay in memory."""
         if (name, group) in self._groups:
             self._groups.move_to_end((name, group))
             return self._groups[name, group]
         file = self._files[name]
-        with said(file.path), self._fs.open(file.path, "rb") as opened, _parquet(opened, file) as table:
+        with self._opened(file) as table:
             cells = table.read_row_group(group, columns=[self._column]).column(0)
         while self._groups and sum(kept.nbytes for kept in self._groups.values()) + cells.nbytes > _KEPT:
             self._groups.popitem(last=False)
         self._groups[name, group] = cells
         return cells
-
-
-def _parquet(opened: Any, file: File) -> pq.ParquetFile:
-    """Raises FocusError when it is none."""
-    try:
-        return pq.ParquetFile(opened)
-    except pa.ArrowException as error:
-        raise FocusError(
-            f"{file.path} is no whole Parquet file ({str(error)[:120]}): copy it again"
-        ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,10 @@ from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
 from focusdd.core.manifest import again
-from focusdd.sources.base import Record, Source
+from focusdd.sources.base import Record, Source, SourceProxy
 from focusdd.sources.identity import content_hash
 
 _RESIDENT = 4 * 2**30  # bytes of images that are kept on the device that trains
-
-_Job = tuple[str, int, Source | None]
-"""Key and label of an image, and the source that has it; a path where there is none."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,21 @@ class Pixels:
         return self.images.to(device) if self.images.nbytes < _RESIDENT else self.images
 
 
-def load_source(source: Source, side: int, what: str, copies: int = 1) -> Pixels:
+class DecodedOnce(SourceProxy):
+    """A source whose pixels stay in memory, so that uses of one size decode it once; one size at a time."""
+
+    _pixels: Pixels | None = None
+    _side = 0
+
+    def pixels(self, side: int, what: str) -> Pixels:
+        """What `load_source` returns."""
+        if self._pixels is None or self._side != side:
+            self._pixels = None  # makes room
+            self._side, self._pixels = side, load_source(self._source, side, what)
+        return self._pixels
+
+
+def load_source(source: Source | DecodedOnce, side: int, what: str, copies: int = 1) -> Pixels:
     """Decodes a whole source, squashed to side x side; unreadable images are skipped, counted and listed.
 
     Args:
@@ -57,8 +68,58 @@ def load_source(source: Source, side: int, what: str, copies: int = 1) -> Pixels
     """
     if isinstance(source, DecodedOnce):
         return source.pixels(side, what)
-    jobs: list[_Job] = [(record.key, record.label, source) for record in source.records]
-    return _load(jobs, side, what, source.name, copies)
+    require_memory(source, side, copies)
+    return _load(source.records, source.read, side, what, source.name)
+
+
+def load_files(files: Sequence[tuple[Path, int]], side: int, copies: int = 1) -> Pixels:
+    """Decodes the image files of a distilled dataset, which must all be readable.
+
+    Args:
+        copies: as for `load_source`.
+
+    Raises:
+        FocusError: one is not.
+    """
+    name = "the distilled dataset"
+    _require_memory(len(files), side, name, copies)
+    records = [Record(str(path), label) for path, label in files]
+    pixels = _load(records, lambda key: Path(key).read_bytes(), side, "read", name)
+    if pixels.skipped:
+        key, reason = pixels.skipped[0]
+        folder = Path(key).parents[2]  # <distilled>/train/<class>/<image>
+        raise FocusError(f"{key} {reason}: the distilled dataset is damaged, {again(folder)}")
+    return pixels
+
+
+def _load(records: Sequence[Record], read: Callable[[str], bytes], side: int, what: str, name: str) -> Pixels:
+    images = torch.empty((len(records), 3, side, side), dtype=torch.uint8)
+    hashes = [""] * len(records)
+
+    def load(row: int) -> str:
+        try:
+            data = read(records[row].key)
+            hashes[row] = content_hash(data)
+            image = decode(data, least_side=side)[0]
+        except UnreadableImage as error:
+            return str(error)
+        images[row] = torch.from_numpy(square(image, side).transpose(2, 0, 1))
+        return ""
+
+    problems = []
+    with progress(what, len(records), "images") as advance, ThreadPoolExecutor(cpu_count()) as pool:
+        for problem in pool.map(load, range(len(records))):
+            problems.append(problem)
+            advance(1, "")
+    good = np.flatnonzero([not problem for problem in problems])
+    skipped = tuple((records[row].key, problem) for row, problem in enumerate(problems) if problem)
+    if not len(good):
+        raise FocusError(f"no image of {name} can be read; the first reason: {problems[0]}")
+    if skipped:
+        warn(f"{len(skipped)} images of {name} were skipped, the first: {skipped[0][0]} ({skipped[0][1]})")
+        images = images[torch.from_numpy(good)]
+    labels = torch.tensor([records[row].label for row in good])
+    return Pixels(images, labels, skipped, tuple(hashes[row] for row in good))
 
 
 def require_memory(source: Source, side: int, copies: int = 1) -> None:
@@ -73,85 +134,6 @@ def _require_memory(images: int, side: int, name: str, copies: int) -> None:
             f"{name} at {side} px needs {need / 2**30:.1f} GiB of memory, {free / 2**30:.1f} are free: "
             "use a smaller --size, or fewer images"
         )
-
-
-class DecodedOnce:
-    """A source whose pixels stay in memory, so that uses of one size decode it once; one size at a time."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._side = 0
-        self._pixels: Pixels | None = None
-        self.name, self.split = source.name, source.split
-        self.place = getattr(source, "place", source.name)
-        self.skipped = source.skipped
-        self.classes, self.class_names = source.classes, source.class_names
-        self.records: tuple[Record, ...] = source.records
-
-    @property
-    def fingerprint(self) -> str:
-        return self._source.fingerprint
-
-    def read(self, key: str) -> bytes:
-        return self._source.read(key)
-
-    def pixels(self, side: int, what: str) -> Pixels:
-        """What `load_source` returns."""
-        if self._pixels is None or self._side != side:
-            self._pixels = None  # makes room
-            self._side, self._pixels = side, load_source(self._source, side, what)
-        return self._pixels
-
-
-def load_files(files: Sequence[tuple[Path, int]], side: int, copies: int = 1) -> Pixels:
-    """Decodes image files that must all be readable.
-
-    Args:
-        copies: as for `load_source`.
-
-    Raises:
-        FocusError: one is not.
-    """
-    jobs: list[_Job] = [(str(path), label, None) for path, label in files]
-    pixels = _load(jobs, side, "read", "the distilled dataset", copies)
-    if pixels.skipped:
-        name, reason = pixels.skipped[0]
-        folder = Path(name).parents[2]  # <distilled>/train/<class>/<image>
-        raise FocusError(f"{name} {reason}: the distilled dataset is damaged, {again(folder)}")
-    return pixels
-
-
-def _load(jobs: list[_Job], side: int, what: str, name: str, copies: int) -> Pixels:
-    _require_memory(len(jobs), side, name, copies)
-    images = torch.empty((len(jobs), 3, side, side), dtype=torch.uint8)
-
-    hashes = [""] * len(jobs)
-
-    def load(job: tuple[int, _Job]) -> str:
-        row, (key, _, source) = job
-        try:
-            data = source.read(key) if source is not None else Path(key).read_bytes()
-            hashes[row] = content_hash(data)
-            image = decode(data, least_side=side)[0]
-        except UnreadableImage as error:
-            return str(error)
-        images[row] = torch.from_numpy(square(image, side).transpose(2, 0, 1))
-        return ""
-
-    problems = []
-    with progress(what, len(jobs), "images") as advance, ThreadPoolExecutor(cpu_count()) as pool:
-        for problem in pool.map(load, enumerate(jobs)):
-            problems.append(problem)
-            advance(1, "")
-    good = np.flatnonzero([not problem for problem in problems])
-    skipped = tuple((jobs[row][0], problem) for row, problem in enumerate(problems) if problem)
-    if not len(good):
-        raise FocusError(f"no image of {name} can be read; the first reason: {problems[0]}")
-    if skipped:
-        warn(f"{len(skipped)} images of {name} were skipped, the first: {skipped[0][0]} ({skipped[0][1]})")
-        images = images[torch.from_numpy(good)]
-    labels = torch.tensor([jobs[row][1] for row in good])
-    return Pixels(images, labels, skipped, tuple(hashes[row] for row in good))
 
 
 def free_memory() -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from focusdd.core.console import say, warn
+from focusdd.sources.names import few
 
 _KINDS = 4  # of skipped files that are told apart
 _said: set[tuple[str, ...]] = set()
@@ -88,6 +89,4 @@ def _classes(source: Any) -> str:
 
 def _counted(reasons: Sequence[str]) -> str:
     kinds = Counter(reasons).most_common()
-    words = [f"{count:,} x {kind.strip(chr(39))}" for kind, count in kinds[:_KINDS]]
-    rest = sum(count for _, count in kinds[_KINDS:])
-    return ", ".join(words) + (f" and {rest:,} more" if rest else "")
+    return few([f"{count:,} x {kind.strip(chr(39))}" for kind, count in kinds], _KINDS)

@@ -15,8 +15,8 @@ from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.sources.annotated import ROW, Listed, Listing, rows_of
 from focusdd.sources.boxes import check_finite, check_once, clean_names, ordered, safe_key, stated_side
-from focusdd.sources.disk import Notes, folders_in, read_file, text_of, walk
-from focusdd.sources.names import SPLITS, few, has_image_suffix, not_an_image, of_split, split_folders
+from focusdd.sources.disk import Notes, folders_in, images_below, read_file, text_of, walk
+from focusdd.sources.names import SPLITS, few, of_split, split_folders
 
 _IMAGES = ("jpegimages", "images", "image", "imgs", "img")
 _ANNOTATIONS = ("annotations", "annots", "annotation", "xmls", "xml", "labels")
@@ -120,8 +120,7 @@ def read_voc(found: dict[str, Place], split: str, path: Path) -> Listing:
 def parse_voc(data: bytes, where: str, devkit: bool) -> Scene:
     """Reads an XML file; in a devkit corners are counted from 1.
 
-    Raises:
-        FocusError: it is not XML, or a box is no four numbers.
+    Raises FocusError where it is not XML, or a box is no four numbers.
     """
     plain = data.replace(b"\0", b"")  # whether UTF-8 or UTF-16
     if b"<!DOCTYPE" in plain or b"<!ENTITY" in plain:
@@ -169,20 +168,18 @@ def _number(text: str | None) -> float | str | None:
 def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Scene]]:
     """Images and scenes by their common stem, scenes in sorted order and of images that are there."""
     images: dict[str, Listed] = {}
-    files: dict[str, str] = {}
-    for root in dict.fromkeys([place.images, place.annotations]):
-        for key, size in walk(root, "", skipped):
-            stem, suffix = os.path.splitext(key)  # noqa: PTH122 - much faster than a path
-            if suffix.lower() == ".xml":
-                files[stem] = key
-            elif not has_image_suffix(key):
-                skipped.append((key, not_an_image(key)))
-            elif root == place.images:
-                if stem in images:
-                    raise FocusError(
-                        f"{root} has both {images[stem].key} and {key} for one XML file: keep one of them"
-                    )
-                images[stem] = Listed(key, size)
+    marks: list[str] = []
+    for key, size in images_below(place.images, "", skipped, ".xml", marks):
+        stem = os.path.splitext(key)[0]  # noqa: PTH122 - much faster than a path
+        if stem in images:
+            raise FocusError(
+                f"{place.images} has both {images[stem].key} and {key} for one XML file: keep one of them"
+            )
+        images[stem] = Listed(key, size)
+    if place.annotations != place.images:
+        skipped += [(key, "it is beside the images") for key in marks]
+        marks = [key for key, _ in walk(place.annotations, "", skipped) if key.lower().endswith(".xml")]
+    files = {key[:-4]: key for key in marks}
     known = images.keys() | files.keys()
     wanted = sorted(known if place.wanted is None else _wanted(place.wanted, known))
     scenes: dict[str, Scene] = {}

@@ -102,45 +102,41 @@ def _listing(fs: Any, file: File, advance: Callable[[int], None]) -> Listing:
 def list_tar(fs: Any, path: str, advance: Callable[[int], None]) -> Listing:
     """The samples of a tar in its order, and what was left out, from headers and label files alone.
 
-    Raises:
-        FocusError: the tar cannot be read, is damaged or cut short.
+    Raises FocusError where the tar cannot be read, is damaged or cut short.
     """
     images: list[tuple[str, str, int, int]] = []
     labels: dict[str, int | str | None] = {}
     skipped: Notes = []
     seen: set[str] = set()
-    try:
-        with said(path), fs.open(path, "rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            while (member := tar.next()) is not None:
-                cast(Any, tar).members.clear()  # it keeps them all otherwise
-                advance(1)
-                name = member.name.removeprefix("./")
-                match = _NAME.fullmatch(name)
-                if member.isdir() or match is None or _is_left_there(name):
-                    continue
-                problem = _problem(member, name in seen)
-                seen.add(name)
-                if problem:
-                    skipped.append((name.encode(errors="backslashreplace").decode(), problem))
-                    continue
-                sample = match[1]
-                whole, last = os.path.splitext(name)  # noqa: PTH122 - much faster than a path
-                if has_image_suffix(name):
-                    images.append((sample, name, member.offset_data, member.size))
-                elif last.lower() in (".cls", ".json") and member.size <= _LONGEST:
-                    data = tar.extractfile(member)
-                    assert data is not None
-                    if labels.get(whole) is None:
-                        labels[whole] = _label(data.read(), last.lower()[1:])
-            file.seek(tar.offset)
-            if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-                raise tarfile.ReadError("no end mark")
-    except FocusError as error:
-        if isinstance(error.__cause__, tarfile.TarError):
-            raise FocusError(
-                f"{path} is no whole tar, it is damaged or cut short ({error.__cause__}): copy it again"
-            ) from error
-        raise
+    with (
+        said(path, "tar", tarfile.TarError),
+        fs.open(path, "rb") as file,
+        tarfile.open(fileobj=file, mode="r:") as tar,
+    ):
+        while (member := tar.next()) is not None:
+            cast(Any, tar).members.clear()  # it keeps them all otherwise
+            advance(1)
+            name = member.name.removeprefix("./")
+            match = _NAME.fullmatch(name)
+            if member.isdir() or match is None or _is_left_there(name):
+                continue
+            problem = _problem(member, name in seen)
+            seen.add(name)
+            if problem:
+                skipped.append((name.encode(errors="backslashreplace").decode(), problem))
+                continue
+            sample = match[1]
+            whole, last = os.path.splitext(name)  # noqa: PTH122 - much faster than a path
+            if has_image_suffix(name):
+                images.append((sample, name, member.offset_data, member.size))
+            elif last.lower() in (".cls", ".json") and member.size <= _LONGEST:
+                data = tar.extractfile(member)
+                assert data is not None
+                if labels.get(whole) is None:
+                    labels[whole] = _label(data.read(), last.lower()[1:])
+        file.seek(tar.offset)
+        if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+            raise tarfile.ReadError("no end mark")
     samples: list[Sample] = []
     taken: set[str] = set()
     for sample, name, offset, size in images:

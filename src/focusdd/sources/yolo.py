@@ -16,8 +16,8 @@ from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.sources.annotated import ROW, Listed, Listing, rows_of
 from focusdd.sources.boxes import check_finite, clean_names, safe_key, shown
-from focusdd.sources.disk import Notes, file_size, folders_in, read_file, text_of, walk
-from focusdd.sources.names import SPLITS, few, has_image_suffix, not_an_image, of_split, split_folders
+from focusdd.sources.disk import Notes, file_size, folders_in, images_below, read_file, text_of, walk
+from focusdd.sources.names import SPLITS, few, of_split, split_folders
 
 _YAML = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
 _CLASSES = ("classes.txt", "obj.names", "predefined_classes.txt")
@@ -38,8 +38,7 @@ class Config(NamedTuple):
 def find_yaml(root: Path) -> Path | None:
     """The YAML file of a folder, by its name or else the only one with `names`; None without.
 
-    Raises:
-        FocusError: there are several.
+    Raises FocusError where there are several.
     """
     found = [root / name for name in _YAML if (root / name).is_file()][:1]
     found = found or [path for path in sorted(root.glob("[!.]*.y*ml")) if _NAMES.search(read_file(path))]
@@ -109,11 +108,7 @@ def read_yolo(file: Path, split: str) -> Listing:
 
 
 def parse_yaml(data: bytes, where: str) -> Config:
-    """Reads the YAML file.
-
-    Raises:
-        FocusError: it is not YAML, or its class names are missing or contradict each other.
-    """
+    """Reads the YAML file. Raises FocusError where its class names are missing or contradict each other."""
     try:
         content = yaml.load(data, Loader=yaml.BaseLoader)  # texts stay texts: a class may be called "no"
     except (yaml.YAMLError, RecursionError, ValueError) as error:
@@ -223,19 +218,13 @@ def _images(root: Path, file: Path, entries: list[str], skipped: Notes) -> Itera
 
 def _in_folder(root: Path, folder: str, skipped: Notes) -> Iterator[tuple[str, int]]:
     labels = os.path.dirname(label_key(f"{folder}/x" if folder else "x"))  # noqa: PTH120
-    belonging = set()
-    beside = []
-    for key, size in walk(root, folder, skipped):
-        if has_image_suffix(key):
-            belonging.add(label_key(key))
-            yield key, size
-        elif key.endswith(".txt"):
-            beside.append(key)
-        elif key not in _YAML:
-            skipped.append((key, not_an_image(key)))
+    belonging = {f"{part}{name}" for part in ("", f"{labels}/") for name in (*_CLASSES, *_YAML)}
+    beside: list[str] = []
+    for key, size in images_below(root, folder, skipped, (".txt", ".yaml", ".yml"), beside):
+        belonging.add(label_key(key))
+        yield key, size
     if labels != folder and (root / labels).is_dir():
         beside += [key for key, _ in walk(root, labels, []) if key.endswith(".txt")]
-    belonging |= {f"{part}{name}" for part in ("", f"{labels}/") for name in _CLASSES}
     skipped += [(key, "it has no image") for key in beside if key not in belonging]
 
 
