@@ -118,7 +118,7 @@ def parse_coco(text: str, where: str) -> Content:
         for item in images
     ]  # fmt: skip
     check_once([item["id"] for item in categories], "category id", where)
-    check_once([item["id"] for item in images], "image id", where)
+    check_once([_id(item["id"]) for item in images], "image id", where)
     check_once([image.key for image in listed], "image file", where)
     names = clean_names([item.get("name") for item in categories], where)
     return Content(names, listed, *_objects(annotations, images, categories, listed, where))
@@ -131,7 +131,9 @@ def _without_root(
     root, *others = categories
     if not others or not all(item.get("supercategory") == root.get("name") for item in others):
         return categories
-    return categories if any(item.get("category_id") == root["id"] for item in annotations) else others
+    return (
+        categories if any(_id(item.get("category_id")) == _id(root["id"]) for item in annotations) else others
+    )
 
 
 def _objects(
@@ -141,8 +143,8 @@ def _objects(
     listed: list[Listed],
     where: str,
 ) -> tuple[np.ndarray, Notes, dict[int, str]]:
-    place = {item["id"]: index for index, item in enumerate(images)}
-    label = {item["id"]: index for index, item in enumerate(categories)}
+    place = {_id(item["id"]): index for index, item in enumerate(images)}
+    label = {_id(item["id"]): index for index, item in enumerate(categories)}
     rows: list[tuple[int, tuple[float, ...], int, bool, int]] = []
     problems: Notes = []
     unknown: dict[int, str] = {}
@@ -181,7 +183,7 @@ def _images_of(file: Path, keys: Sequence[str]) -> Path:
     stem = file.stem.removeprefix("instances_")
     names = dict.fromkeys([file.stem, stem, stem.rstrip("0123456789") or stem])
     likely = [base / inner / name for name in names for base in bases for inner in ("", "images")]
-    likely += [folder for base in bases for folder in (base, base / "images", base / "data")]
+    likely += [folder for base in bases for folder in (base, base / "images", base / "Images", base / "data")]
     if found := folder_with(likely, keys):
         return found
     raise FocusError(
@@ -224,9 +226,17 @@ def _items(content: Any, name: str, where: str) -> list[dict[str, Any]]:
     return items
 
 
+def _id(value: Any) -> Any:
+    """An id as all lists of a file have it: some tools write 1 here, "1" or 1.0 there."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    number = type(value) is str and value.isdecimal() and len(value) < 19
+    return int(value) if number and str(int(value)) == value else value
+
+
 def _look_up(index: dict[Any, int], value: Any, where: str, what: str) -> int:
     try:
-        return index[value]
+        return index[_id(value)]
     except (KeyError, TypeError):
         raise FocusError(
             f"{where} is of an unknown {what} {shown(value)}: list it or remove the annotation"

@@ -46,8 +46,8 @@ def _open(name: str | Path, split: str, settings: SourceSettings) -> DetectionSo
         raise FocusError(
             f"{path} is no detection dataset: looked for data.yaml or another .yaml with names, or "
             "classes.txt (YOLO), <split>.json, annotations/instances_<split>*.json or "
-            "<split>/_annotations.coco.json (COCO), and *.xml beside the images, or in Annotations/ or "
-            f"annots/ beside images/ (Pascal VOC);{there}"
+            "<split>/_annotations.coco.json (COCO; give a file of another name itself), and *.xml beside the "
+            f"images, or in Annotations/ or annots/ beside images/ (Pascal VOC);{there}"
         )
     return AnnotatedSource(path, split, listing)
 

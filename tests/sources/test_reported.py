@@ -1,0 +1,204 @@
+"""Detection datasets that broke other tools, rebuilt small from public reports (named in each case)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from focusdd.core.errors import FocusError
+from focusdd.core.images import UnreadableImage, decode
+from focusdd.sources.detection import open_detection_source
+
+BOX = [10, 20, 30, 40]
+CORNERS = [10.0, 20.0, 40.0, 60.0]
+CAR = [{"id": 1, "name": "car"}]
+
+
+def picture(path: Path, turned: bool = False) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exif = Image.Exif()
+    if turned:
+        exif[0x0112] = 6
+    Image.new("RGB", (160, 120), (90, 120, 90)).save(path, exif=exif)
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def coco(file: Path, name: str = "a.jpg", image: Any = 1, categories: Any = CAR, **given: Any) -> None:
+    """A COCO file of one image and one annotation."""
+    images = [{"id": image, "file_name": name, "width": 160, "height": 120}]
+    annotation = {"id": 1, "image_id": image, "category_id": 1, "bbox": BOX} | given
+    content = {"images": images, "annotations": [annotation], "categories": categories}
+    write(file, json.dumps(content))
+
+
+def opened(path: Path) -> dict[str, list[tuple[str, list[float]]]]:
+    """The classes and boxes of every image."""
+    source, found = open_detection_source(path), {}
+    for record in source.records:
+        _, width, height = decode(source.read(record.key))
+        objects = source.objects(record.key, width, height)
+        names = (source.class_names[label] for label in objects.labels)
+        found[record.key] = list(zip(names, objects.boxes.tolist(), strict=True))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("thread", "image", "given"),
+    [
+        ("cvat-ai/cvat#298", "1", {"image_id": 1}),
+        ("cvat-ai/cvat#298", 1, {"image_id": "1"}),
+        ("zylo117/Yet-Another-EfficientDet-Pytorch#60", "2", {"image_id": 2.0}),
+        ("jsbroks/coco-annotator#452", 1, {"segmentation": [], "attributes": {"occluded": False}}),
+        ("cocodataset/cocoapi#373", "a-1", {"image_id": "a-1"}),
+        ("matterport/Mask_RCNN#1439", 1, {"id": None}),
+        ("category ids as texts", 1, {"category_id": "1"}),
+    ],
+)
+def test_coco_with_odd_fields(thread: str, image: Any, given: dict[str, Any], tmp_path: Path) -> None:
+    picture(tmp_path / "train/a.jpg")
+    coco(tmp_path / "train.json", image=image, **given)
+    assert opened(tmp_path) == {"a.jpg": [("car", CORNERS)]}
+
+
+@pytest.mark.parametrize(
+    ("thread", "categories", "used", "name"),
+    [
+        ("cvat-ai/cvat#10682", [{"id": 0, "name": "car"}, {"id": 1, "name": "bus"}], 0, "car"),
+        (
+            "voxel51/fiftyone#1696",
+            [{"id": 2**53 + 1, "name": "car"}, {"id": 42, "name": "bus"}],
+            2**53 + 1,
+            "car",
+        ),
+        ("roboflow/supervision#169", [{"id": n, "name": f"c{n}"} for n in (0, 1, 3)], 3, "c3"),
+    ],
+)
+def test_coco_with_odd_categories(thread: str, categories: Any, used: int, name: str, tmp_path: Path) -> None:
+    picture(tmp_path / "train/a.jpg")
+    coco(tmp_path / "train.json", categories=categories, category_id=used)
+    assert opened(tmp_path) == {"a.jpg": [(name, CORNERS)]}
+
+
+def test_coco_ids_that_are_one_in_all_but_type(tmp_path: Path) -> None:
+    picture(tmp_path / "train/a.jpg")
+    coco(tmp_path / "train.json")
+    content = json.loads((tmp_path / "train.json").read_text())
+    content["images"].append(content["images"][0] | {"id": "1", "file_name": "b.jpg"})
+    write(tmp_path / "train.json", json.dumps(content))
+    with pytest.raises(FocusError, match="image id"):
+        opened(tmp_path)
+
+
+def test_label_studio_export_of_coco(tmp_path: Path) -> None:
+    """HumanSignal/label-studio#7294: result.json with Windows paths, and with ones that lead out."""
+    picture(tmp_path / "images/cb06-x.png")
+    coco(tmp_path / "result.json", "images\\cb06-x.png", 0)
+    assert opened(tmp_path) == {"images/cb06-x.png": [("car", CORNERS)]}
+    coco(tmp_path / "result.json", "..\\..\\label-studio\\media\\upload\\4\\cb06-x.png", 0)
+    with pytest.raises(FocusError, match="outside its folder: give a path inside it"):
+        opened(tmp_path)
+
+
+def test_coco_of_a_turned_photograph(tmp_path: Path) -> None:
+    """HumanSignal/label-studio#6608: width and height are those of the file before its EXIF orientation."""
+    picture(tmp_path / "train/a.jpg", turned=True)
+    coco(tmp_path / "train.json")
+    with pytest.raises(UnreadableImage, match="it has 120 x 160 once its EXIF orientation is applied"):
+        opened(tmp_path)
+
+
+def test_coco_file_of_another_name_beside_images(tmp_path: Path) -> None:
+    """open-edge-platform/datumaro#1630: Images/ and Annotations/ with one file of any name."""
+    picture(tmp_path / "Images/DJI_0969.png")
+    coco(tmp_path / "Annotations/DJI_0969.json", "DJI_0969.png")
+    with pytest.raises(FocusError, match="give a file of another name itself"):
+        opened(tmp_path)
+    assert opened(tmp_path / "Annotations/DJI_0969.json") == {"DJI_0969.png": [("car", CORNERS)]}
+
+
+def test_coco_boxes_that_are_no_lists(tmp_path: Path) -> None:
+    """NaturalIntelligence/imglab#126."""
+    picture(tmp_path / "train/a.jpg")
+    coco(tmp_path / "train.json", bbox={"x": 10, "y": 20, "width": 30, "height": 40})
+    with pytest.raises(FocusError, match=r"annotation 1 has a box .*: give four numbers"):
+        opened(tmp_path)
+
+
+def test_coco_images_of_one_name_in_two_folders(tmp_path: Path) -> None:
+    """jsbroks/coco-annotator#486."""
+    images = [{"id": n, "file_name": f"{folder}/a.jpg"} for n, folder in enumerate("xy")]
+    for one in images:
+        picture(tmp_path / "train" / str(one["file_name"]))
+    boxes = [{"image_id": n, "category_id": 1, "bbox": [n, 0, 5, 5]} for n in range(2)]
+    write(tmp_path / "train.json", json.dumps({"images": images, "annotations": boxes, "categories": CAR}))
+    assert opened(tmp_path) == {
+        f"{folder}/a.jpg": [("car", [n, 0, 5 + n, 5])] for n, folder in enumerate("xy")
+    }
+
+
+def test_voc_with_decimals_and_without_a_size(tmp_path: Path) -> None:
+    """roboflow/supervision#2568."""
+    picture(tmp_path / "train/img.jpg")
+    corners = "<xmin>48.5</xmin><ymin>24.25</ymin><xmax>96.0</xmax><ymax>71.5</ymax>"
+    write(
+        tmp_path / "train/img.xml",
+        f"<annotation><object><name>dog</name><bndbox>{corners}</bndbox></object></annotation>",
+    )
+    assert opened(tmp_path) == {"img.jpg": [("dog", [48.5, 24.25, 96.0, 71.5])]}
+
+
+@pytest.mark.parametrize(
+    ("thread", "files", "image"),
+    [
+        (
+            "ultralytics/yolov5#6351: a list relative to `path`",
+            {"data.yaml": "path: .\ntrain: train.txt\nnames: [car]\n", "train.txt": "images/1.png\n"},
+            "images/1.png",
+        ),
+        (
+            "microsoft/VoTT#106: blank lines",
+            {"data.yaml": "train: train.txt\nnames: [car]\n", "train.txt": "./images/1.png\n\n"},
+            "images/1.png",
+        ),
+        (
+            "cvat-ai/cvat#8046: YOLO 1.1",
+            {
+                "obj.data": "classes = 1\ntrain = data/train.txt\nnames = data/obj.names\nbackup = backup/\n",
+                "obj.names": "car\n",
+                "train.txt": "data/obj_train_data/1.PNG\n",
+            },
+            "obj_train_data/1.PNG",
+        ),
+        (
+            "HumanSignal/label-studio#6416: no YAML file",
+            {"classes.txt": "car\nbus\n", "notes.json": '{"categories": [{"id": 0, "name": "car"}]}'},
+            "images/1.png",
+        ),
+    ],
+)
+def test_yolo_exports(thread: str, files: dict[str, str], image: str, tmp_path: Path) -> None:
+    picture(tmp_path / image)
+    labels = (tmp_path / image.replace("images/", "labels/")).with_suffix(".txt")
+    for name, text in files.items():
+        write(tmp_path / name, text)
+    write(labels, "0 0.5 0.5 0.2 0.2\n\n")
+    (objects,) = opened(tmp_path).values()
+    assert objects == [("car", pytest.approx([64, 48, 96, 72]))]
+
+
+def test_yolo_boxes_outside_their_image(tmp_path: Path) -> None:
+    """ultralytics/ultralytics#19553: an object outside is dropped and listed; the image keeps its others."""
+    picture(tmp_path / "train/images/1.png")
+    write(tmp_path / "train/labels/1.txt", "0 1.4033 0.5 0.2 0.2\n0 0.5 0.5 0.2 0.2\n")
+    write(tmp_path / "data.yaml", "train: train/images\nnames: [drone]\n")
+    source = open_detection_source(tmp_path)
+    assert source.class_counts == (1,)
+    assert [what for _, what in source.problems] == ["object 0 lies outside its image: dropped"]
