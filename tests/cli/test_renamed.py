@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from focusdd.cli.app import app
-from focusdd.cli.renamed import RENAMED, with_new_names
+from focusdd.cli.app import COMMANDS, app
+from focusdd.cli.renamed import renamed_flags, with_new_names
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from focusdd.cli.renamed import RENAMED, with_new_names
 def test_an_old_name_works_with_a_sentence(
     words: str, wanted: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert with_new_names(words.split()) == wanted.split()
+    assert with_new_names(app, words.split()) == wanted.split()
     assert capsys.readouterr().out.count("is called --") == 1
 
 
@@ -30,20 +30,19 @@ def test_an_old_name_works_with_a_sentence(
     "words", ["train tiny --labels views", "fit photos --model x", "distill x --views 3", ""]
 )
 def test_other_words_stay(words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert with_new_names(words.split()) == words.split()
+    assert with_new_names(app, words.split()) == words.split()
     assert capsys.readouterr().out == ""
 
 
 def test_new_names_are_flags() -> None:
-    for command, names in RENAMED.items():
-        flags = {name for argument in arguments(command) for name in argument.names}
-        for old, new in names.items():
-            assert any(flag.startswith(new) for flag in flags)
+    found = 0
+    for command in COMMANDS:
+        own = app
+        for word in command.split():
+            own = own[word]
+        flags = {name for argument in own.assemble_argument_collection() for name in argument.names}
+        for old, new in renamed_flags(own).items():
+            found += 1
+            assert any(flag == new or flag.startswith(f"{new}.") for flag in flags)
             assert old not in flags
-
-
-def arguments(command: str):
-    found = app
-    for word in command.split():
-        found = found[word]
-    return found.assemble_argument_collection()
+    assert found > 10

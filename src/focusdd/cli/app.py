@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import TYPE_CHECKING, TypeGuard
 
 from cyclopts import App, CycloptsError
 from cyclopts.config import Toml
@@ -14,9 +13,6 @@ from focusdd.cli.renamed import with_new_names
 from focusdd.core.distributed import fails_first, world_size
 from focusdd.core.errors import FocusError, plain_os_error, plain_settings_error
 from focusdd.core.version import __version__
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
 
 _TORCHRUN = "On several GPUs: torchrun --nproc-per-node 4 -m focusdd"
 # their help, by name; `cli.commands`, which holds them, is imported when one runs: `--help` is quick
@@ -118,24 +114,23 @@ def main() -> None:
         _fail("only train and fit run under torchrun: start this command without it")
     try:
         check_file(app)
-        app(with_new_names(sys.argv[1:]), exit_on_error=False, print_error=False)
-    except CycloptsError as error:
-        cause = error.__cause__
-        _fail(str(plain_settings_error(cause)) if _of_settings(cause) else str(error))
-    except FocusError as error:
-        _fail(str(error))
-    except OSError as error:
-        _fail(str(plain_os_error(error)))
-    except ValueError as error:
-        if not _of_settings(error):
-            raise
-        _fail(str(plain_settings_error(error)))
+        app(with_new_names(app, sys.argv[1:]), exit_on_error=False, print_error=False)
+    except (CycloptsError, OSError, ValueError) as error:
+        _fail(_sentence(error))
 
 
-def _of_settings(error: BaseException | None) -> TypeGuard[ValidationError]:
+def _sentence(error: Exception) -> str:
+    """What the user did wrong; any other error is raised again."""
     from pydantic import ValidationError  # late: for most commands, and for help, it is not needed
 
-    return isinstance(error, ValidationError)
+    cause = error.__cause__ if isinstance(error, CycloptsError) else error
+    if isinstance(cause, ValidationError):
+        return str(plain_settings_error(cause))
+    if isinstance(error, OSError):
+        return str(plain_os_error(error))
+    if isinstance(error, CycloptsError | FocusError):
+        return str(error)
+    raise error
 
 
 def _fail(sentence: str) -> None:

@@ -12,61 +12,37 @@ from typing import Annotated, Any
 from rich.table import Table
 
 from focusdd import settings as tree
-from focusdd.cli.flags import (
-    BoxedImages,
-    CopiedVal,
-    DemoOut,
-    Distilled,
-    Engine,
-    Flat,
-    Folder,
-    Hidden,
-    Holdout,
-    Images,
-    Index,
-    Lists,
-    OptionalVal,
-    Other,
-    Out,
-    Overwrite,
-    Private,
-    Quick,
-    Replace,
-    SourceOptions,
-    To,
-    Val,
-    ValOrSource,
-)
+from focusdd.cli import flags
 from focusdd.core.console import console, say
 from focusdd.settings.source import validation_name, with_options
 
 
 def run(
-    source: Images,
+    source: flags.Images,
     /,
     *,
-    out: Out,
-    val: ValOrSource = None,
-    options: SourceOptions = None,
-    settings: Annotated[tree.RunSettings | None, Flat] = None,
-    overwrite: Overwrite = False,
+    out: flags.Out,
+    val: flags.ValOrSource = None,
+    options: flags.SourceOptions = None,
+    settings: Annotated[tree.RunSettings | None, flags.Flat] = None,
+    overwrite: flags.Overwrite = False,
 ) -> None:
     from focusdd import report, run
 
-    val, source = validation_name(val, source, options), with_options(source, options)
+    val, source = validation_name(val or source, source, options), with_options(source, options)
     made = run(source, out, settings, val=val, overwrite=overwrite)
     say(f"wrote {out}. Open {report(out)} in a browser. Next: {_command(*made.following)}")
 
 
 def extract(
-    source: Images,
+    source: flags.Images,
     /,
     *,
-    out: Out,
-    options: SourceOptions = None,
-    settings: Annotated[tree.ExtractSettings | None, Flat] = None,
-    engine: Engine = None,
-    overwrite: Overwrite = False,
+    out: flags.Out,
+    options: flags.SourceOptions = None,
+    settings: Annotated[tree.ExtractSettings | None, flags.Flat] = None,
+    engine: flags.Engine = None,
+    overwrite: flags.Overwrite = False,
 ) -> None:
     from focusdd import extract
 
@@ -77,21 +53,20 @@ def extract(
 
 
 def distill(
-    source: Images,
+    source: flags.Images,
     /,
     *,
-    out: Out,
-    val: Annotated[str | None, Hidden] = None,
-    index: Index = None,
-    options: SourceOptions = None,
-    settings: Annotated[tree.DistillSettings | None, Flat] = None,
-    extract: Annotated[tree.ExtractorSettings | None, Flat] = None,
-    engine: Engine = None,
-    overwrite: Overwrite = False,
-    task: Annotated[str, Hidden] = "",
+    out: flags.Out,
+    val: Annotated[str | None, flags.Hidden] = None,
+    index: flags.Index = None,
+    options: flags.SourceOptions = None,
+    settings: Annotated[tree.DistillSettings | None, flags.Flat] = None,
+    extract: Annotated[tree.ExtractorSettings | None, flags.Flat] = None,
+    engine: flags.Engine = None,
+    overwrite: flags.Overwrite = False,
+    task: Annotated[str, flags.Hidden] = "",
 ) -> None:
-    val = validation_name(val, source, options) if val is not None else None
-    source = with_options(source, options)
+    val, source = validation_name(val, source, options), with_options(source, options)
     made = _public(task).distill(
         source, out, settings, val=val, index=index, extract=extract, overwrite=overwrite, engine=engine
     )
@@ -101,21 +76,20 @@ def distill(
 
 
 def subset(
-    source: Images,
+    source: flags.Images,
     /,
     *,
-    out: Out,
-    val: Annotated[str | None, Hidden] = None,
-    index: Index = None,
-    options: SourceOptions = None,
-    settings: Annotated[tree.SubsetSettings | None, Flat] = None,
-    extract: Annotated[tree.ExtractorSettings | None, Flat] = None,
-    engine: Engine = None,
-    overwrite: Overwrite = False,
-    task: Annotated[str, Hidden] = "",
+    out: flags.Out,
+    val: Annotated[str | None, flags.Hidden] = None,
+    index: flags.Index = None,
+    options: flags.SourceOptions = None,
+    settings: Annotated[tree.SubsetSettings | None, flags.Flat] = None,
+    extract: Annotated[tree.ExtractorSettings | None, flags.Flat] = None,
+    engine: flags.Engine = None,
+    overwrite: flags.Overwrite = False,
+    task: Annotated[str, flags.Hidden] = "",
 ) -> None:
-    val = validation_name(val, source, options) if val is not None else None
-    source = with_options(source, options)
+    val, source = validation_name(val, source, options), with_options(source, options)
     _public(task).subset(
         source, out, settings, val=val, index=index, extract=extract, overwrite=overwrite, engine=engine
     )
@@ -123,30 +97,30 @@ def subset(
 
 
 def fit(
-    source: Images,
+    source: flags.Images,
     /,
     *,
-    out: Out,
-    val: OptionalVal = None,
-    options: SourceOptions = None,
-    settings: Annotated[tree.FitSettings | None, Flat] = None,
-    overwrite: Overwrite = False,
+    out: flags.Out,
+    val: flags.OptionalVal = None,
+    options: flags.SourceOptions = None,
+    settings: Annotated[tree.FitSettings | None, flags.Flat] = None,
+    overwrite: flags.Overwrite = False,
 ) -> None:
     from focusdd import fit
 
-    if val is not None or (options is not None and options.holdout is not None):
-        val = validation_name(val, source, options)
-    fit(with_options(source, options), out, settings, val=val, overwrite=overwrite)
+    own = source if options is not None and options.holdout is not None else None
+    val, source = validation_name(val or own, source, options), with_options(source, options)
+    fit(source, out, settings, val=val, overwrite=overwrite)
     say(f"wrote {out}. Use it as --teacher {out}, or as --extractor {out} if it is a ViT")
 
 
 def label(
-    distilled: Distilled,
+    distilled: flags.Distilled,
     /,
     *,
-    settings: Annotated[tree.LabelSettings, Flat],
-    engine: Engine = None,
-    overwrite: Overwrite = False,
+    settings: Annotated[tree.LabelSettings, flags.Flat],
+    engine: flags.Engine = None,
+    overwrite: flags.Overwrite = False,
 ) -> None:
     from focusdd import label
 
@@ -156,15 +130,15 @@ def label(
 
 
 def train(
-    distilled: Distilled,
+    distilled: flags.Distilled,
     /,
     *,
-    val: Val,
-    out: Out,
-    options: SourceOptions = None,
-    settings: Annotated[tree.TrainSettings | None, Flat] = None,
-    overwrite: Overwrite = False,
-    task: Annotated[str, Hidden] = "",
+    val: flags.Val,
+    out: flags.Out,
+    options: flags.SourceOptions = None,
+    settings: Annotated[tree.TrainSettings | None, flags.Flat] = None,
+    overwrite: flags.Overwrite = False,
+    task: Annotated[str, flags.Hidden] = "",
 ) -> None:
     trained = _public(task).train(distilled, with_options(val, options), out, settings, overwrite=overwrite)
     say(f"{trained.summary} on {trained.val['images']} images of {trained.val['name']}")
@@ -172,23 +146,23 @@ def train(
 
 
 def compare(
-    source: Images,
+    source: flags.Images,
     /,
     *,
-    out: Out,
-    val: ValOrSource = None,
-    other: Other = None,
-    index: Index = None,
-    options: SourceOptions = None,
-    settings: Annotated[tree.CompareSettings | None, Lists] = None,
-    engine: Engine = None,
-    overwrite: Overwrite = False,
-    task: Annotated[str, Hidden] = "",
+    out: flags.Out,
+    val: flags.ValOrSource = None,
+    other: flags.Other = None,
+    index: flags.Index = None,
+    options: flags.SourceOptions = None,
+    settings: Annotated[tree.CompareSettings | None, flags.Lists] = None,
+    engine: flags.Engine = None,
+    overwrite: flags.Overwrite = False,
+    task: Annotated[str, flags.Hidden] = "",
 ) -> None:
     from focusdd import report
 
-    other = validation_name(other, source, options) if other else None
-    val, source = validation_name(val, source, options), with_options(source, options)
+    other = validation_name(other, source, options)
+    val, source = validation_name(val or source, source, options), with_options(source, options)
     table = _public(task).compare(
         source, val, out, settings, other=other, index=index, overwrite=overwrite, engine=engine
     )
@@ -196,7 +170,12 @@ def compare(
 
 
 def publish(
-    distilled: Distilled, /, *, to: To = None, private: Private = False, overwrite: Replace = False
+    distilled: flags.Distilled,
+    /,
+    *,
+    to: flags.To = None,
+    private: flags.Private = False,
+    overwrite: flags.Replace = False,
 ) -> None:
     from focusdd import publish
 
@@ -207,13 +186,13 @@ def publish(
     say(f"wrote {made.url}: {what}" if made.url else f"{what} would be uploaded. Next: add --to OWNER/NAME")
 
 
-def report(folder: Folder, /) -> None:
+def report(folder: flags.Folder, /) -> None:
     from focusdd import report
 
     say(f"wrote {report(folder)}: open it in a browser")
 
 
-def status(folder: Folder, /) -> None:
+def status(folder: flags.Folder, /) -> None:
     from focusdd import status
 
     table = Table("folder", "stage", "state", "detail")
@@ -229,13 +208,13 @@ def status(folder: Folder, /) -> None:
     )
 
 
-def demo(*, out: DemoOut = Path("demo"), quick: Quick = False) -> None:
+def demo(*, out: flags.DemoOut = Path("demo"), quick: flags.Quick = False) -> None:
     from focusdd.demo.run import run_demo
 
     run_demo(out, quick=quick)
 
 
-def detect_demo(*, out: DemoOut = Path("demo-detect"), quick: Quick = False) -> None:
+def detect_demo(*, out: flags.DemoOut = Path("demo-detect"), quick: flags.Quick = False) -> None:
     from focusdd.demo.run import run_detect_demo
 
     run_detect_demo(out, quick=quick)
@@ -248,20 +227,23 @@ def _for_boxes(command: Callable[..., None], **types: Any) -> Callable[..., None
     def call(*args: Any, **given: Any) -> None:
         command(*args, **given, task="detect")
 
-    call.__annotations__ = command.__annotations__ | {"options": Holdout} | types
+    call.__annotations__ = command.__annotations__ | {"options": flags.Holdout} | types
     return call
 
 
 detect_distill = _for_boxes(
-    distill, source=BoxedImages, val=CopiedVal, settings=Annotated[tree.DetectDistillSettings | None, Flat]
+    distill,
+    source=flags.BoxedImages,
+    val=flags.CopiedVal,
+    settings=Annotated[tree.DetectDistillSettings | None, flags.Flat],
 )
-detect_subset = _for_boxes(subset, source=BoxedImages, val=CopiedVal)
-detect_train = _for_boxes(train, settings=Annotated[tree.DetectTrainSettings | None, Flat])
+detect_subset = _for_boxes(subset, source=flags.BoxedImages, val=flags.CopiedVal)
+detect_train = _for_boxes(train, settings=Annotated[tree.DetectTrainSettings | None, flags.Flat])
 detect_compare = _for_boxes(
     compare,
-    source=BoxedImages,
-    other=Annotated[None, Hidden],
-    settings=Annotated[tree.DetectCompareSettings | None, Lists],
+    source=flags.BoxedImages,
+    other=Annotated[None, flags.Hidden],
+    settings=Annotated[tree.DetectCompareSettings | None, flags.Lists],
 )
 
 

@@ -9,7 +9,7 @@ from typing import Any, get_origin
 
 from cyclopts import App
 
-from focusdd.cli.renamed import RENAMED
+from focusdd.cli.renamed import renamed_flags
 from focusdd.core.errors import FocusError
 
 FILE = "focusdd.toml"  # in the current folder
@@ -42,7 +42,7 @@ def _check(app: App, table: dict[str, Any], above: tuple[str, ...], path: Path) 
         open_ended = tuple(f"{name}." for name in dicts) or ("\0",)
         for name in _flat(table):
             if _plain(name) not in known and not _plain(name).startswith(open_ended):
-                renamed = {_plain(old): _plain(new) for old, new in RENAMED.get(" ".join(above), {}).items()}
+                renamed = {_plain(old): _plain(new) for old, new in renamed_flags(app).items()}
                 sentence = unknown_name(_plain(name), known, renamed)
                 raise FocusError(f"{path}, [{'.'.join(above)}]: {sentence}")
         return

@@ -2,52 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from inspect import isclass
+from typing import Any, get_args, get_type_hints
+
+from cyclopts import App
 
 from focusdd.core.console import warn
 
-_READING = {
-    "--views.": "--extract.",
-    "--views.fit": "--extract.resize",
-    "--extract.fit": "--extract.resize",
-}
-# command: old flag (or the start of one, with a dot) -> new one
-RENAMED = {
-    "extract": {"--fit": "--resize"},
-    "distill": {"--fit": "--resize"},
-    "label": {
-        "--labels": "--kind",
-        "--mixup": "--mix-prob",
-        "--places": "--dense",
-        "--views": "--num-crops",
-    },
-    "fit": {"--mixup": "--mix-prob"},
-    "train": {"--mixup": "--mix-prob", "--regions": "--dense-weight"},
-    "compare": {
-        **_READING,
-        "--train.mixup": "--train.mix-prob",
-        "--train.regions": "--train.dense-weight",
-    },
-    "detect distill": {"--fit": "--resize"},
-    "detect compare": _READING,
-}
+
+def renamed_flags(command: App) -> dict[str, str]:
+    """Old flags of a command and what they are called now, as `renamed` of its settings tells."""
+    from focusdd.settings import Settings  # late: help of the whole program needs none
+
+    def of(tree: Any, prefix: str) -> Iterator[tuple[str, str]]:
+        if isclass(tree) and issubclass(tree, Settings):
+            for old, new in tree.renamed.items():
+                yield prefix + old.replace("_", "-"), prefix + new.replace("_", "-")
+            for name, field in tree.model_fields.items():
+                yield from of(field.annotation, f"{prefix}{name}.")
+
+    hints = get_type_hints(command.default_command).values() if command.default_command else ()
+    return {old: new for hint in hints for tree in (hint, *get_args(hint)) for old, new in of(tree, "--")}
 
 
-def with_new_names(words: Sequence[str]) -> list[str]:
+def with_new_names(app: App, words: Sequence[str]) -> list[str]:
     """A command line whose renamed flags have their new names; says each of them."""
-    command = " ".join(words[: 2 if words[:1] == ["detect"] else 1])
-    return [_new(word, RENAMED.get(command, {})) for word in words]
+    command = app
+    for word in words:
+        if word.startswith("-") or word not in list(command):
+            break
+        command = command[word]
+    names = renamed_flags(command) if command is not app else {}
+    return [_new(word, names) for word in words]
 
 
 def _new(word: str, names: dict[str, str]) -> str:
     flag, equals, value = word.partition("=")
-    old = (
-        flag
-        if flag in names
-        else next((name for name in names if name[-1] == "." and flag.startswith(name)), "")
-    )
-    if not old:
+    new = flag
+    for old in names:  # --views.fit was --extract.fit before it was --extract.resize
+        if new == old or new.startswith(f"{old}."):
+            new = names[old] + new[len(old) :]
+    if new == flag:
         return word
-    new = names[old] + flag[len(old) :]
     warn(f"{flag} is called {new} now: the old name will go away")
     return new + equals + value

@@ -52,10 +52,10 @@ def with_options(name: str, settings: HoldoutSettings | None) -> str:
     return f"{bare}?{urlencode(own.model_dump(exclude_unset=True, exclude_none=True) | given)}"
 
 
-def validation_name(val: str | None, source: str, settings: HoldoutSettings | None) -> str:
-    """The name of the validation images: of `val`, which is not divided, or of the source's own."""
+def validation_name(val: str | None, source: str, settings: HoldoutSettings | None) -> str | None:
+    """The name of validation images with what a user set beside the source; other ones are not divided."""
     if val is None or val == source or settings is None:
-        return with_options(source, settings)
+        return val and with_options(val, settings)
     undivided = settings.model_dump(exclude=set(HoldoutSettings.model_fields), exclude_unset=True)
     return with_options(val, SourceSettings(**undivided))
 
