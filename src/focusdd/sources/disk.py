@@ -120,17 +120,13 @@ def walk(root: Path, folder: str, skipped: Notes) -> Iterator[tuple[str, int]]:
 
 
 def images_below(
-    root: Path,
-    folder: str,
-    skipped: Notes,
-    suffix: str | tuple[str, ...] = (),
-    beside: list[str] | None = None,
+    root: Path, folder: str, skipped: Notes, suffixes: tuple[str, ...] = (), beside: list[str] | None = None
 ) -> Iterator[tuple[str, int]]:
-    """The image files that `walk` finds; those with another suffix go to `beside`, the rest to `skipped`."""
+    """The image files that `walk` finds; those with one of `suffixes` go to `beside`, others to `skipped`."""
     for key, size in walk(root, folder, skipped):
         if has_image_suffix(key):
             yield key, size
-        elif beside is not None and key.lower().endswith(suffix):
+        elif beside is not None and key.lower().endswith(suffixes):
             beside.append(key)
         else:
             skipped.append((key, not_an_image(key)))

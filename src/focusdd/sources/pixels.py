@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from focusdd.core.console import progress, warn
@@ -111,13 +110,13 @@ def _load(records: Sequence[Record], read: Callable[[str], bytes], side: int, wh
         for problem in pool.map(load, range(len(records))):
             problems.append(problem)
             advance(1, "")
-    good = np.flatnonzero([not problem for problem in problems])
+    good = [row for row, problem in enumerate(problems) if not problem]
     skipped = tuple((records[row].key, problem) for row, problem in enumerate(problems) if problem)
-    if not len(good):
+    if not good:
         raise FocusError(f"no image of {name} can be read; the first reason: {problems[0]}")
     if skipped:
         warn(f"{len(skipped)} images of {name} were skipped, the first: {skipped[0][0]} ({skipped[0][1]})")
-        images = images[torch.from_numpy(good)]
+        images = images[good]
     labels = torch.tensor([records[row].label for row in good])
     return Pixels(images, labels, skipped, tuple(hashes[row] for row in good))
 

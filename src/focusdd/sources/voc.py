@@ -169,7 +169,7 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
     """Images and scenes by their common stem, scenes in sorted order and of images that are there."""
     images: dict[str, Listed] = {}
     marks: list[str] = []
-    for key, size in images_below(place.images, "", skipped, ".xml", marks):
+    for key, size in images_below(place.images, "", skipped, (".xml",), marks):
         stem = os.path.splitext(key)[0]  # noqa: PTH122 - much faster than a path
         if stem in images:
             raise FocusError(
