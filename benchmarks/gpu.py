@@ -17,7 +17,7 @@ import json
 import math
 import multiprocessing
 import os
-import sys
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import attention
 import cost
 import torch
-import torch.nn.functional as F
 from tables import commit, machine
 
 from focusdd import ExtractSettings, FitSettings, TrainSettings, extract, open_source
@@ -198,59 +198,23 @@ class _Repeated:
 
 
 def extraction(bench: Bench) -> None:
-    """Extract end to end, decoded on the GPU and by processes in turns; then what one change is worth."""
-    settings = _reading(bench)
-    source, rounds = _Repeated(bench.photos, 1 if bench.tiny else 3), 1 if bench.tiny else 2
-    by_processes = [(stage, "decoder_for", lambda *_: "Pillow"), (loading, "FEW", 1)]
-    found: dict[str, list[tuple[float, float, float]]] = {NEW: [], OLD: []}
-    for _ in range(rounds):
-        for name, change in ((NEW, []), (OLD, by_processes)):
-            found[name].append(_extracted(bench, settings, source, change))
-    for name, of_name in found.items():
-        for part, what in enumerate(("steady", "with its start")):
-            values = [one[part] for one in of_name]
-            detail = f"{len(source.records)} images of 500 x 375 px, best of " + ", ".join(
-                f"{value:.0f}" for value in values
-            )
-            detail += f"; {min(one[2] for one in of_name):.0f} us of CPU each"
-            against = f"{OLD}: {what}" if name == NEW else ""
-            bench.rates.setdefault(f"{OLD}: {what}", max(one[part] for one in found[OLD]))
-            bench.row(f"{name}: {what}", "images/s", partial(max, values), against, detail)
-    again = _Repeated(bench.photos, 1 if bench.tiny else 2)
+    """Extract end to end, decoded on the GPU and by processes in turns, in large and in small batches."""
+    settings, source = _reading(bench), _Repeated(bench.photos, 1 if bench.tiny else 3)
     small = settings.model_copy(update={"batch_size": 2 if bench.tiny else 64})
-    variants = [
-        ("batch 64", small, []),
-        ("5 batches under way", settings, [(parts, "_UNDER_WAY", 5)]),
-        ("4 threads load", settings, [(loading, "MOST_THREADS", 4)]),
-        ("no search for patches", settings, [(classify, "key_patches", _first_of(classify.key_patches))]),
-    ]
-    for name, changed, change in variants[: 1 if bench.tiny else None]:
-        rate = partial(_steady, bench, changed, again, change)
-        bench.row(f"{NEW}, {name}: steady", "images/s", rate, f"{NEW}: steady")
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(interval / 10)
-    try:
-        rate = partial(_steady, bench, settings, again, [])
-        bench.row(f"{NEW}, switch interval of 0.5 ms: steady", "images/s", rate, f"{NEW}: steady")
-    finally:
-        sys.setswitchinterval(interval)
+    by_processes = [(stage, "decoder_for", lambda *_: "Pillow"), (loading, "FEW", 1)]
+    detail = f"{len(source.records)} images of 500 x 375 px"
+    for batch, reading in (("", settings), (", batch 64", small)):
+        for name, change in ((OLD, by_processes), (NEW, [])):
+            steady, whole, spent = _extracted(bench, reading, source, change)
+            cost = f"{detail}, {spent:.0f} us of CPU each"
+            for what, value in (("steady", steady), ("with its start", whole)):
+                against = f"{OLD}{batch}: {what}"
+                bench.row(f"{name}{batch}: {what}", "images/s", partial(float, value), against, cost)
     _alone(bench, settings)
 
 
 def _steady(bench: Bench, settings: ExtractSettings, source: Any, changes: list[Any]) -> float:
     return _extracted(bench, settings, source, changes)[0]
-
-
-def _first_of(search: Callable[..., Any]) -> Callable[..., Any]:
-    """The patches of the first batch of a size for all."""
-    known: dict[int, Any] = {}
-
-    def found(attention: Any, *words: Any) -> Any:
-        if len(attention) not in known:
-            known[len(attention)] = search(attention, *words)
-        return known[len(attention)]
-
-    return found
 
 
 def _extracted(
@@ -280,35 +244,16 @@ def _extracted(
 def _alone(bench: Bench, settings: ExtractSettings) -> None:
     """Forward passes from views on the GPU to attention and features in memory, and decoding, alone."""
     forward, decoding = "forward alone, batch 256", "decode alone, nvJPEG, 8 threads"
-    for name, batch, recorded in (
-        (forward, 256, False),
-        ("forward alone, batch 64", 64, False),
-        ("forward alone, batch 64, recorded", 64, True),
-    ):
-        bench.row(name, "images/s", partial(_forward_rate, bench, settings, batch, recorded), forward)
+    for name, batch in ((forward, 256), ("forward alone, batch 64", 64)):
+        bench.row(name, "images/s", partial(_forward_rate, bench, settings, batch), forward)
     files = [bench.photos.read(record.key) for record in bench.photos.records[: bench.sample]]
-    for threads in (8, 1, 2):
-        name = f"decode alone, nvJPEG, {threads} threads"
-        bench.row(name, "images/s", partial(_decode_rate, bench, files, threads), decoding, "with resizing")
-    with mock.patch.object(nvjpeg, "_resized", lambda images, side, fit: images):
-        name = "decode alone, nvJPEG, 8 threads, not resized"
-        bench.row(name, "images/s", partial(_decode_rate, bench, files, 8), decoding)
-    with mock.patch.object(nvjpeg, "_resized", _one_by_one):
-        name = "decode alone, nvJPEG, 8 threads, resized one by one"
-        bench.row(name, "images/s", partial(_decode_rate, bench, files, 8), decoding)
+    bench.row(decoding, "images/s", partial(_decode_rate, bench, files, 8), detail="with resizing")
     bench.row("decode alone, processes", "images/s", partial(_process_rate, bench, files), decoding)
     slower = "slower of decode and forward alone"
     rates = [bench.rates.get(name, math.inf) for name in (decoding, forward)]
     bench.row(slower, "images/s", partial(min, rates))
     ours = partial(bench.rates.__getitem__, f"{NEW}: steady")
     bench.row(f"{NEW}: steady, against the slower", "images/s", ours, slower)
-
-
-def _one_by_one(images: torch.Tensor, side: int, fit: decoders.Fit) -> list[torch.Tensor]:
-    small = [
-        F.interpolate(one[None].float(), (side, side), mode="bilinear", antialias=True)[0] for one in images
-    ]
-    return [one.round_().to(torch.uint8).permute(1, 2, 0).contiguous() for one in small]
 
 
 def _decode_rate(bench: Bench, files: list[bytes], threads: int) -> float:
@@ -324,7 +269,7 @@ def _process_rate(bench: Bench, files: list[bytes]) -> float:
         return bench.rate(lambda: list(pool.map(view, some)), len(files))
 
 
-def _forward_rate(bench: Bench, settings: ExtractSettings, batch: int, recorded: bool) -> float:
+def _forward_rate(bench: Bench, settings: ExtractSettings, batch: int) -> float:
     model = load_model(settings.extractor, bench.device)
     vit = as_vit(model.net, model.name)
     cast_weights(model.net, bench.device)
@@ -332,19 +277,10 @@ def _forward_rate(bench: Bench, settings: ExtractSettings, batch: int, recorded:
     views = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8, device=bench.device)
 
     @torch.inference_mode()
-    def passes_of(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        with autocast(bench.device, cached=False):
-            seen, tokens = class_attention(vit, model.prepare(images), settings)
-            return seen, model.net.forward_head(tokens, pre_logits=True)  # type: ignore[operator]
-
-    run = passes_of
-    if recorded and bench.device.type == "cuda":
-        with torch.inference_mode():
-            run = graphs._forward_alone(passes_of, views)  # type: ignore[arg-type]
-
     def forward() -> None:
-        for one in run(views):
-            one.cpu()
+        with autocast(bench.device):
+            seen, tokens = class_attention(vit, model.prepare(views), settings)
+            seen.cpu(), model.net.forward_head(tokens, pre_logits=True).cpu()  # type: ignore[operator]
 
     return bench.rate(forward, batch)
 
@@ -430,6 +366,16 @@ def bare_step(bench: Bench, student: str, batch: int) -> Callable[[], None]:
         (whole.sum() + dense.sum()).backward()
 
     return step
+
+
+def class_attention_share(bench: Bench) -> None:
+    """What class attention adds to a forward pass (at most 5 % is the goal)."""
+    model, batch = ("test_vit", 4) if bench.tiny else (EXTRACTOR, 256)
+    seconds = attention.turns(model, bench.side, batch, 2 if bench.tiny else 30, bench.device)
+    name = f"attention, {model}, {bench.side} px, batch {batch}: "
+    for way, taken in seconds.items():
+        median = partial(float, 1000 * statistics.median(taken))
+        bench.row(name + way, "ms", median, f"{name}plain forward")
 
 
 def steps(bench: Bench) -> None:
@@ -616,6 +562,7 @@ SECTIONS: dict[str, Callable[[Bench], None]] = {
     "more steps": more_steps,
     "fit": fitting,
     "label": labelling,
+    "attention": class_attention_share,
 }
 
 if __name__ == "__main__":
