@@ -9,7 +9,14 @@ import pytest
 
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json, write_json, write_whole
-from focusdd.core.manifest import again, damaged, described, renew, require_finished, require_whole
+from focusdd.core.manifest import (
+    damaged,
+    manifest_of,
+    remedy_for,
+    require_finished,
+    require_whole,
+    update_manifest,
+)
 from focusdd.core.stage import Stage, Workspace, run_stage
 
 
@@ -59,7 +66,7 @@ def test_a_deleted_card_is_noticed(finished: Path) -> None:
 
 def test_the_very_command_is_said_where_it_is_known(finished: Path) -> None:
     write_json(finished / "run.json", {"command": "focusdd distill 'my photos' --out x"})
-    assert again(finished) == "run `focusdd distill 'my photos' --out x` again"
+    assert remedy_for(finished) == "run `focusdd distill 'my photos' --out x` again"
 
 
 def test_what_is_no_finished_output(finished: Path, tmp_path: Path) -> None:
@@ -86,10 +93,10 @@ def test_an_output_of_before_manifests_passes(finished: Path) -> None:
 
 def test_a_file_that_was_changed_on_purpose_is_noted(finished: Path) -> None:
     (finished / "a.bin").write_text("published")
-    renew(finished, "a.bin")
-    renew(finished, "of nobody")
+    update_manifest(finished, "a.bin")
+    update_manifest(finished, "of nobody")
     require_whole(finished, hashes=True)
     manifest = read_json(finished / "done.json")["files"]
-    assert manifest == described(finished, ["README.md", "a.bin"])
+    assert manifest == manifest_of(finished, ["README.md", "a.bin"])
     (finished / "a.bin").unlink()
     assert damaged(finished, manifest) == ["a.bin"]

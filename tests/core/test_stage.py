@@ -12,7 +12,7 @@ import pytest
 from focusdd.core.errors import FocusError, OtherOutput
 from focusdd.core.files import read_json, remove, write_json, write_whole
 from focusdd.core.lock import LOCK
-from focusdd.core.stage import Make, Stage, Workspace, replacing, run_stage
+from focusdd.core.stage import Make, Stage, Workspace, overwrite_if_other, run_stage
 from folders import everything
 
 SETTINGS = {"ipc": 10, "grid": 2}
@@ -227,9 +227,9 @@ def test_a_part_of_a_whole_is_replaced_only_when_it_is_another(tmp_path: Path) -
     out = tmp_path / "out"
     for ipc, overwrite, wanted in ((10, False, FILES), (10, True, []), (50, True, FILES)):
         own = {**SETTINGS, "ipc": ipc}
-        assert replacing(partial(made, out, settings=own), overwrite) == wanted
+        assert overwrite_if_other(partial(made, out, settings=own), overwrite) == wanted
     with pytest.raises(OtherOutput):
-        replacing(partial(made, out), False)
+        overwrite_if_other(partial(made, out), False)
 
 
 def test_an_output_that_kept_no_list_of_its_files(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from focusdd import FocusError, TrainSettings, label, publish, train
 from focusdd.composition.dataset import card, open_distilled
-from focusdd.core.manifest import renew
+from focusdd.core.manifest import update_manifest
 from focusdd.labels.reader import LabelledViews
 from focusdd.labels.store import open_store
 from focusdd.sources import DemoSource
@@ -30,7 +30,7 @@ def replaced(name: str, change: Callable[[dict], object]) -> Callable[[Path], No
         info = json.loads(path.read_text())
         change(info)
         path.write_text(json.dumps(info))
-        renew(path.parent, name)
+        update_manifest(path.parent, name)
 
     return damage
 

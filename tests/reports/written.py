@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from focusdd.core.files import read_json, write_json
 from focusdd.core.images import decode
-from focusdd.core.manifest import renew
+from focusdd.core.manifest import update_manifest
 from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.extraction.index import schema, write_part
 from focusdd.settings import DistillSettings, ExtractSettings
@@ -144,4 +144,4 @@ def make(source: Source, root: Path, method: str, ipc: int = 1, **changes: Any) 
 def edit(path: Path, **changes: Any) -> None:
     write_json(path, {**read_json(path), **changes})
     if path.name != "done.json":
-        renew(path.parent, path.name)
+        update_manifest(path.parent, path.name)

@@ -21,7 +21,7 @@ from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.core.files import csv_text, read_json, write_whole
 from focusdd.core.lock import locked
-from focusdd.core.stage import replacing
+from focusdd.core.stage import overwrite_if_other
 from focusdd.execute import session
 from focusdd.extraction.index import Index, open_index
 from focusdd.settings import EngineSettings
@@ -97,7 +97,7 @@ def compare(
             reading = settings.extract.model_copy(update=own)
             wanted = not_given(task.distillation.extract_settings(settings.distill, reading))
             make = partial(extract, source, out / "index", wanted, task=task, engine=engine)
-            context = replace(context, index=replacing(make, overwrite))
+            context = replace(context, index=overwrite_if_other(make, overwrite))
         _distil([trial for trial in trials if trial not in early], context, engine)
         return _run(trials, context, engine)
 
@@ -195,7 +195,7 @@ def make_dataset(trial: Trial, context: ComparisonContext) -> Any:
             index=context.index if with_index else None,
             extract=not_given(reading),
         )
-        context.made[folder] = replacing(make, context.overwrite)
+        context.made[folder] = overwrite_if_other(make, context.overwrite)
         _require_all(trial, context, folder)
     return context.made[folder]
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from focusdd.composition.show import Picture, figure_of, png
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
-from focusdd.core.manifest import again, require_finished
+from focusdd.core.manifest import remedy_for, require_finished
 from focusdd.selection.plan import Plan
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Distilled(Shown):
         if wanted.keys() != there:
             odd = min(wanted.keys() ^ there)
             if odd in wanted:
-                raise FocusError(f"{odd} is missing: {again(self.folder)}")
+                raise FocusError(f"{odd} is missing: {remedy_for(self.folder)}")
             raise FocusError(f"{odd} does not belong to the distilled dataset: remove it")
         return sorted(wanted.items())
 

@@ -13,12 +13,12 @@ from focusdd.core.files import digest_of, read_json, write_json
 CARD = "README.md"  # people edit it, and labels add to it: it has to be there, whatever it says
 
 
-def described(out: Path, names: Iterable[str]) -> dict[str, Any]:
+def manifest_of(out: Path, names: Iterable[str]) -> dict[str, Any]:
     """The manifest of files of a folder. Raises FocusError when one of them is missing."""
-    return {name: _described(out, name) for name in sorted(names)}
+    return {name: _entry(out, name) for name in sorted(names)}
 
 
-def _described(out: Path, name: str) -> dict[str, Any]:
+def _entry(out: Path, name: str) -> dict[str, Any]:
     path = out / name
     if not path.is_file():
         raise FocusError(f"{path} has gone while it was being made: run the same command again")
@@ -73,23 +73,23 @@ def require_whole(out: Path, hashes: bool = False) -> None:
             makes it again.
     """
     if not (out / "done.json").exists():
-        raise FocusError(f"{out} is unfinished: {again(out)}")
+        raise FocusError(f"{out} is unfinished: {remedy_for(out)}")
     # those of earlier versions and of other programs hold no manifest
     odd = damaged(out, read_json(out / "done.json").get("files", {}), hashes)
     if odd:
         state = "changed or cut short" if (out / odd[0]).is_file() else "missing"
-        raise FocusError(f"{out / odd[0]} is {state}: {again(out)}")
+        raise FocusError(f"{out / odd[0]} is {state}: {remedy_for(out)}")
 
 
-def again(out: Path) -> str:
+def remedy_for(out: Path) -> str:
     """What makes the missing part of a stage, in words: the very command where it is known."""
     command = read_json(out / "run.json").get("command") if (out / "run.json").exists() else None
     return f"run `{command}` again" if command else "run the command that made it again"
 
 
-def renew(out: Path, name: str) -> None:
+def update_manifest(out: Path, name: str) -> None:
     """Notes in `done.json` what a file of a finished stage is now."""
     done = read_json(out / "done.json")
     if name in done.get("files", {}):
-        done["files"][name] = _described(out, name)
+        done["files"][name] = _entry(out, name)
         write_json(out / "done.json", done)

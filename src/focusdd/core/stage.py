@@ -19,7 +19,7 @@ from focusdd.core.distributed import world_size
 from focusdd.core.errors import FocusError, OtherOutput
 from focusdd.core.files import hash_of, read_json, remove, remove_empty, sweep, write_json
 from focusdd.core.lock import LOCK, locked
-from focusdd.core.manifest import damaged, described
+from focusdd.core.manifest import damaged, manifest_of
 from focusdd.core.run_record import RunRecord
 from focusdd.core.version import __version__
 
@@ -92,12 +92,12 @@ def run_stage(
         raise FocusError(f"focusdd {stage.name} runs in one process: start it without torchrun")
     out, record = Path(out), record or RunRecord()
     with locked(out):
-        _take(stage, out, overwrite)
+        _prepare(stage, out, overwrite)
         sweep(out)
         known, repair = read_json(out / "stage.json"), (out / "done.json").exists()
         if repair:
             if _is_whole(out):
-                _clear(stage, out)
+                _remove_scratch(stage, out)
                 say(f"{out} is complete already: nothing to do")
                 return out
             (out / "done.json").unlink()
@@ -113,14 +113,15 @@ def run_stage(
             record.write(out)
         description = read_json(out / "stage.json")
         write_json(
-            out / "done.json", description | {"counts": counts, "files": described(out, description["files"])}
+            out / "done.json",
+            description | {"counts": counts, "files": manifest_of(out, description["files"])},
         )
-        _clear(stage, out)
+        _remove_scratch(stage, out)
         sweep(out)  # a worker that died as it wrote leaves what it had
     return out
 
 
-def replacing(make: Callable[..., _Made], overwrite: bool) -> _Made:
+def overwrite_if_other(make: Callable[..., _Made], overwrite: bool) -> _Made:
     """make(), and with `overwrite` make(overwrite=True) where that finds the output of other settings.
 
     For a stage that is part of a larger whole: what fits of it is kept.
@@ -179,7 +180,7 @@ def _inside(out: Path, names: Iterable[str]) -> list[Path]:
     return found
 
 
-def _take(stage: Stage, out: Path, overwrite: bool) -> None:
+def _prepare(stage: Stage, out: Path, overwrite: bool) -> None:
     """Makes a folder that of a stage, where it is empty, this stage's already, or may be replaced."""
     description = {
         "stage": stage.name,
@@ -222,7 +223,7 @@ def _is_whole(out: Path) -> bool:
     return not odd
 
 
-def _clear(stage: Stage, out: Path) -> None:
+def _remove_scratch(stage: Stage, out: Path) -> None:
     """Removes what only an unfinished stage needs: after `done.json`, lest a kill in between lose it."""
     for name in stage.scratch:
         remove(out / name)

@@ -16,7 +16,7 @@ import numpy as np
 from focusdd.composition.dataset import Distilled
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
-from focusdd.core.manifest import again, require_finished, require_whole
+from focusdd.core.manifest import remedy_for, require_finished, require_whole
 from focusdd.labels.packed import unpack
 
 Kind = Literal["tiles", "views"]
@@ -89,7 +89,7 @@ def open_store(distilled: Distilled, kind: Kind) -> Store:
     images = [path for path, _ in distilled.files()]
     for path, known in zip(images, np.load(folder / "images.npy"), strict=True):
         if (image_digests([path]) != known).any():
-            raise FocusError(f"{path} has changed since it was labelled: {again(distilled.folder)}")
+            raise FocusError(f"{path} has changed since it was labelled: {remedy_for(distilled.folder)}")
     views = np.load(folder / "views.npy") if kind == "views" else None
     return Store(folder, info, np.load(folder / "labels.npy", mmap_mode="r"), views)
 

@@ -43,7 +43,7 @@ def recipe_of(module: str) -> Recipe:
     return next((own for modules, own in FAMILIES.values() if module in modules), DEFAULT)
 
 
-def described(field: str) -> str:
+def default_help(field: str) -> str:
     """The values of one field for all families, for its help."""
     values = [f"{getattr(own, field):g} for {name}" for name, (_, own) in FAMILIES.items()]
     return f"{', '.join(values)}, {getattr(DEFAULT, field):g} for all others"

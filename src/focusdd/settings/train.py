@@ -21,7 +21,7 @@ from focusdd.settings.base import (
     Share,
     positive,
 )
-from focusdd.settings.recipes import described
+from focusdd.settings.recipes import default_help
 
 DENSE, WHOLE_VIEWS = "dense labels", "labels of whole views"
 """Values of the fact "taught": what the labels that a student learns from are of."""
@@ -107,10 +107,12 @@ class TrainSettings(AugmentSettings, panel="Training"):
     batch_size: Annotated[int, Field(ge=2)] = 20
     """Images per step."""
     lr: Annotated[
-        float, Field(gt=0, description=f"Peak learning rate of AdamW. Default: {described('lr')}."), Derived()
+        float,
+        Field(gt=0, description=f"Peak learning rate of AdamW. Default: {default_help('lr')}."),
+        Derived(),
     ] = UNSET
     weight_decay: Annotated[
-        float, Field(ge=0, description=f"Weight decay. Default: {described('weight_decay')}."), Derived()
+        float, Field(ge=0, description=f"Weight decay. Default: {default_help('weight_decay')}."), Derived()
     ] = UNSET
     loss: Annotated[Literal["kl", "mse"], _SOFT] = "kl"
     """Distance from the teacher. kl: Kullback-Leibler divergence of the softened distributions. mse: squared

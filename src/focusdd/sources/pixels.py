@@ -14,7 +14,7 @@ from focusdd.core.console import progress, warn
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
-from focusdd.core.manifest import again
+from focusdd.core.manifest import remedy_for
 from focusdd.sources.base import Record, Source, SourceProxy
 from focusdd.sources.identity import content_hash
 
@@ -87,7 +87,7 @@ def load_files(files: Sequence[tuple[Path, int]], side: int, copies: int = 1) ->
     if pixels.skipped:
         key, reason = pixels.skipped[0]
         folder = Path(key).parents[2]  # <distilled>/train/<class>/<image>
-        raise FocusError(f"{key} {reason}: the distilled dataset is damaged, {again(folder)}")
+        raise FocusError(f"{key} {reason}: the distilled dataset is damaged, {remedy_for(folder)}")
     return pixels
 
 

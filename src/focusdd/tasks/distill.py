@@ -12,7 +12,7 @@ from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.core.files import write_json, write_whole
 from focusdd.core.manifest import CARD
-from focusdd.core.stage import Stage, Workspace, replacing, run_stage
+from focusdd.core.stage import Stage, Workspace, overwrite_if_other, run_stage
 from focusdd.extraction.index import Index, open_index
 from focusdd.models.load import Model
 from focusdd.settings import EngineSettings, ExtractorSettings
@@ -124,7 +124,9 @@ def index_for(
     """Opens an index, or makes one of these settings in the folder OUT-index."""
     if index is None:
         folder, settings = out.with_name(out.name + "-index"), not_given(wanted)
-        return replacing(partial(run_extract, source, folder, settings, task=task, engine=engine), overwrite)
+        return overwrite_if_other(
+            partial(run_extract, source, folder, settings, task=task, engine=engine), overwrite
+        )
     opened = open_index(index)
     require_index_of(task, opened, source)
     return opened

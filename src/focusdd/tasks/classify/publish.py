@@ -17,7 +17,7 @@ from focusdd.composition.dataset import Distilled, card, open_distilled, own_car
 from focusdd.core.errors import FocusError, no_room, plain_os_error, write_error
 from focusdd.core.files import remove, write_json, write_whole
 from focusdd.core.lock import LOCK, locked
-from focusdd.core.manifest import CARD, renew, require_whole
+from focusdd.core.manifest import CARD, require_whole, update_manifest
 from focusdd.labels.packed import stored_classes
 from focusdd.labels.store import Store, open_store, stored_kinds
 
@@ -127,7 +127,7 @@ def _copy(distilled: Distilled, stores: list[Store], folder: Path) -> None:
     rows = [json.loads(line) for line in metadata.read_text(encoding="utf-8").splitlines()]
     lines = [json.dumps({**row, "soft_labels": labels[row["file_name"]]}, ensure_ascii=False) for row in rows]
     write_whole(metadata, "\n".join(lines) + "\n")
-    renew(folder, "train/metadata.jsonl")
+    update_manifest(folder, "train/metadata.jsonl")
 
 
 def _with_columns(own: str, ours: str) -> str:
@@ -163,7 +163,7 @@ def _last_part(name: str) -> str:
 
 def _replace(folder: Path, name: str, info: dict[str, Any]) -> None:
     write_json(folder / name, info)
-    renew(folder, name)
+    update_manifest(folder, name)
 
 
 def _columns(folder: Path, cache: Path, images: int) -> tuple[str, ...] | None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from focusdd.composition.dataset import Distilled
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
-from focusdd.core.stage import replacing
+from focusdd.core.stage import overwrite_if_other
 from focusdd.settings import CompareSettings, DistillSettings, TrainSettings
 from focusdd.settings.resolve import not_given
 from focusdd.settings.train import DENSE, WHOLE_VIEWS
@@ -146,7 +146,7 @@ def _train(trial: Trial, data: Distilled | None, context: ComparisonContext) -> 
         teach = partial(train_on_source, context.source, context.val, folder, recipe, side=side)
     else:
         teach = partial(train, data, context.val, folder, recipe)
-    replacing(teach, context.overwrite)
+    overwrite_if_other(teach, context.overwrite)
     for scores in outside:
         judge = partial(
             robustness,
@@ -157,7 +157,7 @@ def _train(trial: Trial, data: Distilled | None, context: ComparisonContext) -> 
             corruptions=settings.corruptions,
             device=settings.device,
         )
-        replacing(judge, context.overwrite)
+        overwrite_if_other(judge, context.overwrite)
 
 
 def _row(trial: Trial, result: dict[str, Any], context: ComparisonContext) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import nn
 
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json, write_json, write_whole
-from focusdd.core.manifest import again, require_finished
+from focusdd.core.manifest import remedy_for, require_finished
 from focusdd.models.device import pick_device
 from focusdd.tasks.detect.detectors import GREY, Found, family_of
 from focusdd.tasks.detect.distilled import fitted
@@ -98,6 +98,8 @@ def load_detector(folder: Path | str, device: str = "auto") -> Detector:
         net.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().splitlines()[0][:200]
-        raise FocusError(f"the weights of {folder} cannot be loaded ({reason}): {again(folder)}") from error
+        raise FocusError(
+            f"the weights of {folder} cannot be loaded ({reason}): {remedy_for(folder)}"
+        ) from error
     names = tuple(config["classes"]), tuple(config["class_names"])
     return Detector(net.eval(), config["detector"], *names, config["size"], target)

@@ -17,7 +17,7 @@ from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
 from focusdd.core.images import UnreadableImage, decode
-from focusdd.core.manifest import again, require_finished
+from focusdd.core.manifest import remedy_for, require_finished
 from focusdd.sources.names import has_image_suffix
 from focusdd.sources.pixels import free_memory
 
@@ -56,7 +56,7 @@ class DistilledDetection(Shown):
         if not found or len(found) != self.info["images"]:
             raise FocusError(
                 f"{images} holds {len(found)} images instead of {self.info['images']}: remove those that "
-                f"were added, or {again(self.folder)}"
+                f"were added, or {remedy_for(self.folder)}"
             )
         return found
 
@@ -72,7 +72,7 @@ class DistilledDetection(Shown):
             try:
                 image, _, _ = decode(path.read_bytes())
             except UnreadableImage as error:
-                raise FocusError(f"{path} {error}: {again(self.folder)}") from error
+                raise FocusError(f"{path} {error}: {remedy_for(self.folder)}") from error
             return Sample(fitted(image, side), *self._boxes(path))
 
         files = self.files()
@@ -88,7 +88,7 @@ class DistilledDetection(Shown):
                 samples.append(sample)
                 advance(1, "")
         if not any(len(sample.labels) for sample in samples):
-            raise FocusError(f"no image of {self.folder} holds an object: {again(self.folder)}")
+            raise FocusError(f"no image of {self.folder} holds an object: {remedy_for(self.folder)}")
         return samples
 
 
@@ -121,7 +121,7 @@ def _labels(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise FocusError(f"{path} cannot be read ({error}): {again(path.parents[2])}") from error
+        raise FocusError(f"{path} cannot be read ({error}): {remedy_for(path.parents[2])}") from error
     rows = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -134,7 +134,7 @@ def _labels(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
         if not (0 <= label < num_classes and len(box) == 4 and all(map(math.isfinite, box))):
             raise FocusError(
                 f"{path}:{number} {line.strip()[:60]!r} is not a class below {num_classes} and a box: "
-                f"{again(path.parents[2])}"
+                f"{remedy_for(path.parents[2])}"
             )
         rows.append((label, *box))
     table = np.array(rows, dtype=np.float64).reshape(-1, 5)

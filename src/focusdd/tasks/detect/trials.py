@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from focusdd.core.files import read_json
-from focusdd.core.stage import replacing
+from focusdd.core.stage import overwrite_if_other
 from focusdd.settings import DetectCompareSettings, DetectTrainSettings
 from focusdd.settings.resolve import not_given
 from focusdd.tasks.base import Budget, Comparison, ComparisonContext, Trial
@@ -71,7 +71,7 @@ def _folders(trial: Trial, context: ComparisonContext) -> list[Path]:
 
 def _train(trial: Trial, data: DistilledDetection, context: ComparisonContext) -> None:
     recipe = _training(trial, context)
-    replacing(partial(train, data, context.val, context.student(trial), recipe), context.overwrite)
+    overwrite_if_other(partial(train, data, context.val, context.student(trial), recipe), context.overwrite)
 
 
 def _row(trial: Trial, result: dict[str, Any], context: ComparisonContext) -> dict[str, Any]:
