@@ -16,7 +16,7 @@ from focusdd.models.dense import DenseLogits, PooledLogits, has_dense_logits
 from focusdd.models.load import load_model, new_net, normalisation, normalise
 from focusdd.models.precision import autocast
 from focusdd.sources import DemoSource
-from focusdd.training.loop import turn
+from focusdd.training.loop import epoch_counter
 from focusdd.training.losses import divergence_of_logits, stored_loss
 
 
@@ -109,7 +109,7 @@ def test_the_loss_of_stored_labels_is_that_of_every_place(dense: Path, size: int
     net.eval()  # the same batch statistics for both ways
     rows = torch.tensor([3, 19, 0, 7])
     found = stored_loss(net, data, settled, CPU)(rows, torch.Generator().manual_seed(1))
-    numbers = (rows + turn(torch.Generator().manual_seed(1))) % 3
+    numbers = (rows + epoch_counter(torch.Generator().manual_seed(1))) % 3
     pixels, (whole, located) = data.batch(rows, numbers, dense=True)
     with autocast(CPU):
         mine = (DenseLogits if knows else PooledLogits)(net)(normalise(pixels, *normalisation(net)))

@@ -37,10 +37,10 @@ def test_mixup_blends_two_views_with_the_share_of_its_own() -> None:
     images = torch.randint(0, 256, (5, 3, 16, 16), dtype=torch.uint8)
     rows = torch.tensor([4, 0, 2])
     views = draw_views(3, 5, 16, 2, AugmentSettings(tile_crops=1), generator(2), "mixup")
-    assert (views.own < 1).all() and not views.mix.any()
-    alone = views._replace(own=torch.ones(3))
+    assert (views.lam < 1).all() and not views.mix.any()
+    alone = views._replace(lam=torch.ones(3))
     own, partner = (render(images, which % 5, alone, 8, CPU) for which in (rows, rows + views.shift))
-    share = views.own[:, None, None, None]
+    share = views.lam[:, None, None, None]
     torch.testing.assert_close(
         render(images, rows, views, 8, CPU), share * own + (1 - share) * partner, rtol=0, atol=1e-3
     )

@@ -47,7 +47,7 @@ def test_tiles_are_weighted_by_the_pixels_that_show_them(
     for row, view in enumerate(views.records()):
         shown = painted(view, numbers, numbers + 100, grid)
         counts = np.bincount(shown.ravel(), minlength=100 + grid**2) / shown.size
-        assert views.own[row].item() == pytest.approx(counts[: grid**2].sum(), abs=1e-6)
+        assert views.lam[row].item() == pytest.approx(counts[: grid**2].sum(), abs=1e-6)
         np.testing.assert_allclose(own[row], counts[: grid**2], atol=1e-6)
         np.testing.assert_allclose(other[row], counts[100 : 100 + grid**2], atol=1e-6)
         whole = shown.size / side**2 if grid > 1 else 0.0

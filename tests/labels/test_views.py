@@ -34,7 +34,7 @@ def test_views_are_those_of_the_recipe() -> None:
     assert not still.mix.any()
     assert not still.shift.any()
     assert (still.order == torch.arange(9)).all()
-    assert (still.own == 1).all()
+    assert (still.lam == 1).all()
 
 
 def test_records_are_drawn_as_they_always_were() -> None:

@@ -171,7 +171,7 @@ def test_mixed_cross_entropy_weighs_both_labels(mix: Any) -> None:
     for number, row in enumerate(rows.tolist()):
         log = logits[number].log_softmax(0)
         own, other = labels[row], labels[(row + views.shift[number]) % 6]
-        expected -= (views.own[number] * log[own] + (1 - views.own[number]) * log[other]) / 4
+        expected -= (views.lam[number] * log[own] + (1 - views.lam[number]) * log[other]) / 4
     torch.testing.assert_close(mixed_cross_entropy(logits, labels, rows, views), expected)
 
 

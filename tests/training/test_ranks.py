@@ -28,7 +28,7 @@ from focusdd.training import fit as fitting
 from focusdd.training import ranks as ranks_module
 from focusdd.training.loop import cosine, run_epochs
 from focusdd.training.losses import online_loss, stored_loss
-from focusdd.training.ranks import ALONE, Ranks, joined
+from focusdd.training.ranks import ALONE, Ranks, process_group
 
 TEACHER = str(WEIGHTS / "teacher")
 SOURCE, VAL = DemoSource(2), DemoSource(12, "val")
@@ -146,11 +146,11 @@ def toy(checkpoint: Path, stop: int) -> nn.Module:
     net = Toy().double()
     inputs = torch.randn(33, 4, dtype=torch.float64)
     labels = (inputs.sum(1) > 0).long()
-    with joined(CPU) as ranks:
+    with process_group(CPU) as ranks:
         forward = ranks.parallel(net, CPU)
 
         def loss(rows: torch.Tensor, _: torch.Generator) -> torch.Tensor:
-            mine = rows[ranks.rows(len(rows))]
+            mine = rows[ranks.shard(len(rows))]
             return nn.functional.cross_entropy(forward(inputs[mine]), labels[mine])
 
         def rate(t: float) -> float:
@@ -227,7 +227,7 @@ def test_a_process_that_dies_is_noticed_by_the_others(tiny: Any, tmp_path: Path)
 
 @pytest.mark.parametrize(("batch", "count"), [(20, 1), (5, 2), (20, 8), (7, 7)])
 def test_every_row_is_in_one_share_and_all_are_about_equal(batch: int, count: int) -> None:
-    shares = [range(batch)[Ranks(rank, count).rows(batch)] for rank in range(count)]
+    shares = [range(batch)[Ranks(rank, count).shard(batch)] for rank in range(count)]
     assert [row for share in shares for row in share] == list(range(batch))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
@@ -265,7 +265,7 @@ def test_the_gradients_of_the_shares_add_up(kind: str, tiny: Any, monkeypatch: p
         return torch.cat([weight.grad.flatten() for weight in net.parameters()])
 
     shares = [Ranks(rank, 3) for rank in range(3)]
-    parts = [gradient(ranks) * len(rows[ranks.rows(7)]) / 7 for ranks in shares]
+    parts = [gradient(ranks) * len(rows[ranks.shard(7)]) / 7 for ranks in shares]
     whole = gradient(ALONE)
     torch.testing.assert_close(sum(parts), whole, rtol=0, atol=1e-5 * float(whole.abs().max()))
     assert (parts[0] - parts[1]).abs().max() > 0.01 * whole.abs().max()
@@ -304,12 +304,12 @@ def test_devices_that_do_not_suffice(device: str, said: str, monkeypatch: pytest
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(FocusError, match=said), joined(torch.device(device)):
+    with pytest.raises(FocusError, match=said), process_group(torch.device(device)):
         pass
 
 
 def test_processes_that_see_other_files_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Ranks, "of_first", lambda self, value: ["broken.jpg"])
+    monkeypatch.setattr(Ranks, "broadcast", lambda self, value: ["broken.jpg"])
     Ranks(1, 2).require_same(["broken.jpg"], "images")
     with pytest.raises(FocusError, match=r"process 1 .* has other images than the first"):
         Ranks(1, 2).require_same([], "images")

@@ -63,7 +63,7 @@ def make_missing(
         items: how many items every part holds.
         unit: of the items.
         what: is done, in a word.
-        work: as the other arguments, for `run_shards`.
+        work: as for `run_shards`, like the arguments after it.
 
     Returns:
         The number of items made.

@@ -16,12 +16,11 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from focusdd.core.console import Advance, progress, say
+from focusdd.core.console import Advance
 from focusdd.core.decoders import PILLOW
 from focusdd.core.files import make_folder
 from focusdd.core.stage import Workspace
-from focusdd.execute import Worker, run_shards
-from focusdd.execute.remote import require_there
+from focusdd.execute import Worker, make_missing
 from focusdd.extraction.index import write_part
 from focusdd.extraction.inference import Inference
 from focusdd.extraction.loading import MOST_THREADS, Loaded, load_here, loader, require_decoder
@@ -55,18 +54,14 @@ def fill_parts(
     shards = math.ceil(len(records) / SHARD)
     parts = [_part(work.out, shard) for shard in range(shards)]
     work.declare(["index.json", *(part.relative_to(work.out).as_posix() for part in parts)])
-    pending = [shard for shard, part in enumerate(parts) if not part.exists()]
-    if len(pending) < shards:
-        say(f"resuming: {shards - len(pending)} of {shards} parts are there")
-    total = sum(len(records[shard * SHARD : (shard + 1) * SHARD]) for shard in pending)
+    items = [len(records[shard * SHARD : (shard + 1) * SHARD]) for shard in range(shards)]
 
     def here(numbers: Sequence[int], advance: Advance) -> None:
         make_parts(inference, work.out, SHARD, numbers, advance)
 
-    with progress("extract", total, "images") as advance:
-        run_shards(pending, here, worker(SHARD), advance, engine, inference.settings.device)
-    require_there(parts)
-    return total
+    what = "images", "extract"
+    files = [[part] for part in parts]
+    return make_missing(files, items, *what, here, worker(SHARD), engine, inference.settings.device)
 
 
 def make_parts(inference: Inference, out: Path, shard: int, numbers: Sequence[int], advance: Advance) -> None:

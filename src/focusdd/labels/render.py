@@ -22,7 +22,7 @@ def render(
         images: all distilled images, uint8 (n, 3, side, side), wherever they lie.
         views: B records.
     """
-    boxed, blended = bool(views.mix.any()), bool((views.own < 1).any())
+    boxed, blended = bool(views.mix.any()), bool((views.lam < 1).any())
     if boxed or blended:
         partners = (rows + views.shift) % len(images)
         both = _canvases(images, torch.cat([rows, partners]), views.order.repeat(2, 1), device)
@@ -35,7 +35,7 @@ def render(
     if boxed:
         own = torch.where(_inside(mix, images.shape[-1]), partner, own)
     elif blended:
-        own = torch.lerp(partner.float(), own.float(), views.own.to(device)[:, None, None, None])
+        own = torch.lerp(partner.float(), own.float(), views.lam.to(device)[:, None, None, None])
     own = resized_crops(own, crop.float(), size)
     return torch.where(flip[:, :, None, None] > 0, own.flip(-1), own)
 

@@ -31,9 +31,9 @@ class Views(NamedTuple):
     """int64 (V,): from an image to its partner."""
     mix: torch.Tensor
     """int64 (V, 4): the partner's box (CutMix), within the crop; four zeros for none."""
-    own: torch.Tensor
-    """float32 (V,): weight of the image itself in the view: the share of the crop that the box leaves or, of
-    views without a box, the weight against the partner in a blend of the two (Mixup)."""
+    lam: torch.Tensor
+    """float32 (V,): lambda, the weight of the image itself: the share of the crop that the box leaves
+    (CutMix) or, in views without a box, the weight in a blend with the partner (Mixup)."""
 
     @classmethod
     def of(cls, records: np.ndarray) -> Views:
@@ -41,7 +41,9 @@ class Views(NamedTuple):
         order, crop, shift, mix = (
             torch.from_numpy(records[name].astype(np.int64)) for name in ("order", "crop", "shift", "mix")
         )
-        return cls(order, crop, torch.from_numpy(records["flip"].astype(bool)), shift, mix, _left(crop, mix))
+        return cls(
+            order, crop, torch.from_numpy(records["flip"].astype(bool)), shift, mix, _lambda(crop, mix)
+        )
 
     def records(self) -> np.ndarray:
         """The rows as views.npy holds them."""
@@ -83,13 +85,13 @@ def draw_views(
     shift = torch.randint(1, images, (count,), generator=generator) if images > 1 else plain.shift
     chosen, share = draws[:, 4:] < recipe.mix_prob, draws[:, 3:4]
     if mix == "mixup":
-        own = torch.where(chosen, share, 1.0)[:, 0]
-        return Views(order, crop.long(), flip, shift, plain.mix, own)
+        lam = torch.where(chosen, share, 1.0)[:, 0]
+        return Views(order, crop.long(), flip, shift, plain.mix, lam)
     start, size = crop[:, :2], crop[:, 2:] - crop[:, :2]
     middle, half = start + draws[:, 1:3] * size, size * share.sqrt() / 2
     box = torch.cat([(middle - half).maximum(start), (middle + half).minimum(crop[:, 2:])], dim=1).round()
     box = torch.where(chosen, box, 0)
-    return Views(order, crop.long(), flip, shift, box.long(), _left(crop, box))
+    return Views(order, crop.long(), flip, shift, box.long(), _lambda(crop, box))
 
 
 def plain_views(count: int, side: int, grid: int) -> Views:
@@ -134,7 +136,7 @@ def crop_boxes(regions: torch.Tensor, smallest: float, generator: torch.Generato
     return torch.stack([x, y, x + w, y + h], dim=1)
 
 
-def _left(crop: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
+def _lambda(crop: torch.Tensor, box: torch.Tensor) -> torch.Tensor:
     """Shares (V,) of crops that their boxes leave free."""
     crop_area, box_area = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (crop, box))
     return 1 - box_area / crop_area

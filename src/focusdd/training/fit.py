@@ -29,7 +29,7 @@ from focusdd.sources.understood import fact, understood
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, warm_cosine
 from focusdd.training.losses import online_loss
-from focusdd.training.ranks import Ranks, joined
+from focusdd.training.ranks import Ranks, process_group
 from focusdd.training.stage import Learn, run_training
 
 VERSION = 3
@@ -68,7 +68,7 @@ def fit(
         require_same_classes(val.name, val.classes, source.name, source.classes)
         require_other(val, source.fingerprint, source.name)
     fact("writes", f"{out}: a checkpoint of {settings.model or settings.init}, input {settings.size} px")
-    with joined(device) as ranks:
+    with process_group(device) as ranks:
         return _fit(ranks, source, Path(out), settings, val, device, overwrite)
 
 

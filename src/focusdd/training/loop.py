@@ -94,15 +94,15 @@ def run_epochs(
     batches = len(sizes)
     if not batches:
         raise FocusError("one image is too little to learn from")
-    if sizes[-1] < ranks.count:
+    if sizes[-1] < ranks.world_size:
         raise FocusError(
-            f"{ranks.count} processes cannot share the last batch of {sizes[-1]} images: use another "
+            f"{ranks.world_size} processes cannot share the last batch of {sizes[-1]} images: use another "
             f"--batch-size, or at most {sizes[-1]} processes"
         )
     done, before = 0, 0.0
     # the first one's: the others may not see its folder, or not yet
     saved = checkpoint.read_bytes() if ranks.rank == 0 and checkpoint.exists() else None
-    if (saved := ranks.of_first(saved)) is not None:
+    if (saved := ranks.broadcast(saved)) is not None:
         state = torch.load(io.BytesIO(saved), map_location=device, weights_only=True)
         models.load_state_dict(state["models"])
         optimizer.load_state_dict(state["optimizer"])
@@ -111,26 +111,26 @@ def run_epochs(
     start = saved_at = time.monotonic()
     with progress(what, epochs, "epochs", done) as advance:
         for epoch in range(done, epochs):
-            generator = torch.Generator().manual_seed(hash_seed(seed, epoch))
+            generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
             # for layers that draw by themselves (drop path), for other rows in every process
-            torch.manual_seed(hash_seed(seed + 2**31 * ranks.rank, epoch))
+            torch.manual_seed(epoch_seed(seed + 2**31 * ranks.rank, epoch))
             net.train()
             order = torch.randperm(num_images, generator=generator)
             total = torch.zeros((), device=device)
             for number, rows in enumerate(_batches(order, batch_size)):
                 for group in optimizer.param_groups:
                     group["lr"] = lr * rate((epoch + number / batches) / epochs)
-                mine = ranks.rows(len(rows))
+                mine = ranks.shard(len(rows))
                 loss = loss_of(rows, generator) * ((mine.stop - mine.start) / len(rows))
                 optimizer.zero_grad(set_to_none=True)
-                (loss * ranks.count).backward()  # the mean over the processes is that over the rows
+                (loss * ranks.world_size).backward()  # the mean over the processes is that over the rows
                 if clip < math.inf:
                     nn.utils.clip_grad_norm_(net.parameters(), clip)
                 optimizer.step()
                 total += loss.detach()
                 if average is not None:
                     average.update(net, epoch * batches + number + 1)
-            mean = float(ranks.total(total)) / batches
+            mean = float(ranks.all_reduce(total)) / batches
             advance(1, f"loss {mean:.4g}")
             if not math.isfinite(mean):
                 raise FocusError(
@@ -146,12 +146,12 @@ def run_epochs(
     return net if average is None else average.module, before + time.monotonic() - start
 
 
-def hash_seed(seed: int, epoch: int) -> int:
+def epoch_seed(seed: int, epoch: int) -> int:
     """A seed for one epoch, far from those of other seeds and epochs."""
     return (seed * 1_000_003 + epoch) % 2**63
 
 
-def turn(generator: torch.Generator) -> int:
+def epoch_counter(generator: torch.Generator) -> int:
     """A number that grows by one from epoch to epoch, from the generator of the epoch."""
     return generator.initial_seed()
 

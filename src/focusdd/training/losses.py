@@ -17,7 +17,7 @@ from focusdd.models.load import Model, normalisation, normalise
 from focusdd.models.precision import autocast
 from focusdd.settings import TrainSettings
 from focusdd.sources.pixels import Pixels
-from focusdd.training.loop import StepLoss, turn
+from focusdd.training.loop import StepLoss, epoch_counter
 from focusdd.training.ranks import ALONE, Ranks
 
 
@@ -48,14 +48,14 @@ def online_loss(
     kind = DenseLogits if settings.dense_weight > 0 and teacher is not None else PooledLogits
     student = _student(net, kind, device, ranks)
     # beside other processes, recording would meet their messages
-    ask = None if teacher is None else asked(teacher, kind, ranks.count == 1)
+    ask = None if teacher is None else asked(teacher, kind, ranks.world_size == 1)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         if settings.augment:
             views = draw_views(len(rows), len(images), side, grid, settings, generator, settings.mix)
         else:
             views = plain_views(len(rows), side, grid)
-        mine = ranks.rows(len(rows))
+        mine = ranks.shard(len(rows))
         rows, views = rows[mine], views.take(mine)
         seen = render(images, rows, views, settings.size, device)
         predicted = student(seen)
@@ -89,8 +89,8 @@ def stored_loss(
     views = len(data.views.flip)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        mine = rows[ranks.rows(len(rows))]
-        pixels, target = data.batch(mine, (mine + turn(generator)) % views, dense)
+        mine = rows[ranks.shard(len(rows))]
+        pixels, target = data.batch(mine, (mine + epoch_counter(generator)) % views, dense)
         predicted = student(pixels)
         if isinstance(target, tuple):
             return distance(predicted, target, settings)
@@ -128,7 +128,7 @@ def mixed_cross_entropy(
         F.cross_entropy(predicted, labels[of.to(labels.device)], reduction="none", label_smoothing=smoothing)
         for of in (rows, (rows + views.shift) % len(labels))
     )
-    return torch.lerp(partner, own, views.own.to(predicted.device)).mean()
+    return torch.lerp(partner, own, views.lam.to(predicted.device)).mean()
 
 
 def distance(predicted: Logits, target: Logits, settings: TrainSettings) -> torch.Tensor:

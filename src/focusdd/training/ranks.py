@@ -35,30 +35,30 @@ class Ranks:
     """This process among those that train together."""
 
     rank: int = 0
-    count: int = 1
-    patient: Any = None
-    """The group of processes in which they wait for the first."""
+    world_size: int = 1
+    waiting: Any = None
+    """The process group in which the others wait for the first."""
 
-    def rows(self, batch: int) -> slice:
+    def shard(self, batch: int) -> slice:
         """This process's own rows of a batch of so many."""
-        return slice(self.rank * batch // self.count, (self.rank + 1) * batch // self.count)
+        return slice(self.rank * batch // self.world_size, (self.rank + 1) * batch // self.world_size)
 
-    def of_first(self, value: Any = None) -> Any:
+    def broadcast(self, value: Any = None) -> Any:
         """What the first process calls this with, in all of them; the others wait for it."""
         box = [value]
-        if self.count > 1:
-            dist.broadcast_object_list(box, src=0, group=self.patient)
+        if self.world_size > 1:
+            dist.broadcast_object_list(box, src=0, group=self.waiting)
         return box[0]
 
-    def total(self, value: torch.Tensor) -> torch.Tensor:
+    def all_reduce(self, value: torch.Tensor) -> torch.Tensor:
         """The sum of a tensor over all processes."""
-        if self.count > 1:
+        if self.world_size > 1:
             dist.all_reduce(value)
         return value
 
     def require_same(self, value: Any, what: str) -> None:
         """Raises FocusError in a process whose value is not that of the first."""
-        if self.of_first(value) != value:
+        if self.broadcast(value) != value:
             raise FocusError(
                 f"process {self.rank} of this torchrun, on node {platform.node()}, has other {what} than the "
                 "first: all nodes have to see the same files"
@@ -73,7 +73,7 @@ class Ranks:
         Raises:
             FocusError: `net` has batch norm, and PyTorch has it for whole batches on GPUs alone.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return net
         if any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in net.modules()):
             if device.type != "cuda":
@@ -90,21 +90,21 @@ ALONE = Ranks()
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Ranks]:
+def process_group(device: torch.device) -> Iterator[Ranks]:
     """Connects the processes of a torchrun, each with a GPU of its own if they run on GPUs.
 
     Raises:
         FocusError: there are more processes than GPUs, or one of the others has gone.
     """
     try:
-        with nullcontext(ALONE) if world_size() == 1 else _process_group(device) as ranks:
+        with nullcontext(ALONE) if world_size() == 1 else _torchrun_group(device) as ranks:
             yield ranks
     finally:
         let_go(device)
 
 
 @contextmanager
-def _process_group(device: torch.device) -> Iterator[Ranks]:
+def _torchrun_group(device: torch.device) -> Iterator[Ranks]:
     if device.type == "cuda":
         if local_rank() >= (there := torch.cuda.device_count()):
             raise FocusError(
@@ -124,13 +124,13 @@ def _process_group(device: torch.device) -> Iterator[Ranks]:
             rank=rank,
             world_size=size,
         )
-        patient = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        waiting = dist.new_group(backend="gloo", timeout=_PATIENCE)
     except RuntimeError as error:
         raise FocusError(
             f"not all {world_size()} processes of this torchrun have come together: see what the others say"
         ) from error
     try:
-        yield Ranks(rank, size, patient)
+        yield Ranks(rank, size, waiting)
     except RuntimeError as error:
         lost = ("by peer", "broken pipe")
         if not isinstance(error, dist.DistError) and not any(words in str(error).lower() for words in lost):

@@ -45,7 +45,7 @@ def run_training(
 
     def make_together(work: Workspace) -> dict[str, Any]:
         if ranks.rank == 0:
-            ranks.of_first(work)
+            ranks.broadcast(work)
 
         def learn(net: nn.Module, pixels: Pixels, loss: StepLoss) -> nn.Module | None:
             ranks.require_same(pixels.skipped, "readable images")
@@ -67,7 +67,7 @@ def run_training(
                 device_memory_mb=peak_device_memory_mb(device),
                 epochs=settings.epochs,
                 images=len(pixels),
-                processes=ranks.count,
+                processes=ranks.world_size,
             )
             return trained if ranks.rank == 0 else None
 
@@ -75,7 +75,7 @@ def run_training(
 
     if ranks.rank == 0:
         run_stage(stage, out, make_together, overwrite, record)
-        ranks.of_first()  # complete, now or before
-    elif (work := ranks.of_first()) is not None:
+        ranks.broadcast()  # complete, now or before
+    elif (work := ranks.broadcast()) is not None:
         make_together(work)
-        ranks.of_first()
+        ranks.broadcast()

@@ -37,7 +37,7 @@ from focusdd.sources.understood import fact, understood
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, cosine, half_cosine
 from focusdd.training.losses import online_loss, stored_loss
-from focusdd.training.ranks import joined
+from focusdd.training.ranks import process_group
 from focusdd.training.recipes import followed, recipe, require_storable
 from focusdd.training.result import TrainedStudent
 from focusdd.training.stage import Learn, run_training
@@ -145,7 +145,7 @@ def _train(
     fact("writes", f"{out}: a {asked.student} taught by {dataset.name}")
     require_apart(out, val)
     device = pick_device(asked.device)
-    with joined(device) as ranks:
+    with process_group(device) as ranks:
         run = RunRecord()
         teacher = _teacher(asked, device) if asked.labels == "soft" else None
         with run.measure("read"):
@@ -220,7 +220,7 @@ def _train(
         stage = Stage("train", VERSION, own, inputs, scratch=(RESUME,))
         rate = cosine if settings.schedule == "cosine" else half_cosine
         run_training(stage, out, make, settings, rate, device, ranks, overwrite, run)
-        result = ranks.of_first(read_json(out / "result.json") if ranks.rank == 0 else None)
+        result = ranks.broadcast(read_json(out / "result.json") if ranks.rank == 0 else None)
         return TrainedStudent.of(out, result)
 
 

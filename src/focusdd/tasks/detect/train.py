@@ -31,7 +31,7 @@ from focusdd.tasks.detect.checkpoint import Detector, save_detector
 from focusdd.tasks.detect.detectors import Family, family_of
 from focusdd.tasks.detect.distilled import DistilledDetection, Sample, open_detection
 from focusdd.tasks.detect.evaluate import DetectionScore, Metric, evaluate
-from focusdd.training.loop import RESUME, StepLoss, hash_seed, run_epochs, turn, warm_cosine
+from focusdd.training.loop import RESUME, StepLoss, epoch_counter, epoch_seed, run_epochs, warm_cosine
 from focusdd.training.result import TrainedDetector
 
 VERSION = 1
@@ -172,7 +172,7 @@ def _loss(
     length = steps * settings.batch_size
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        part = turn(generator) - hash_seed(settings.seed, 0)
+        part = epoch_counter(generator) - epoch_seed(settings.seed, 0)
         images = shown_rows(part, length, len(samples), settings.seed)[rows.numpy()].tolist()
         draw = int(torch.randint(2**31, (), generator=generator))
         return family.loss(net, lessons.batch(images, draw, part < parts - parts // 10), device)
