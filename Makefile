@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 
 AXE := $(VENV)/axe
 
-.PHONY: demo test test-alone test-rest test-gpu test-lowest test-install test-page lint dist release-check clean
+.PHONY: demo test test-alone test-rest test-gpu test-lowest test-install test-page lint docs dist release-check clean
 
 demo: $(INSTALLED)
 	$(BIN)/focusdd demo --out demo
@@ -62,10 +62,13 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(INSTALLED)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-* demo dist
+	rm -rf $(VENV) .venv-* demo dist site

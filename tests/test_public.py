@@ -5,21 +5,15 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import inspect
-import io
-import json
 import pkgutil
-import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
 import focusdd
 from focusdd.demo.run import WEIGHTS
-from focusdd.sources import DemoSource
 
 VIT, TEACHER = str(WEIGHTS / "vit"), str(WEIGHTS / "teacher")
 
@@ -32,56 +26,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def tiny(folder: Path) -> focusdd.Distilled:
     return focusdd.distill("demo:12", folder / "tiny", ipc=1, extractor=VIT, size=64)
-
-
-def _photos(folder: Path, split: str, per_class: int) -> None:
-    source = DemoSource(per_class, split)
-    for number, record in enumerate(source.records):
-        place = folder / split / source.classes[record.label]
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{number:03d}.png").write_bytes(source.read(record.key))
-
-
-def _coco(folder: Path, per_class: int) -> None:
-    source = DemoSource(per_class)
-    (folder / "train").mkdir(parents=True)
-    (folder / "annotations").mkdir()
-    images, boxes = [], []
-    for number, record in enumerate(source.records):
-        data = source.read(record.key)
-        (folder / "train" / f"{number:03d}.png").write_bytes(data)
-        width, height = Image.open(io.BytesIO(data)).size
-        images.append({"id": number, "file_name": f"{number:03d}.png", "width": width, "height": height})
-        objects = source.objects(record.key, width, height)
-        for label, (x0, y0, x1, y1) in zip(objects.labels, objects.boxes, strict=True):
-            box = [float(x0), float(y0), float(x1 - x0), float(y1 - y0)]
-            one = {"id": len(boxes), "image_id": number, "category_id": int(label), "bbox": box}
-            boxes.append(one | {"area": box[2] * box[3], "iscrowd": 0})
-    classes = [{"id": label, "name": name} for label, name in enumerate(source.classes)]
-    whole = {"images": images, "annotations": boxes, "categories": classes}
-    (folder / "annotations" / "instances_train.json").write_text(json.dumps(whole))
-
-
-def test_the_first_steps_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With small numbers in place of the defaults."""
-    monkeypatch.chdir(tmp_path)
-    _photos(Path("photos"), "train", 12)
-    _photos(Path("photos"), "val", 2)
-    _coco(Path("coco"), 12)
-    shutil.copytree(VIT, "runs/vit")
-    shutil.copytree(TEACHER, "runs/teacher")
-    page = (Path(__file__).parents[1] / "docs" / "start" / "your-data.md").read_text()
-    (code,) = [block for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "distill(" in block]
-    small = {"ipc=10": "ipc=1, size=64", '"resnet18", size=128': '"test_resnet", size=32, epochs=1',
-             "ratio=0.034": "ratio=0.1, size=128"}  # fmt: skip
-    for long, short in small.items():
-        assert long in code
-        code = code.replace(long, short)
-    names: dict[str, Any] = {}
-    exec(code, names)
-    assert len(names["tiny"].files()) == 10
-    assert 0 <= names["student"].top1 <= 1
-    assert len(names["boxes"].files()) == 12
 
 
 def test_distill_takes_paths_and_keywords(tiny: focusdd.Distilled, folder: Path) -> None:

@@ -67,7 +67,7 @@ def test_labels_that_do_not_belong_are_refused(copy: Path, tmp_path: Path, said:
 def test_the_reader_in_the_documents_reads_what_we_read(labelled: Path, dense: Path, copy: Path) -> None:
 
     code = re.search(
-        r"```python\n(import json.*?)```", (ROOT / "docs" / "guides" / "labels.md").read_text(), re.S
+        r"```python\n(import json.*?)```", (ROOT / "docs" / "reference" / "label-files.md").read_text(), re.S
     )[1]
     found: dict = {}
     exec(code, found)
