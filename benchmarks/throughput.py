@@ -29,7 +29,7 @@ from focusdd.core.images import decode, square
 from focusdd.extraction.index import Index, from_bytes, write_part
 from focusdd.extraction.inference import DecodedImage, as_extractor, attention_of
 from focusdd.extraction.parts import cores
-from focusdd.extraction.patches import attention_area, key_patches, patch_options
+from focusdd.extraction.patches import attention_area, key_patches
 from focusdd.models.device import pick_device
 from focusdd.models.load import load_model
 from focusdd.sources.base import Record, Source
@@ -96,7 +96,7 @@ def steps(source: Source, settings: ExtractSettings, device: torch.device) -> di
 
     def search(stored: np.ndarray, seen: list[DecodedImage]) -> None:
         sizes = np.array([(view.width, view.height) for view in seen])
-        key_patches(from_bytes(stored), sizes, patch_options(settings, settings.tile))
+        key_patches(from_bytes(stored), sizes, settings, settings.tile)
         attention_area(from_bytes(stored), settings.share)
 
     def forward(batches: list[list[DecodedImage]]) -> list[np.ndarray]:

@@ -126,7 +126,7 @@ def make_index(tmp_path: Path) -> Callable[..., Any]:
     from focusdd.core.files import write_json
     from focusdd.core.stage import Stage, Workspace, run_stage
     from focusdd.extraction.index import Index, from_bytes, open_index, schema, to_bytes, write_part
-    from focusdd.extraction.patches import attention_area, key_patches, patch_options
+    from focusdd.extraction.patches import attention_area, key_patches
     from focusdd.settings import ExtractSettings
 
     def make(
@@ -147,7 +147,7 @@ def make_index(tmp_path: Path) -> Callable[..., Any]:
         peak = rng.uniform(0, side, (n, 1, 1, 2))
         places = np.stack(np.meshgrid(np.arange(side), np.arange(side)), axis=-1) + 0.5
         stored = to_bytes(np.exp(-((places - peak) ** 2).sum(-1) / rng.uniform(1, 6, (n, 1, 1))) + 0.02)
-        boxes, mass = key_patches(from_bytes(stored), wide, patch_options(settings, settings.tile))
+        boxes, mass = key_patches(from_bytes(stored), wide, settings, settings.tile)
         names = ("x0", "y0", "x1", "y1", "mass")
         patches = np.concatenate([boxes, mass[..., None]], axis=2).tolist()
         columns = {

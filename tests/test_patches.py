@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from boxes import Resize, cover, intersection, iou, token_box
 from focusdd.core.images import Box
 from focusdd.extraction.geometry import margins, without_padding
-from focusdd.extraction.patches import PatchOptions, attention_area, key_patches
+from focusdd.extraction.patches import attention_area, key_patches
+from focusdd.settings import ExtractSettings
 
-OBJECT = PatchOptions("object", share=0.65, tile=112, max_upsample=1.5, patches=1, max_iou=0.25)
-TILE = PatchOptions("tile", share=0.65, tile=112, max_upsample=1.5, patches=1, max_iou=0.25)
+OBJECT = ExtractSettings(window="object", share=0.65, tile=112, max_upsample=1.5, patches=1, max_iou=0.25)
+TILE = ExtractSettings(window="tile", share=0.65, tile=112, max_upsample=1.5, patches=1, max_iou=0.25)
 
 
 def true_mass(attention: np.ndarray, box: Box, width: float, height: float) -> float:
@@ -54,7 +55,7 @@ def batches(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 
 option_sets = st.builds(
-    PatchOptions,
+    ExtractSettings,
     window=st.sampled_from(["object", "tile"]),
     share=st.sampled_from([0.05, 0.3, 0.65, 0.9, 1.0]),
     tile=st.sampled_from([8, 56, 112, 400]),
@@ -67,10 +68,10 @@ option_sets = st.builds(
 @settings(max_examples=50, deadline=None)
 @given(batches(), option_sets)
 def test_boxes_are_square_windows_inside_the_image_with_the_mass_they_claim(
-    batch: tuple[np.ndarray, np.ndarray], options: PatchOptions
+    batch: tuple[np.ndarray, np.ndarray], options: ExtractSettings
 ) -> None:
     attention, sizes = batch
-    boxes, mass = key_patches(attention, sizes, options)
+    boxes, mass = key_patches(attention, sizes, options, options.tile)
     assert boxes.shape == (len(sizes), options.patches, 4)
     for image, (width, height) in enumerate(sizes):
         shortest = min(width, height)
@@ -106,10 +107,10 @@ def centred(attention: np.ndarray, x0: float, y0: float, side: float, width: flo
 @settings(max_examples=25, deadline=None)
 @given(batches(), option_sets, st.integers(0, 2**32))
 def test_no_other_window_of_the_same_size_holds_more_around_its_middle(
-    batch: tuple[np.ndarray, np.ndarray], options: PatchOptions, seed: int
+    batch: tuple[np.ndarray, np.ndarray], options: ExtractSettings, seed: int
 ) -> None:
     attention, sizes = batch
-    boxes, _ = key_patches(attention, sizes, options)
+    boxes, _ = key_patches(attention, sizes, options, options.tile)
     rng = np.random.default_rng(seed)
     for image, (width, height) in enumerate(sizes):
         x0, y0, x1, _ = boxes[image, 0]
@@ -124,11 +125,11 @@ def test_no_other_window_of_the_same_size_holds_more_around_its_middle(
 @settings(max_examples=50, deadline=None)
 @given(batches(), option_sets)
 def test_an_object_window_is_of_the_smallest_size_that_holds_the_share(
-    batch: tuple[np.ndarray, np.ndarray], options: PatchOptions
+    batch: tuple[np.ndarray, np.ndarray], options: ExtractSettings
 ) -> None:
     attention, sizes = batch
-    options = PatchOptions(**{**vars(options), "window": "object"})
-    boxes, _ = key_patches(attention, sizes, options)
+    options = options.model_copy(update={"window": "object"})
+    boxes, _ = key_patches(attention, sizes, options, options.tile)
     for image, (width, height) in enumerate(sizes):
         shortest = min(width, height)
         side = boxes[image, 0, 2] - boxes[image, 0, 0]
@@ -145,8 +146,8 @@ def test_stray_attention_does_not_push_the_object_to_the_edge_of_the_window() ->
     attention[0, 6:9, 6:9] = 0.08
     attention[0, 2, 12:14] = 0.03  # a spot in the background
     attention /= attention.sum()
-    options = PatchOptions("tile", share=0.65, tile=800, max_upsample=1.5, patches=1, max_iou=0.25)
-    boxes, mass = key_patches(attention, np.array([[1600, 1600]]), options)
+    options = ExtractSettings(window="tile", share=0.65, tile=800, max_upsample=1.5, patches=1, max_iou=0.25)
+    boxes, mass = key_patches(attention, np.array([[1600, 1600]]), options, options.tile)
     x0, y0, x1, y1 = boxes[0, 0]
     assert ((x0 + x1) / 2, (y0 + y1) / 2) == pytest.approx((750, 750), abs=110)
     assert mass[0, 0] < densest(attention[0], 800, 1600, 1600)
@@ -170,8 +171,8 @@ def test_a_peak_over_an_object_puts_the_patch_on_the_object(
     attention = without_padding(
         0.9 * attention / attention.sum() + 0.1 / attention.size, *margins(width, height, fit)
     )
-    options = PatchOptions(window, share=0.65, tile=112, max_upsample=1.5, patches=1, max_iou=0.25)
-    boxes, _ = key_patches(attention[None], np.array([[width, height]]), options)
+    options = ExtractSettings(window=window, share=0.65, tile=112, max_upsample=1.5, patches=1, max_iou=0.25)
+    boxes, _ = key_patches(attention[None], np.array([[width, height]]), options, options.tile)
     box = tuple(boxes[0, 0])
     # attention knows places to a token
     token = max(width, height) / 14
@@ -184,16 +185,16 @@ def test_a_peak_over_an_object_puts_the_patch_on_the_object(
 
 def test_a_window_as_large_as_the_image_leaves_no_room_for_a_second() -> None:
     attention = np.full((1, 4, 4), 1 / 16)
-    options = PatchOptions("tile", share=0.65, tile=112, max_upsample=1.5, patches=3, max_iou=0.25)
-    boxes, mass = key_patches(attention, np.array([[100, 100]]), options)
+    options = ExtractSettings(window="tile", share=0.65, tile=112, max_upsample=1.5, patches=3, max_iou=0.25)
+    boxes, mass = key_patches(attention, np.array([[100, 100]]), options, options.tile)
     assert boxes[0].tolist() == [[0, 0, 100, 100]] * 3
     assert mass[0].tolist() == pytest.approx([1, 0, 0])
 
 
 def test_patches_are_found_until_the_room_is_used_up() -> None:
     attention = np.array([[[0.28, 0.26], [0.24, 0.22]]])
-    options = PatchOptions("tile", share=0.65, tile=50, max_upsample=1.5, patches=5, max_iou=0.0)
-    boxes, mass = key_patches(attention, np.array([[100, 100]]), options)
+    options = ExtractSettings(window="tile", share=0.65, tile=50, max_upsample=1.5, patches=5, max_iou=0.0)
+    boxes, mass = key_patches(attention, np.array([[100, 100]]), options, options.tile)
     assert boxes[0, :4].tolist() == [[0, 0, 50, 50], [50, 0, 100, 50], [0, 50, 50, 100], [50, 50, 100, 100]]
     assert mass[0].tolist() == pytest.approx([0.28, 0.26, 0.24, 0.22, 0])
     assert boxes[0, 4].tolist() == boxes[0, 0].tolist()
@@ -202,8 +203,8 @@ def test_patches_are_found_until_the_room_is_used_up() -> None:
 def test_a_second_patch_without_attention_falls_back_to_the_first() -> None:
     attention = np.zeros((1, 6, 6))
     attention[0, 1, 4] = 1.0
-    options = PatchOptions("tile", share=0.65, tile=100, max_upsample=1.5, patches=2, max_iou=0.5)
-    boxes, mass = key_patches(attention, np.array([[300, 300]]), options)
+    options = ExtractSettings(window="tile", share=0.65, tile=100, max_upsample=1.5, patches=2, max_iou=0.5)
+    boxes, mass = key_patches(attention, np.array([[300, 300]]), options, options.tile)
     assert mass[0].tolist() == pytest.approx([1, 0])
     assert boxes[0, 1].tolist() == boxes[0, 0].tolist()
 
@@ -212,44 +213,46 @@ def test_the_second_patch_is_on_the_second_object() -> None:
     attention = np.zeros((1, 10, 10))
     attention[0, 1:3, 1:3] = 0.15
     attention[0, 7:9, 6:8] = 0.1
-    options = PatchOptions("tile", share=0.65, tile=200, max_upsample=1.5, patches=2, max_iou=0.25)
-    boxes, mass = key_patches(attention, np.array([[1000, 1000]]), options)
+    options = ExtractSettings(window="tile", share=0.65, tile=200, max_upsample=1.5, patches=2, max_iou=0.25)
+    boxes, mass = key_patches(attention, np.array([[1000, 1000]]), options, options.tile)
     assert boxes[0, 0].tolist() == pytest.approx([100, 100, 300, 300])
     assert boxes[0, 1].tolist() == pytest.approx([600, 700, 800, 900])
     assert mass[0].tolist() == pytest.approx([0.6, 0.4])
 
 
 @pytest.mark.parametrize("options", [OBJECT, TILE])
-def test_one_pixel(options: PatchOptions) -> None:
-    boxes, mass = key_patches(np.full((1, 3, 3), 1 / 9), np.array([[1, 1]]), options)
+def test_one_pixel(options: ExtractSettings) -> None:
+    boxes, mass = key_patches(np.full((1, 3, 3), 1 / 9), np.array([[1, 1]]), options, options.tile)
     assert boxes.tolist() == [[[0, 0, 1, 1]]]
     assert mass[0, 0] == pytest.approx(1)
 
 
 @pytest.mark.parametrize("options", [OBJECT, TILE])
-def test_a_very_wide_image(options: PatchOptions) -> None:
+def test_a_very_wide_image(options: ExtractSettings) -> None:
     attention = np.zeros((1, 4, 8))
     attention[0, :, 5] = 0.25
-    boxes, _ = key_patches(attention, np.array([[20_000, 100]]), options)
+    boxes, _ = key_patches(attention, np.array([[20_000, 100]]), options, options.tile)
     x0, y0, x1, y1 = boxes[0, 0]
     assert (y0, y1, x1 - x0) == pytest.approx((0, 100, 100))
     assert (x0 + x1) / 2 == pytest.approx(20_000 * 5.5 / 8, abs=20_000 / 64)
 
 
 @pytest.mark.parametrize("options", [OBJECT, TILE])
-def test_uniform_attention_takes_the_middle(options: PatchOptions) -> None:
+def test_uniform_attention_takes_the_middle(options: ExtractSettings) -> None:
     for grid in ((1, 1), (5, 5), (7, 3)):
-        boxes, _ = key_patches(np.full((1, *grid), 1 / (grid[0] * grid[1])), np.array([[600, 500]]), options)
+        boxes, _ = key_patches(
+            np.full((1, *grid), 1 / (grid[0] * grid[1])), np.array([[600, 500]]), options, options.tile
+        )
         x0, y0, x1, y1 = boxes[0, 0]
         assert ((x0 + x1) / 2, (y0 + y1) / 2) == pytest.approx((300, 250))
 
 
 @pytest.mark.parametrize("options", [OBJECT, TILE])
-def test_attention_in_one_token_is_in_the_middle_of_a_smaller_window(options: PatchOptions) -> None:
+def test_attention_in_one_token_is_in_the_middle_of_a_smaller_window(options: ExtractSettings) -> None:
     """A window smaller than the token could lie anywhere in it; only its middle makes sense."""
     attention = np.zeros((1, 4, 4))
     attention[0, 1, 2] = 1.0
-    boxes, _ = key_patches(attention, np.array([[2000, 2400]]), options)
+    boxes, _ = key_patches(attention, np.array([[2000, 2400]]), options, options.tile)
     x0, y0, x1, y1 = boxes[0, 0]
     assert ((x0 + x1) / 2, (y0 + y1) / 2) == pytest.approx((1250, 900), abs=500 / 4)
 
@@ -259,10 +262,10 @@ def test_images_of_a_batch_do_not_matter_to_each_other() -> None:
     attention = rng.random((5, 6, 6)) ** 4
     attention /= attention.sum((1, 2), keepdims=True)
     sizes = rng.integers(20, 900, (5, 2))
-    options = PatchOptions("object", share=0.5, tile=64, max_upsample=2.0, patches=3, max_iou=0.2)
-    boxes, mass = key_patches(attention, sizes, options)
+    options = ExtractSettings(window="object", share=0.5, tile=64, max_upsample=2.0, patches=3, max_iou=0.2)
+    boxes, mass = key_patches(attention, sizes, options, options.tile)
     for image in range(5):
-        alone = key_patches(attention[image : image + 1], sizes[image : image + 1], options)
+        alone = key_patches(attention[image : image + 1], sizes[image : image + 1], options, options.tile)
         np.testing.assert_allclose(boxes[image], alone[0][0], atol=1e-9)
         np.testing.assert_allclose(mass[image], alone[1][0], atol=1e-12)
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index, from_bytes, open_index, read_notes, to_bytes, write_part
-from focusdd.extraction.patches import attention_area, key_patches, patch_options
+from focusdd.extraction.patches import attention_area, key_patches
 from focusdd.selection import focus
 from focusdd.selection.focus import clusters_first, duplicates_last
 from focusdd.selection.plan import Plan, Tile
@@ -231,7 +231,7 @@ def test_stored_patches_equal_those_found_again(make_index: MakeIndex, options: 
     stored = select(index, settings, 64)
     table = index.table(["key", "width", "height", "attention"])
     sizes = np.stack([table.column(name).to_numpy() for name in ("width", "height")], axis=1)
-    boxes, _ = key_patches(index.attention(table), sizes, patch_options(ExtractSettings(**options), 64))
+    boxes, _ = key_patches(index.attention(table), sizes, ExtractSettings(**options), 64)
     found = dict(zip(table.column("key").to_pylist(), boxes, strict=True))
     for tile in stored.tiles:
         if tile.kind == "patch":

@@ -9,9 +9,6 @@ edge. So attention counts by how near it is to the window's middle.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
 import numpy as np
 
 from focusdd.extraction.geometry import axis_cover, token_cover
@@ -23,31 +20,15 @@ _TIE = 1e-6  # windows within this share of the best are equal
 _NOTHING = 1e-12  # less attention than this is rounding
 
 
-@dataclass(frozen=True)
-class PatchOptions:
-    """Which windows are key patches; see `ExtractSettings` for the meaning of each field."""
-
-    window: Literal["object", "tile"]
-    share: float
-    tile: int
-    max_upsample: float
-    patches: int
-    max_iou: float
-
-
-def patch_options(settings: PatchSettings, tile: int) -> PatchOptions:
-    """The options that settings stand for, with tiles of this side in pixels."""
-    return PatchOptions(tile=tile, **{name: getattr(settings, name) for name in PatchSettings.model_fields})
-
-
 def key_patches(
-    attention: np.ndarray, sizes: np.ndarray, options: PatchOptions
+    attention: np.ndarray, sizes: np.ndarray, settings: PatchSettings, tile: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Finds the key patches of a batch of images.
 
     Args:
         attention: (B, h, w), each summing to 1, over the whole image.
         sizes: (B, 2) width and height of the originals in pixels.
+        tile: side in pixels of the tiles that the patches are for.
 
     Returns:
         Boxes (B, patches, 4) float64 in original pixels, and the attention mass (B, patches) inside each.
@@ -58,30 +39,32 @@ def key_patches(
     """
     attention = np.asarray(attention, dtype=np.float64)
     sizes = np.asarray(sizes, dtype=np.float64)
-    least, most = _side_range(sizes, options)
-    side = most if options.window == "tile" else _smallest_side(attention, sizes, least, most, options.share)
+    least, most = _side_range(sizes, settings, tile)
+    side = (
+        most if settings.window == "tile" else _smallest_side(attention, sizes, least, most, settings.share)
+    )
     extent = side[:, None] / sizes
-    boxes = np.empty((len(attention), options.patches, 4))
-    mass = np.empty((len(attention), options.patches))
+    boxes = np.empty((len(attention), settings.patches, 4))
+    mass = np.empty((len(attention), settings.patches))
     left = attention
-    for number in range(options.patches):
-        found = _best_window(left, extent, boxes[:, :number], options.max_iou)
+    for number in range(settings.patches):
+        found = _best_window(left, extent, boxes[:, :number], settings.max_iou)
         boxes[:, number] = found
         mass[:, number] = _mass(attention, found[:, :1], found[:, 1:2], extent)[:, 0, 0]
         if number:
             none = np.isnan(found[:, 0])
             boxes[none, number], mass[none, number] = boxes[none, 0], 0.0
-        if number + 1 < options.patches:
+        if number + 1 < settings.patches:
             left = left * (1 - token_cover(np.nan_to_num(boxes[:, number]), attention.shape[1:]))
     ends = np.concatenate([sizes, sizes], axis=1)[:, None]
     return np.clip(boxes * ends, 0.0, ends), np.clip(mass, 0.0, 1.0)
 
 
-def _side_range(sizes: np.ndarray, options: PatchOptions) -> tuple[np.ndarray, np.ndarray]:
+def _side_range(sizes: np.ndarray, settings: PatchSettings, tile: int) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest side (B,) of a square window in pixels. A tile is square, and so is its window."""
     shortest = sizes.min(1)
-    most = np.minimum(options.tile, shortest) if options.window == "tile" else shortest
-    return np.minimum(options.tile / options.max_upsample, most), most
+    most = np.minimum(tile, shortest) if settings.window == "tile" else shortest
+    return np.minimum(tile / settings.max_upsample, most), most
 
 
 def _smallest_side(

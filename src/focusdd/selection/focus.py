@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +12,7 @@ from focusdd.core.console import progress
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index
-from focusdd.extraction.patches import PatchOptions, attention_area, key_patches, patch_options
+from focusdd.extraction.patches import attention_area, key_patches
 from focusdd.extraction.realism import realism
 from focusdd.selection.plan import Kind, Piece, Plan, lay_out
 from focusdd.settings import PatchSettings, SelectSettings
@@ -224,8 +223,8 @@ def _patches(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Boxes (n, K, 4), mass per box (n, K), mass (n,) and area (n,); from the index when it has them so."""
     stored = index.info["settings"]
-    options = patch_options(settings, tile)
-    if all(stored[name] == value for name, value in asdict(options).items()):
+    wanted = {"tile": tile} | {name: getattr(settings, name) for name in PatchSettings.model_fields}
+    if all(stored[name] == value for name, value in wanted.items()):
         table = index.table(["patches", "mass", "area"])
         flat = table.column("patches").combine_chunks().flatten()
         values = np.stack([flat.field(name).to_numpy() for name in ("x0", "y0", "x1", "y1", "mass")], axis=1)
@@ -236,17 +235,19 @@ def _patches(
     chunks = [table.slice(start, _CHUNK) for start in range(0, len(table), _CHUNK)]
     found = []
     with progress("key patches", len(table), "images") as advance, ThreadPoolExecutor(cpu_count()) as pool:
-        for part in pool.map(lambda rows: _find(index, rows, options), chunks):
+        for part in pool.map(lambda rows: _find(index, rows, settings, tile), chunks):
             found.append(part)
             advance(len(part[0]), "")
     boxes, box_mass, area = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return boxes, box_mass, np.minimum(box_mass.sum(1), 1.0), area
 
 
-def _find(index: Index, rows: pa.Table, options: PatchOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _find(
+    index: Index, rows: pa.Table, settings: PatchSettings, tile: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     grids = index.attention(rows)
-    boxes, mass = key_patches(grids, _sizes(rows), options)
-    return boxes, mass, attention_area(grids, options.share)
+    boxes, mass = key_patches(grids, _sizes(rows), settings, tile)
+    return boxes, mass, attention_area(grids, settings.share)
 
 
 def _sizes(rows: pa.Table) -> np.ndarray:

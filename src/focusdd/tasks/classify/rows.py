@@ -16,7 +16,7 @@ from focusdd.extraction.attention import ViT
 from focusdd.extraction.duplicates import contradictions
 from focusdd.extraction.index import Index, from_bytes, read_notes, schema, write_part
 from focusdd.extraction.inference import DecodedImage, Inference, attention_of
-from focusdd.extraction.patches import attention_area, key_patches, patch_options
+from focusdd.extraction.patches import attention_area, key_patches
 from focusdd.extraction.probe import judge_parts
 from focusdd.models.checks import SAMPLE, Accuracy, refuse_near_chance, sample_accuracy, sample_batches
 from focusdd.models.classes import map_classes
@@ -107,7 +107,7 @@ def _rows(
         predicted = probabilities.argmax(1).astype(np.int32)
     sizes = np.array([(image.width, image.height) for image in images])
     # patches come from what is stored, so that they can be found again
-    boxes, mass = key_patches(from_bytes(stored), sizes, patch_options(settings, settings.tile))
+    boxes, mass = key_patches(from_bytes(stored), sizes, settings, settings.tile)
     return {
         "key": [image.record.key for image in images],
         "label": labels,
