@@ -6,11 +6,10 @@ matplotlib is imported where it is used, its defaults are left as they are, and 
 from __future__ import annotations
 
 import base64
-import contextlib
 import io
 import math
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from statistics import mean, stdev
 from typing import Any, NamedTuple
@@ -116,30 +115,23 @@ def _printable(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-@contextlib.contextmanager
-def _canvas(height: float, dark: bool) -> Iterator[tuple[Any, Any]]:
-    """A figure 5.2 inches wide with axes, under matplotlib's own defaults whatever the user's are."""
+def _svg(draw: Callable[..., None], lines: list[Line], title: str, dark: bool) -> str:
+    """A figure 5.2 inches wide, under matplotlib's own defaults whatever the user's are."""
     import matplotlib
     from matplotlib.figure import Figure as Canvas
 
-    ink = "#d5dbe1" if dark else "#30363d"
+    height = 0.9 + 0.38 * len(lines) if draw is _bars else 3.2 + 0.25 * math.ceil(len(lines) / 2)
     inked: Any = ("text.color", "xtick.color", "ytick.color", "axes.labelcolor", "axes.edgecolor")
+    buffer = io.BytesIO()
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font lacks is drawn as a box
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_FIXED, **dict.fromkeys(inked, ink)})
+        matplotlib.rcParams.update({**_FIXED, **dict.fromkeys(inked, "#d5dbe1" if dark else "#30363d")})
         canvas = Canvas(figsize=(5.2, height), layout="constrained")
         axes = canvas.add_subplot()
         axes.set_facecolor("none")
         axes.spines[["top", "right"]].set_visible(False)
-        yield canvas, axes
-
-
-def _svg(draw: Callable[..., None], lines: list[Line], title: str, dark: bool) -> str:
-    height = 0.9 + 0.38 * len(lines) if draw is _bars else 3.2 + 0.25 * math.ceil(len(lines) / 2)
-    with _canvas(height, dark) as (canvas, axes):
         draw(axes, lines, f"{title}, %", _DARK if dark else _LIGHT)
-        buffer = io.BytesIO()
         canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     return data_uri("svg+xml", buffer.getvalue())
 

@@ -1,4 +1,4 @@
-"""Where the extractor looks: originals with their attention and key patches drawn on them."""
+"""Where the extractor looks: originals with their attention, key patches and objects."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -26,18 +26,6 @@ _HALO = "#10151a"
 _EXAMPLES = 8  # images under "where the extractor looks"
 _SIDE = 320  # pixels of such an image, at most
 _BOX_SAMPLE = 300  # about so many images have their true box compared with the key patch
-
-
-class Example(NamedTuple):
-    """An image that a distilled image shows, plain and under its attention, with its key patch."""
-
-    tile: Tile
-    patch: Box
-    """The key patch that was used, or the first one where the whole image is shown."""
-    class_name: str
-    plain: str
-    attention: str
-    facts: dict[str, Any]
 
 
 def photo(image: Image.Image, side: int, quality: int = 78) -> str:
@@ -110,8 +98,7 @@ def looks(datasets: list[FoundDistilled]) -> dict[str, Any] | None:
         try:
             if tile.key not in known or tile.key not in facts:
                 raise FocusError("it is no longer there")
-            example = _example(source, tile, facts[tile.key], data.index.index.class_names[tile.label])
-            shown["examples"].append(example)
+            shown["examples"].append(_example(source, tile, facts[tile.key], data.index.index.class_names))
         except FocusError as error:
             shown["lost"] += 1
             shown["problem"] = shown["problem"] or f"{tile.key}: {error}"
@@ -140,25 +127,26 @@ def _spread(plan: Plan) -> list[Tile]:
 def _index_rows(found: FoundIndex, keys: list[str]) -> dict[str, dict[str, Any]]:
     columns = ["key", "width", "height", "confidence", "predicted", "mass", "area", "attention", "patches"]
     table = pq.read_table(found.index.folder / "parts", columns=columns, filters=[("key", "in", keys)])
-    h, w = found.index.info["grid"]
-    facts = {row["key"]: row for row in table.to_pylist()}
-    for row in facts.values():
-        row["grid"] = np.frombuffer(row["attention"], np.uint8).reshape(h, w) / 255
-        row["predicted"] = found.index.class_names[row["predicted"]]
-    return facts
+    rows = zip(table.to_pylist(), found.index.attention(table), strict=True)
+    return {row["key"]: row | {"attention": grid / max(1, grid.max())} for row, grid in rows}
 
 
-def _example(source: Source, tile: Tile, facts: dict[str, Any], class_name: str) -> Example:
-    """Raises FocusError when the image cannot be read, or is not the one that was extracted."""
+def _example(source: Source, tile: Tile, facts: dict[str, Any], class_names: Sequence[str]) -> dict[str, Any]:
+    """An image that a distilled image shows, plain and under its attention, with the key patch that was used,
+    or the first one where the whole image is shown.
+
+    Raises FocusError when the image cannot be read, or is not the one that was extracted.
+    """
     image, *size = decode(source.read(tile.key), _SIDE)
     if size != [facts["width"], facts["height"]]:
         raise FocusError("it is not the image that was extracted")
     first = facts["patches"][0]
     patch = tile.box if tile.kind == "patch" else (first["x0"], first["y0"], first["x1"], first["y1"])
-    boxes: list[tuple[Box, str]] = [(patch, PATCH_COLOUR)]
+    boxes = [(patch, PATCH_COLOUR)]
     if hasattr(source, "box"):
         boxes.append((source.box(tile.key), TRUE_COLOUR))
     image.thumbnail((_SIDE, _SIDE))
-    layers = (image, overlay(image, facts["grid"]))
+    layers = (image, overlay(image, facts["attention"]))
     plain, attention = (photo(marked(layer, boxes, (tile.width, tile.height)), _SIDE) for layer in layers)
-    return Example(tile, patch, class_name, plain, attention, facts)
+    names = {"class_name": class_names[tile.label], "predicted": class_names[facts["predicted"]]}
+    return {"tile": tile, "patch": patch, "plain": plain, "attention": attention, "facts": facts, **names}

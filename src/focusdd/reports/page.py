@@ -16,24 +16,14 @@ from focusdd.reports.classes import class_tables
 from focusdd.reports.collect import Found, collect
 from focusdd.reports.figures import accuracy_figure, cost_figure, deviation
 from focusdd.reports.galleries import boxed, galleries
-from focusdd.reports.looks import PATCH_COLOUR, TRUE_COLOUR, looks
+from focusdd.reports.looks import looks
 from focusdd.reports.results import Row, rows, scores, verdicts
 
 NAME = "report.html"
 _SKIPPED_ROWS = 20
-# what makes text run the other way, or hides: shown by its number, so that no name changes what is beside it
-_CONTROLS = [
-    *range(32),
-    *range(127, 160),
-    0x61C,
-    0x200B,
-    0x200E,
-    0x200F,
-    *range(0x202A, 0x202F),
-    *range(0x2060, 0x2070),
-    0xFEFF,
-]
-_VISIBLE = {code: f"\\u{code:04x}" for code in _CONTROLS if chr(code) not in "\n\t"}
+# characters that turn the direction of text, and other controls: a name changes nothing beside it
+_CONTROLS = [*range(9), *range(11, 32), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_VISIBLE = {code: f"\\u{code:04x}" for code in _CONTROLS}
 
 
 def report(folder: Path | str) -> Path:
@@ -102,7 +92,6 @@ def _content(found: Found) -> dict[str, Any]:
         ),
         "extractors": [(info["extractor"], info["counts"]["images"]) for info in infos],
         "looks": looks(classified),
-        "colours": {"patch": PATCH_COLOUR, "box": TRUE_COLOUR},
         "galleries": shown,
         "galleries_left_out": len(found.distilled) - len(shown),
         "extremes": [one["extremes"] for one in classes if one["extremes"]],
