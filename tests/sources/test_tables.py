@@ -418,6 +418,41 @@ def test_tars_without_labels_say_what_was_looked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "tars",
+    [
+        {"x.tar": ["cat/1.a.jpg", "cat/1.b.jpg", "dog/1.jpg"]},
+        {"train-0.tar": ["./photos/cat/1.jpg", "photos/cat/2.jpg"], "train-1.tar": ["photos/dog/1.jpg"]},
+        {"train/n02123045.tar": ["1.JPEG", "2.JPEG"], "train/n02102040.tar": ["1.JPEG"]},  # of ImageNet
+    ],
+)
+def test_classes_of_tars_by_folders(tmp_path: Path, tars: dict[str, list[str]]) -> None:
+    for name, members in tars.items():
+        write(tmp_path / name, tar_of([(file, file.encode()) for file in members]))
+    for _ in range(2):  # from the cache as well
+        source = open_source(tmp_path)
+        assert sorted(np.bincount([record.label for record in source.records]).tolist()) == [1, 2]
+        assert source.place.endswith("classes by folders")
+        assert all(source.read(record.key).decode().endswith(record.key[-6:]) for record in source.records)
+    names = (("cat", "dog"), ("English springer", "tabby"))
+    assert source.class_names in names
+
+
+@pytest.mark.parametrize(
+    "tars",
+    [
+        {"x.tar": ["train/cat/1.jpg", "test/cat/2.jpg", "train/dog/1.jpg"]},
+        {"train-0.tar": ["1.jpg", "2.jpg"], "train-1.tar": ["3.jpg"]},
+        {"x.tar": ["cat/1.jpg", "2.jpg", "dog/3.jpg"]},
+    ],
+)
+def test_tars_whose_folders_are_no_classes(tmp_path: Path, tars: dict[str, list[str]]) -> None:
+    for name, members in tars.items():
+        write(tmp_path / name, tar_of([(file, b"x") for file in members]))
+    with pytest.raises(FocusError, match=r"have no labels: .*unpack the tars into such folders"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("file", "text"),
     [
         ("classes.txt", "zebra\nant\n"),

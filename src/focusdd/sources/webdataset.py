@@ -20,9 +20,10 @@ from focusdd.sources.classes import classes_of, records_of
 from focusdd.sources.disk import Notes
 from focusdd.sources.files import File, find_files, read_names, read_range, said
 from focusdd.sources.identity import listing_hash
-from focusdd.sources.names import has_image_suffix, is_hidden, is_unicode, path_name
+from focusdd.sources.imagenet import descriptions
+from focusdd.sources.names import has_image_suffix, is_hidden, is_unicode, path_name, split_word
 
-_VERSION = 2  # of the listing: part of its name in the cache
+_VERSION = 3  # of the listing: part of its name in the cache
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.[^/]*", re.DOTALL)  # a sample's name ends at the first dot
 _LABELS = ("label", "class", "cls")  # in a .json
 _LONGEST = 1 << 20  # bytes of a label file
@@ -58,10 +59,13 @@ class TarSource:
                 f"the tars of {self.name} hold no images: expected e.g. 0001.jpg beside 0001.cls"
             )
         if all(value is None for value in values):
-            raise FocusError(
-                f"the images in {self.name} have no labels: looked for {_LOOKED_FOR} beside each; where each "
-                "tar is a class, unpack each into a folder of its name"
-            )
+            values = [_class_folder(key) for key in keys]
+            self.place += ", classes by folders"
+            if None in values:
+                raise FocusError(
+                    f"the images in {self.name} have no labels: looked for {_LOOKED_FOR} beside each, and "
+                    "for class folders without splits around them; unpack the tars into such folders"
+                )
         self.classes, self.class_names, labels = classes_of(values, read_names(found), self.name)
         self.records, unlabelled = records_of(keys, labels, f"no label: looked for {_LOOKED_FOR}")
         self.skipped = (*skipped, *unlabelled)
@@ -76,6 +80,14 @@ class TarSource:
             raise FocusError(f"{self.name} has no image {key}")
         number, offset, size = (int(value) for value in self._places[self._rows[key]])
         return read_range(self._fs, self._files[number].path, offset, size)
+
+
+def _class_folder(key: str) -> str | None:
+    """The folder that holds an image of a tar, or a tar that is called like a class of ImageNet."""
+    tar, _, name = key.rpartition(".tar/")
+    folder = name.split("/")[-2] if "/" in name else tar.rpartition("/")[2]
+    known = "/" in name or folder in descriptions()
+    return folder if known and not split_word(name) else None
 
 
 def cache_folder() -> Path:
@@ -142,7 +154,7 @@ def list_tar(fs: Any, path: str, advance: Callable[[int], None]) -> Listing:
     for sample, name, offset, size in images:
         # a label beside the whole name goes before one beside the name up to its first dot
         own = os.path.splitext(name)[0]  # noqa: PTH122
-        sample = own if own in labels else sample
+        sample = own if own in labels or not labels else sample
         if sample in taken:
             skipped.append((name, f"a second image of the sample {sample}"))
             continue
