@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from focusdd.composition.dataset import Shown
 from focusdd.core.errors import FocusError
 from focusdd.core.images import decode
 from focusdd.reports.collect import FoundDistilled
@@ -111,7 +112,8 @@ def _some(images: list[tuple[str, list[Any]]], data: FoundDistilled) -> list[tup
 
 def _files(data: FoundDistilled) -> dict[str, Path]:
     """The file of every distilled image by the plan's name of it."""
-    paths = {one.path.stem: one.path for one in data.task.distillation.open(data.data.folder).pictures()}
+    opened = data.task.distillation.open(data.data.folder)
+    paths = {one.path.stem: one.path for one in opened.pictures()} if isinstance(opened, Shown) else {}
     try:
         return {name: paths[name.rpartition("/")[2]] for name, _ in data.plan.images()}
     except KeyError as error:
