@@ -11,6 +11,8 @@ from focusdd import FitSettings, FocusError, Source, TrainSettings, run, train
 from focusdd.cli.app import app
 from focusdd.core.files import read_json, write_json
 from focusdd.demo.run import WEIGHTS
+from focusdd.settings import RunSettings
+from focusdd.settings.resolve import resolve
 from focusdd.sources import DemoSource
 
 SMALL = {
@@ -109,3 +111,10 @@ def test_a_weak_teacher_that_was_fitted_here_is_a_warning(
 def test_a_setting_that_run_does_not_have_is_named(tmp_path: Path) -> None:
     with pytest.raises(FocusError, match="no setting 'students': did you mean 'student'"):
         run(DemoSource(8), tmp_path, val=DemoSource(4, "val"), students="resnet18")
+
+
+@pytest.mark.parametrize(
+    ("given", "epochs"), [({"ipc": 1}, 15), ({"ipc": 5}, 30), ({"ipc": 1, "fit_epochs": 40}, 40)]
+)
+def test_a_teacher_of_few_images_is_fitted_briefly(given: dict[str, int], epochs: int) -> None:
+    assert resolve(RunSettings(**given), size=64).settings.fit_epochs == epochs
