@@ -9,9 +9,12 @@ from focusdd.settings.source import SourceSettings
 from focusdd.sources import is_demo, opened, refuse_options
 from focusdd.sources.annotated import AnnotatedSource, Listing
 from focusdd.sources.base import DetectionSource
+from focusdd.sources.coco import find_coco, read_coco
 from focusdd.sources.demo import DemoSource
 from focusdd.sources.disk import contents
 from focusdd.sources.names import of_split
+from focusdd.sources.voc import find_voc, read_voc
+from focusdd.sources.yolo import find_classes, find_yaml, read_yolo
 
 
 def open_detection_source(name: str | Path | DetectionSource, split: str = "train") -> DetectionSource:
@@ -52,13 +55,7 @@ def _open(name: str | Path, split: str, settings: SourceSettings) -> DetectionSo
     return AnnotatedSource(path, split, listing)
 
 
-# the readers are imported late: one format needs no parser of another
-
-
 def _of_file(path: Path, split: str) -> Listing | None:
-    from focusdd.sources.coco import read_coco
-    from focusdd.sources.yolo import read_yolo
-
     suffix = path.suffix.lower()
     if suffix in (".yaml", ".yml"):
         return read_yolo(path, split)
@@ -66,10 +63,6 @@ def _of_file(path: Path, split: str) -> Listing | None:
 
 
 def _of_folder(path: Path, split: str) -> Listing | None:
-    from focusdd.sources.coco import find_coco, read_coco
-    from focusdd.sources.voc import find_voc, read_voc
-    from focusdd.sources.yolo import find_classes, find_yaml, read_yolo
-
     if yaml := find_yaml(path):
         return read_yolo(yaml, split)
     if files := find_coco(path):

@@ -67,7 +67,7 @@ def load_source(source: Source | DecodedOnce, side: int, what: str, copies: int 
     """
     if isinstance(source, DecodedOnce):
         return source.pixels(side, what)
-    require_memory(source, side, copies)
+    require_memory(len(source.records), side, source.name, copies)
     return _load(source.records, source.read, side, what, source.name)
 
 
@@ -81,7 +81,7 @@ def load_files(files: Sequence[tuple[Path, int]], side: int, copies: int = 1) ->
         FocusError: one is not.
     """
     name = "the distilled dataset"
-    _require_memory(len(files), side, name, copies)
+    require_memory(len(files), side, name, copies)
     records = [Record(str(path), label) for path, label in files]
     pixels = _load(records, lambda key: Path(key).read_bytes(), side, "read", name)
     if pixels.skipped:
@@ -121,12 +121,8 @@ def _load(records: Sequence[Record], read: Callable[[str], bytes], side: int, wh
     return Pixels(images, labels, skipped, tuple(hashes[row] for row in good))
 
 
-def require_memory(source: Source, side: int, copies: int = 1) -> None:
-    """Raises FocusError unless a whole source fits into memory, as `load_source` holds it."""
-    _require_memory(len(source.records), side, source.name, copies)
-
-
-def _require_memory(images: int, side: int, name: str, copies: int) -> None:
+def require_memory(images: int, side: int, name: object, copies: int = 1) -> None:
+    """Raises FocusError unless so many images of side x side pixels fit into memory, and that many times."""
     need = images * 3 * side**2 * copies
     if need > (free := free_memory()) * 0.8:
         raise FocusError(

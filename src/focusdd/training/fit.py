@@ -84,7 +84,7 @@ def _fit(
     # a little larger than the crops, so that a crop is seldom enlarged
     side = round(settings.size * 1.25)
     if not (out / "done.json").exists():
-        require_memory(source, side, local_world_size())  # before anything is loaded
+        require_memory(len(source.records), side, source.name, local_world_size())  # before it is loaded
     run = RunRecord()
     teacher = load_model(settings.teacher, device, settings.size) if settings.teacher else None
     start = start_of(settings.model, settings.init, settings.pretrained, settings.model_args)

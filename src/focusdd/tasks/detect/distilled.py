@@ -19,7 +19,7 @@ from focusdd.core.files import read_json
 from focusdd.core.images import UnreadableImage, decode
 from focusdd.core.manifest import remedy_for, require_finished
 from focusdd.sources.names import has_image_suffix
-from focusdd.sources.pixels import free_memory
+from focusdd.sources.pixels import require_memory
 
 
 class Sample(NamedTuple):
@@ -76,12 +76,7 @@ class DistilledDetection(Shown):
             return Sample(fitted(image, side), *self._boxes(path))
 
         files = self.files()
-        need = len(files) * 3 * side**2
-        if need > (free := free_memory()) * 0.8:
-            raise FocusError(
-                f"{self.folder} at {side} px needs up to {need / 2**30:.1f} GiB of memory, "
-                f"{free / 2**30:.1f} are free: use a smaller --size"
-            )
+        require_memory(len(files), side, self.folder)
         with progress("read", len(files), "images") as advance, ThreadPoolExecutor(cpu_count()) as pool:
             samples = []
             for sample in pool.map(load, files):
