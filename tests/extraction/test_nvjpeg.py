@@ -147,6 +147,18 @@ def test_an_image_that_the_decoder_fails_on_is_decoded_by_pillow(
     assert difference(found[2], view_of(files[2], 32, "squash")) == 0
 
 
+def test_without_a_decoder_in_torchvision_pillow_decodes(
+    draw: Draw, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torchvision.io
+
+    data = encoded(draw(40, 30), "JPEG")
+    monkeypatch.setattr(torchvision.io, "decode_jpeg", lambda *_, **__: torch.ops.image.no_such_operator)
+    assert gpu_decoder(32, "squash", CPU)([data])[0].decoder == "Pillow"
+    monkeypatch.delattr(torchvision.io, "decode_jpeg")
+    assert gpu_decoder(32, "squash", CPU)([data])[0].decoder == "Pillow"
+
+
 @pytest.fixture
 def photos(draw: Draw, encoded: Encoded, tmp_path: Path) -> Path:
     for label in range(2):

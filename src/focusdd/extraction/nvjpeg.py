@@ -66,7 +66,8 @@ def has_nvjpeg(device: torch.device) -> bool:
 def gpu_decoder(side: int, fit: Fit, device: torch.device) -> Decode:
     """`view_of` on a GPU, for any number of threads: the pixels of its views are tensors there.
 
-    What nvJPEG does not take, or fails on, Pillow decodes here.
+    What nvJPEG does not take, or fails on, Pillow decodes here. The caller keeps the views until the GPU has
+    read them: their memory goes back to the stream they were made on.
     """
     free: SimpleQueue[torch.cuda.Stream | None] = SimpleQueue()
     for _ in range(_STREAMS):
@@ -125,7 +126,7 @@ def _decoded(files: list[bytes], device: torch.device) -> list[torch.Tensor | No
 
         encoded = [torch.frombuffer(bytearray(data), dtype=torch.uint8) for data in files]
         return list(decode_jpeg(encoded, ImageReadMode.RGB, device=device))
-    except (ImportError, RuntimeError):  # one that fails takes the others with it
+    except (ImportError, AttributeError, RuntimeError):  # one that fails takes the others with it
         return [None] if len(files) == 1 else [one for data in files for one in _decoded([data], device)]
 
 
