@@ -306,3 +306,11 @@ def test_the_limit_of_pixels_can_be_raised(encoded: Encoded) -> None:
     environment = {**os.environ, "FOCUSDD_MAX_PIXELS": "250000000"}
     done = subprocess.run([sys.executable, "-c", code], input=data, capture_output=True, env=environment)
     assert done.stdout.decode().strip() == "(14000, 15000)", done.stderr.decode()
+
+
+def test_a_limit_that_is_no_number_is_a_sentence() -> None:
+    words = [sys.executable, "-m", "focusdd", "distill", "demo:2", "--method", "random", "--out", "never"]
+    environment = {**os.environ, "FOCUSDD_MAX_PIXELS": "1e9"}
+    done = subprocess.run(words, capture_output=True, env=environment, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "error: FOCUSDD_MAX_PIXELS is '1e9': set it to a whole number of pixels\n"

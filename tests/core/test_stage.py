@@ -223,6 +223,16 @@ def test_overwrite_of_the_same_stage_makes_it_anew_when_it_is_complete(tmp_path:
     assert made(out, overwrite=True) == FILES
 
 
+def test_a_stage_without_an_out_of_its_own_suggests_none(tmp_path: Path) -> None:
+    """`label` writes into the distilled dataset."""
+    made(tmp_path / "labels", name="label")
+    with pytest.raises(OtherOutput, match=r": use --overwrite$"):
+        made(tmp_path / "labels", name="label", version=2)
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(FocusError, match=r"'labels'.: move it elsewhere$"):
+        made(tmp_path, name="label")
+
+
 def test_a_part_of_a_whole_is_replaced_only_when_it_is_another(tmp_path: Path) -> None:
     out = tmp_path / "out"
     for ipc, overwrite, wanted in ((10, False, FILES), (10, True, []), (50, True, FILES)):

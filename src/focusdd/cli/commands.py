@@ -70,8 +70,8 @@ def distill(
     made = _public(task).distill(
         source, out, settings, val=val, index=index, extract=extract, overwrite=overwrite, engine=engine
     )
-    needed = "--size" if task == "detect" else "--teacher"
-    following = _command(*task.split(), "train", out, "--val", source, needed, "...", "--out", "...")
+    teacher = [] if task == "detect" else ["--teacher", "..."]
+    following = _command(*task.split(), "train", out, "--val", source, *teacher, "--out", "...")
     say(f"wrote {out}: {len(made.files())} images. Next: {following}")
 
 

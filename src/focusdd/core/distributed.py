@@ -9,22 +9,22 @@ from functools import cache
 
 def world_size() -> int:
     """How many processes run this command together; 1 without torchrun."""
-    return int(os.environ["WORLD_SIZE"]) if _started_by_torchrun() else 1
+    return _told("WORLD_SIZE", 1)
 
 
 def rank() -> int:
     """Which of them this is, from 0."""
-    return int(os.environ["RANK"]) if _started_by_torchrun() else 0
+    return _told("RANK", 0)
 
 
 def local_rank() -> int:
     """Which of those on this machine this is, from 0."""
-    return int(os.environ["LOCAL_RANK"]) if _started_by_torchrun() else 0
+    return _told("LOCAL_RANK", 0)
 
 
 def local_world_size() -> int:
     """How many of them run on this machine."""
-    return int(os.environ["LOCAL_WORLD_SIZE"]) if _started_by_torchrun() else 1
+    return _told("LOCAL_WORLD_SIZE", 1)
 
 
 @cache
@@ -45,5 +45,6 @@ def fails_first() -> bool:
         return True
 
 
-def _started_by_torchrun() -> bool:
-    return "TORCHELASTIC_RUN_ID" in os.environ  # a RANK alone may be somebody else's
+def _told(name: str, alone: int) -> int:
+    # without TORCHELASTIC_RUN_ID a RANK may be somebody else's
+    return int(os.environ[name]) if "TORCHELASTIC_RUN_ID" in os.environ else alone

@@ -19,7 +19,10 @@ from focusdd.core.errors import FocusError
 Box = tuple[float, float, float, float]
 
 # Bigger files are refused before they are decoded: a few kilobytes can unfold into gigabytes.
-MAX_PIXELS = int(os.environ.get("FOCUSDD_MAX_PIXELS") or 178_956_970)
+_PIXELS = os.environ.get("FOCUSDD_MAX_PIXELS") or "178956970"
+if not _PIXELS.isdecimal():
+    raise FocusError(f"FOCUSDD_MAX_PIXELS is {_PIXELS!r}: set it to a whole number of pixels")
+MAX_PIXELS = int(_PIXELS)
 LEAST_SIDE = 4
 """Pixels: an image with a shorter side would fill a tile with a smear."""
 ORIENTATION = 0x0112  # EXIF

@@ -24,6 +24,7 @@ from focusdd.core.run_record import RunRecord
 from focusdd.core.version import __version__
 
 _TOGETHER = ("train", "fit")  # stages that the processes of a torchrun work on as one
+_INSIDE = ("label",)  # stages whose command has no --out: they fill a folder of another output
 _Made = TypeVar("_Made")
 
 
@@ -197,12 +198,13 @@ def _prepare(stage: Stage, out: Path, overwrite: bool) -> None:
             if not (overwrite and (out / "done.json").exists()):
                 return
         elif _has_begun(out) and not overwrite:
-            raise OtherOutput(f"{out} {_difference(before, description)}: use another --out, or --overwrite")
+            remedy = "use --overwrite" if stage.name in _INSIDE else "use another --out, or --overwrite"
+            raise OtherOutput(f"{out} {_difference(before, description)}: {remedy}")
         discard(out)
     elif foreign := sorted(path.name for path in out.iterdir() if path.name != LOCK):
+        remedy = "move it elsewhere" if stage.name in _INSIDE else "use another --out"
         raise FocusError(
-            f"{out} is not empty and was not made by focusdd {stage.name} (it holds {foreign[0]!r}): "
-            "use another --out"
+            f"{out} is not empty and was not made by focusdd {stage.name} (it holds {foreign[0]!r}): {remedy}"
         )
     write_json(out / "stage.json", description)
 
