@@ -142,3 +142,11 @@ def test_an_unknown_name_is_an_error_with_the_nearest(make: Any, words: str) -> 
     with pytest.raises(ValidationError, match="setting") as caught:
         make()
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [one for one in ALL if "seed" in one.model_fields])
+def test_a_seed_that_generators_do_not_take_is_refused(settings: type[Settings]) -> None:
+    given = {"teacher": "x"} if settings is LabelSettings else {}
+    assert settings(**given, seed=2**63 - 1).seed == 2**63 - 1  # type: ignore[attr-defined]
+    with pytest.raises(ValidationError, match="seed"):
+        settings(**given, seed=2**63)

@@ -45,7 +45,7 @@ class NotInKey:
 
 
 # fields that many settings have, with their help
-Seed = Annotated[int, Field(ge=0, description="Seed of every random choice.")]
+Seed = Annotated[int, Field(ge=0, lt=2**63, description="Seed of every random choice.")]
 Flip = Annotated[
     bool,
     Field(

@@ -81,7 +81,7 @@ class LabelSettings(AugmentSettings, panel="Labels"):
     device: Device = "auto"
     anyway: Anyway = False
     """Go on with a teacher whose accuracy on the tiles is near chance."""
-    seed: Annotated[int, Field(ge=0), _VIEWS] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63), _VIEWS] = 0
     """Seed of the crops."""
 
 

@@ -18,7 +18,7 @@ from focusdd.settings.resolve import not_given, resolve
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from focusdd.composition.dataset import Finished
+    from focusdd.composition.dataset import Shown
     from focusdd.composition.images import Drawing
     from focusdd.extraction.attention import ViT
     from focusdd.extraction.index import Index
@@ -105,7 +105,7 @@ class Distillation:
     """All fields of distilled.json in their order."""
     card: Callable[[dict[str, Any]], str]
     """The dataset card of a distilled.json."""
-    open: Callable[[Path | str], Finished]
+    open: Callable[[Path | str], Shown]
     images: Callable[[Any, Any], int] = _all
     """(source, settings) -> how many distilled images are asked for; 0 for all of the source."""
     extract_settings: Callable[[Any, ExtractorSettings], Any] = _as_read
@@ -199,7 +199,7 @@ class ComparisonContext:
     index: Index | None
     out: Path
     overwrite: bool
-    made: dict[Path, Finished] = field(default_factory=dict)
+    made: dict[Path, Shown] = field(default_factory=dict)
     """Datasets opened so far."""
 
     def distilling(self, trial: Trial) -> Any:

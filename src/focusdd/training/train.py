@@ -37,7 +37,7 @@ from focusdd.sources.understood import fact, understood
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, cosine, half_cosine
 from focusdd.training.losses import online_loss, stored_loss
-from focusdd.training.ranks import process_group
+from focusdd.training.ranks import Ranks, process_group
 from focusdd.training.recipes import followed, recipe, require_storable
 from focusdd.training.result import TrainedStudent
 from focusdd.training.stage import Learn, run_training
@@ -146,82 +146,94 @@ def _train(
     require_apart(out, val)
     device = pick_device(asked.device)
     with process_group(device) as ranks:
-        run = RunRecord()
-        teacher = _teacher(asked, device) if asked.labels == "soft" else None
-        with run.measure("read"):
-            data = _stored(dataset, asked, device) if asked.labels not in ("soft", "hard") else None
-        inputs = dataset.inputs | {"val": val.fingerprint}
-        taught, size = WHOLE_VIEWS, dataset.facts["size"]
-        if teacher is not None:
-            inputs["teacher"], taught, size = teacher.weights, DENSE, teacher.input_size
+        return TrainedStudent.of(out, _train_on(ranks, device, dataset, val, out, asked, overwrite))
+
+
+def _train_on(
+    ranks: Ranks,
+    device: torch.device,
+    dataset: _TrainingSet,
+    val: Source,
+    out: Path,
+    asked: TrainSettings,
+    overwrite: bool,
+) -> dict[str, Any]:
+    """Makes the stage; returns the content of result.json."""
+    run = RunRecord()
+    teacher = _teacher(asked, device) if asked.labels == "soft" else None
+    with run.measure("read"):
+        data = _stored(dataset, asked, device) if asked.labels not in ("soft", "hard") else None
+    inputs = dataset.inputs | {"val": val.fingerprint}
+    taught, size = WHOLE_VIEWS, dataset.facts["size"]
+    if teacher is not None:
+        inputs["teacher"], taught, size = teacher.weights, DENSE, teacher.input_size
+    if data is not None:
+        inputs["labels"], size = data.store.key, data.settings.size
+        taught = DENSE if data.store.dense else WHOLE_VIEWS
+    facts = recipe(asked)._asdict() | {"taught": taught, "size": size}
+    settings, own = (resolved := resolve_and_warn(asked, **facts)).settings, resolved.key
+    words = []
+    if teacher is not None:
+        words.append(other_sizes(dataset.facts["size"], teacher.fitted_size, settings.size))
+        words.append(other_family(asked.teacher, asked.student))
+    elif data is not None and (stored := data.store.info["teacher"]).get("architecture"):
+        words.append(other_family(stored["architecture"], asked.student))
+    for one in filter(None, words):
+        _warn_once(one)
+
+    def make(work: Workspace, learn: Learn) -> dict[str, Any]:
+        outputs, judged = None, None
         if data is not None:
-            inputs["labels"], size = data.store.key, data.settings.size
-            taught = DENSE if data.store.dense else WHOLE_VIEWS
-        facts = recipe(asked)._asdict() | {"taught": taught, "size": size}
-        settings, own = (resolved := resolve_and_warn(asked, **facts)).settings, resolved.key
-        words = []
-        if teacher is not None:
-            words.append(other_sizes(dataset.facts["size"], teacher.fitted_size, settings.size))
-            words.append(other_family(asked.teacher, asked.student))
-        elif data is not None and (stored := data.store.info["teacher"]).get("architecture"):
-            words.append(other_family(stored["architecture"], asked.student))
-        for one in filter(None, words):
-            _warn_once(one)
+            stored = data.store.info["teacher"]
+            judged = {"name": stored["name"], "sample_accuracy": stored["accuracy"]}
+        elif teacher is not None:
+            with run.measure("check"):
+                outputs, found = checked_outputs(teacher, val, "teacher", settings.anyway)
+            judged = {"name": teacher.name, "sample_accuracy": found.top1}
+        with run.measure("read"):
+            pixels = dataset.read() if data is None else data.pixels
+        classes = len(dataset.classes)
+        net, arguments = new_net(settings.student, classes, settings.size, device, settings.seed)
+        possible = followed(asked, facts, net, teacher, device)
+        if data is None:
+            grid = dataset.facts["grid"]
+            loss = online_loss(net, pixels, grid, teacher, outputs, possible, device, ranks)
+        else:
+            loss = stored_loss(net, data, possible, device, ranks)
+        trained = learn(net, pixels, loss)
+        if trained is None:
+            return {}
+        with run.measure("evaluate"):
+            held_out = load_source(val, settings.size, "evaluate")
+            score = evaluate(trained, held_out, *normalisation(net), device, classes)
+        scores = {name: round(getattr(score, name), 5) for name in ("top1", "top5", "balanced", "chance")}
+        per_class = (None if math.isnan(share) else round(share, 4) for share in score.per_class)
+        result = {
+            "student": settings.student,
+            **scores,
+            "per_class": dict(zip(dataset.classes, per_class, strict=True)),
+            "val": {
+                "name": val.name,
+                "images": len(held_out),
+                "shared": num_shared(dataset.hashes(pixels), held_out.hashes, val.name),
+                "skipped": [list(image) for image in held_out.skipped],
+            },
+            "distilled": dataset.facts,
+            "teacher": judged,
+            "settings": record(settings),
+            "taught": {"dense": possible.dense_weight > 0, "tile_crops": possible.tile_crops},
+        }
+        about = {"made_by": "focusdd train", "top1": scores["top1"], "distilled": dataset.facts}
+        names = dataset.classes, val.class_names
+        work.declare([*CHECKPOINT, "result.json"])
+        save_checkpoint(work.out, trained, *names, settings.size, arguments, about)
+        write_json(work.out / "result.json", result)
+        return {"top1": scores["top1"], "top5": scores["top5"]}
 
-        def make(work: Workspace, learn: Learn) -> dict[str, Any]:
-            outputs, judged = None, None
-            if data is not None:
-                stored = data.store.info["teacher"]
-                judged = {"name": stored["name"], "sample_accuracy": stored["accuracy"]}
-            elif teacher is not None:
-                with run.measure("check"):
-                    outputs, found = checked_outputs(teacher, val, "teacher", settings.anyway)
-                judged = {"name": teacher.name, "sample_accuracy": found.top1}
-            with run.measure("read"):
-                pixels = dataset.read() if data is None else data.pixels
-            classes = len(dataset.classes)
-            net, arguments = new_net(settings.student, classes, settings.size, device, settings.seed)
-            possible = followed(asked, facts, net, teacher, device)
-            if data is None:
-                grid = dataset.facts["grid"]
-                loss = online_loss(net, pixels, grid, teacher, outputs, possible, device, ranks)
-            else:
-                loss = stored_loss(net, data, possible, device, ranks)
-            trained = learn(net, pixels, loss)
-            if trained is None:
-                return {}
-            with run.measure("evaluate"):
-                held_out = load_source(val, settings.size, "evaluate")
-                score = evaluate(trained, held_out, *normalisation(net), device, classes)
-            scores = {name: round(getattr(score, name), 5) for name in ("top1", "top5", "balanced", "chance")}
-            per_class = (None if math.isnan(share) else round(share, 4) for share in score.per_class)
-            result = {
-                "student": settings.student,
-                **scores,
-                "per_class": dict(zip(dataset.classes, per_class, strict=True)),
-                "val": {
-                    "name": val.name,
-                    "images": len(held_out),
-                    "shared": num_shared(dataset.hashes(pixels), held_out.hashes, val.name),
-                    "skipped": [list(image) for image in held_out.skipped],
-                },
-                "distilled": dataset.facts,
-                "teacher": judged,
-                "settings": record(settings),
-                "taught": {"dense": possible.dense_weight > 0, "tile_crops": possible.tile_crops},
-            }
-            about = {"made_by": "focusdd train", "top1": scores["top1"], "distilled": dataset.facts}
-            names = dataset.classes, val.class_names
-            work.declare([*CHECKPOINT, "result.json"])
-            save_checkpoint(work.out, trained, *names, settings.size, arguments, about)
-            write_json(work.out / "result.json", result)
-            return {"top1": scores["top1"], "top5": scores["top5"]}
-
-        stage = Stage("train", VERSION, own, inputs, scratch=(RESUME,))
-        rate = cosine if settings.schedule == "cosine" else half_cosine
-        run_training(stage, out, make, settings, rate, device, ranks, overwrite, run)
-        result = ranks.broadcast(read_json(out / "result.json") if ranks.rank == 0 else None)
-        return TrainedStudent.of(out, result)
+    stage = Stage("train", VERSION, own, inputs, scratch=(RESUME,))
+    rate = cosine if settings.schedule == "cosine" else half_cosine
+    run_training(stage, out, make, settings, rate, device, ranks, overwrite, run)
+    return ranks.broadcast(read_json(out / "result.json") if ranks.rank == 0 else None)
 
 
 def _teacher(settings: TrainSettings, device: torch.device) -> Model:
