@@ -172,6 +172,7 @@ def test_texts_name_settings_that_exist():
         ROOT / "docs" / "guides" / "settings.md",
         ROOT / "docs" / "guides" / "teacher.md",
         ROOT / "docs" / "understand" / "how-it-works.md",
+        ROOT / "docs" / "understand" / "detection.md",
         ROOT / "docs" / "guides" / "detection.md",
     ]:
         flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*(?![\w>-])", path.read_text()))

@@ -23,7 +23,6 @@ import yaml
 
 from focusdd.cli.app import app
 from focusdd.cli.file import check_file
-from focusdd.cli.renamed import with_new_names
 from focusdd.demo.run import WEIGHTS
 from folders import write_coco, write_photos
 
@@ -113,7 +112,7 @@ def small(code: str) -> str:
 
 def command(line: str) -> None:
     words = shlex.split(small(line))[1:]
-    app(with_new_names(words), exit_on_error=False, print_error=False, result_action="return_value")
+    app(words, exit_on_error=False, print_error=False, result_action="return_value")
 
 
 def pack(photos: Path, tars: Path, tables: Path, listed: Path) -> None:
