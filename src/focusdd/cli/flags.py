@@ -58,16 +58,16 @@ Holdout = Annotated[HoldoutSettings | None, Flat]
 Images = Annotated[
     str,
     Parameter(
-        help="Images to classify: a folder of class folders, WebDataset tars or Parquet files; a pattern of "
-        "such files, also in a store (s3://...); a CSV list of images; hf:NAME for a Hugging Face dataset; "
-        "demo for generated images."
+        help="Images to classify: a folder of class folders, WebDataset tars or Parquet files. Or a pattern "
+        "of such files, also in a store (s3://...), a CSV list of images, hf:NAME for a Hugging Face "
+        "dataset, or demo for generated images."
     ),
 ]
 BoxedImages = Annotated[
     str,
     Parameter(
         help="Images with boxes: COCO (a .json file or a folder with one per split), Pascal VOC (a folder "
-        "with .xml files), YOLO (a data.yaml or its folder, or one with classes.txt); demo for generated "
+        "with .xml files), YOLO (a data.yaml or its folder, or one with classes.txt), or demo for generated "
         "images."
     ),
 ]

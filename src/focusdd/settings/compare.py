@@ -74,8 +74,8 @@ class RunSettings(Settings, panel="Training"):
     """Side of the distilled images and of the models' input in pixels. Default: that of a --teacher of the
     student's own architecture, else 224."""
     fit_epochs: Annotated[Count, Derived(_fit_epochs)] = UNSET
-    """Passes over the source in which the teacher learns. Default: 30; 15 with --ipc below 5, where students
-    learn more from a teacher that was fitted briefly."""
+    """Passes over the source in which the teacher learns. Default: 30. With --ipc below 5: 15, because
+    students learn more from a teacher that was fitted briefly."""
     epochs: Count = 300
     """Passes over the distilled images in which the student learns."""
     control: bool = False

@@ -50,8 +50,8 @@ class ExtractorSettings(Settings, panel="Extractor"):
     anyway: Annotated[Anyway, Only(task=("classification",)), _READS] = False
     """Go on with a model whose accuracy on the source is near chance."""
     batch_size: Annotated[Count, NotInKey, _READS, Derived()] = UNSET
-    """Images per forward pass of the ViT. Default: 64; on a GPU as many as have 65,536 tokens, 16 to 256.
-    Lower it if memory runs out."""
+    """Images per forward pass of the ViT. Default: 64. On a GPU: as many as have 65,536 tokens, from 16 to
+    256. Lower it if memory runs out."""
     device: Annotated[Device, Only(reader=("extractor", "method rded"))] = "auto"
 
 

@@ -103,7 +103,7 @@ class TrainSettings(AugmentSettings, panel="Training"):
     """Passes over the distilled dataset."""
     size: Annotated[int, Field(ge=16, le=1024), Derived()] = UNSET
     """Side of the student's input in pixels, in training and validation. Default: what the teacher was fitted
-    at; that of stored labels; with --labels hard, that of the distilled images."""
+    at, the size of stored labels or, with --labels hard, that of the distilled images."""
     batch_size: Annotated[int, Field(ge=2)] = 20
     """Images per step."""
     lr: Annotated[
