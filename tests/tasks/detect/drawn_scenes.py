@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from focusdd.settings import DetectDistillSettings
+from focusdd.settings.resolve import resolve
 from focusdd.sources.base import Objects, Record
 from focusdd.tasks.detect.objects import ObjectTable
 
@@ -70,6 +72,11 @@ def random_source(seed: int, images: int = 6, most: int = 5, ignored: float = 0.
         size = (int(rng.integers(60, 300)), int(rng.integers(60, 300)))
         scenes[f"{number}.png"] = size, make_objects(rng, size, int(rng.integers(1, most + 1)), ignored)
     return Drawn(scenes)
+
+
+def settings_of(**given: Any) -> DetectDistillSettings:
+    """Resolved settings; no source says what their defaults are."""
+    return resolve(DetectDistillSettings(**given)).settings
 
 
 def table_of(source: Drawn, seed: int = 0) -> ObjectTable:

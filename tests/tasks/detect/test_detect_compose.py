@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from drawn_scenes import Drawn, colour, random_source, table_of
+from drawn_scenes import Drawn, colour, random_source, settings_of, table_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -50,7 +50,7 @@ def unlabelled(image: Image.Image, tiles: list[Tile]) -> np.ndarray:
 def test_nothing_unlabelled_is_visible(seed: int, method: str, layout: str) -> None:
     """Whatever has an object's colour lies in a box that is labelled, and boxes lie inside their image."""
     source = random_source(seed, ignored=0.2)
-    own = DetectDistillSettings(method=method, layout=layout, size=160, format="png", seed=seed)
+    own = settings_of(method=method, layout=layout, size=160, format="png", seed=seed)
     for _, tiles in scenes_of(source, own).images():
         for one in kept(tiles):
             x0, y0, x1, y1 = one.box
@@ -60,7 +60,7 @@ def test_nothing_unlabelled_is_visible(seed: int, method: str, layout: str) -> N
 
 def test_written_labels_agree_with_the_plan_and_with_each_other(tmp_path: Any) -> None:
     source = random_source(1, images=8)
-    own = DetectDistillSettings(method="paste", ipc=2, size=160, format="png", seed=1)
+    own = settings_of(method="paste", ipc=2, size=160, format="png", seed=1)
     out = distill(source, tmp_path / "tiny", own, task=DETECT).folder
     info = json.loads((out / "distilled.json").read_text())
     annotations = json.loads((out / "annotations.json").read_text())
@@ -93,7 +93,7 @@ def test_every_written_box_lies_on_its_object(tmp_path: Any) -> None:
     boxes = np.array([[30.0, 40, 70, 90]])
     one = Objects(boxes, np.zeros(1, np.int32), np.zeros(1, bool), np.array([3]))
     source = Drawn({f"{n}.png": ((200, 150), one) for n in range(4)})
-    own = DetectDistillSettings(method="random", ipc=1, size=320, format="png")
+    own = settings_of(method="random", ipc=1, size=320, format="png")
     for _, tiles in random_scenes(source, own, 320, 3).images():
         pixels = np.asarray(draw(source, tiles, 320)).astype(int)
         x0, y0, x1, y1 = kept(tiles)[0].box
@@ -122,7 +122,7 @@ def test_yolo_label_of_nothing_is_an_empty_file() -> None:
 
 def test_interrupted_composing_goes_on(tmp_path: Any) -> None:
     source = random_source(2)
-    own = DetectDistillSettings(method="random", ipc=2, size=96, format="png")
+    own = settings_of(method="random", ipc=2, size=96, format="png")
     scenes = random_scenes(source, own, 96, 6)
     compose(source, scenes, tmp_path / "a", own, BOXED)
     first = tmp_path / "a/images/train" / f"{scenes.tiles[0].image}.png"

@@ -18,6 +18,7 @@ from focusdd.demo.run import WEIGHTS
 from focusdd.extraction.index import Index, open_index
 from focusdd.reports.page import report
 from focusdd.settings import DetectDistillSettings, ExtractorSettings
+from focusdd.settings.resolve import resolve
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Objects
 from focusdd.sources.detection import open_detection_source
@@ -35,6 +36,7 @@ VIEWS = ExtractorSettings(extractor=str(WEIGHTS / "vit"))
 
 def chosen(index: Index, settings: DetectDistillSettings) -> Scenes:
     choose = focus_scenes if settings.method == "focus" else selected_scenes
+    settings = resolve(settings).settings
     wanted = quotas(settings, 80, index.info["class_counts"])
     return choose(object_table(index), settings, settings.size, wanted)
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn_scenes import random_source
+from drawn_scenes import random_source, settings_of
 from test_detect_compose import unlabelled
 
-from focusdd.settings import DetectDistillSettings
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
 from focusdd.tasks.detect.compose import draw
@@ -64,7 +63,7 @@ def write_coco(folder: Path, seed: int) -> Path:
 @pytest.mark.parametrize("method", ["random", "paste"])
 def test_objects_that_readers_drop_are_not_visible(seed: int, method: Any, tmp_path: Path) -> None:
     source = open_detection_source(write_coco(tmp_path / "coco", seed))
-    own = DetectDistillSettings(method=method, size=160)
+    own = settings_of(method=method, size=160)
     scenes = (random_scenes if method == "random" else pasted_scenes)(source, own, 160, 12)
     assert scenes.tiles
     for _, tiles in scenes.images():
@@ -85,6 +84,6 @@ def test_voc_with_swapped_corners(tmp_path: Path) -> None:
         text = f"<annotation><filename>{key}</filename>{sides}{found}</annotation>"
         (tmp_path / "train" / f"{Path(key).stem}.xml").write_text(text)
     opened = open_detection_source(tmp_path)
-    scenes = random_scenes(opened, DetectDistillSettings(method="random"), 160, 6)
+    scenes = random_scenes(opened, settings_of(method="random"), 160, 6)
     for _, tiles in scenes.images():
         assert not unlabelled(draw(opened, tiles, 160), tiles).any()

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from drawn_scenes import make_objects, random_source
+from drawn_scenes import make_objects, random_source, settings_of
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import Objects
 from focusdd.tasks.detect.baselines import random_scenes
 from focusdd.tasks.detect.scenes import Scenes, fitted, mask_boxes, onto, place_objects
@@ -97,7 +96,7 @@ def test_masks_cover_every_pixel_that_is_touched() -> None:
 
 
 def test_the_plan_is_what_it_was_after_a_file(tmp_path: Any) -> None:
-    scenes = random_scenes(random_source(3), DetectDistillSettings(method="random"), 96, 6)
+    scenes = random_scenes(random_source(3), settings_of(method="random"), 96, 6)
     again = Scenes.from_table(scenes.table())
     for old, new in zip(scenes.tiles, again.tiles, strict=True):
         assert old[:8] == new[:8] and old.target == new.target and old.objects == new.objects

@@ -6,15 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from drawn_scenes import Drawn, random_source, table_of
+from drawn_scenes import Drawn, random_source, settings_of, table_of
 
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage
 from focusdd.settings import DetectDistillSettings
-from focusdd.settings.resolve import resolve
 from focusdd.sources.base import Objects
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
-from focusdd.tasks.detect.choose import check, choose_scenes, size_of
+from focusdd.tasks.detect.choose import check, choose_scenes, defaults_of
 from focusdd.tasks.detect.scale import default_size, object_sizes
 from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import focus_scenes, quotas, selected_scenes
@@ -54,7 +53,7 @@ def test_small_objects_are_drawn_as_validation_shows_them(side: int, canvas: int
     """On the log scale the distributions of sizes are near each other, whatever the canvas."""
     source = small_objects(side)
     table = table_of(source)
-    scenes = focus_scenes(table, DetectDistillSettings(views=0), canvas, [6])
+    scenes = focus_scenes(table, settings_of(views=0), canvas, [6])
     seen = np.log2(sizes_of(scenes))
     boxes = table.all.boxes
     there = np.log2(np.sqrt((boxes[:, 2:] - boxes[:, :2]).prod(1)) * canvas / 1200)
@@ -66,7 +65,7 @@ def test_small_objects_are_drawn_as_validation_shows_them(side: int, canvas: int
 
 def test_large_objects_are_drawn_smaller_so_that_there_is_room() -> None:
     source = small_objects(300)
-    scenes = focus_scenes(table_of(source), DetectDistillSettings(views=0), 320, [4])
+    scenes = focus_scenes(table_of(source), settings_of(views=0), 320, [4])
     assert len(scenes.tiles) >= 4 * 4
 
 
@@ -74,7 +73,7 @@ def test_large_objects_are_drawn_smaller_so_that_there_is_room() -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_context_holds(layout: Any, seed: int) -> None:
     source = random_source(seed, images=20)
-    settings = DetectDistillSettings(layout=layout, context=0.3)
+    settings = settings_of(layout=layout, context=0.3)
     scenes = focus_scenes(table_of(source), settings, 320, [2, 2, 2])
     for tile in scenes.tiles:
         if tile.kind == "patch":
@@ -90,7 +89,7 @@ def test_the_context_holds(layout: Any, seed: int) -> None:
 def test_a_window_is_not_enlarged_beyond_its_limit(layout: Any) -> None:
     source = small_objects(20, size=(200, 100))
     for limit in (1.0, 4.0):
-        settings = DetectDistillSettings(layout=layout, max_upsample=limit, views=0, mix=2.0)
+        settings = settings_of(layout=layout, max_upsample=limit, views=0, mix=2.0)
         scenes = focus_scenes(table_of(source), settings, 320, [4])
         largest = max((tile.place[2] - tile.place[0]) / (tile.box[2] - tile.box[0]) for tile in scenes.tiles)
         assert (largest > 320 / 200 * 1.1) == (limit > 2)
@@ -104,8 +103,17 @@ def test_the_default_size_shows_small_objects() -> None:
     # never larger than the images are
     assert default_size(object_sizes(small_objects(images=9, side=8, size=(300, 200)))) == 320
     assert default_size(object_sizes(small_objects(images=9, side=8, size=(90, 60)))) == 96
-    assert size_of(small_objects(images=9, side=8), DetectDistillSettings()) == {"size": 640}
-    assert size_of(small_objects(images=9, side=8), DetectDistillSettings(size=333)) == {}
+    given = DetectDistillSettings()
+    assert defaults_of(small_objects(images=9, side=8), given) == {"size": 640, "context": 0.5}
+    given = DetectDistillSettings(size=333, context=0.4)
+    assert defaults_of(small_objects(images=9, side=8), given) == {}
+
+
+def test_large_objects_have_less_around_them_by_default() -> None:
+    """A window of the median object shall fit a tile at the scale of whole images: 1200 / 2 px here."""
+    for side, grid, context in ((180, 2, 0.5), (230, 2, 0.25), (230, 1, 0.5)):
+        given = DetectDistillSettings(size=320, grid=grid)
+        assert defaults_of(small_objects(images=30, side=side), given) == {"context": context}
 
 
 @pytest.mark.parametrize("method", ["focus", "selection", "random", "paste"])
@@ -113,7 +121,7 @@ def test_classes_without_objects_take_no_share(method: Any) -> None:
     source = random_source(1, images=30)
     source.classes += ("none",)
     source.class_counts += (0,)
-    settings = DetectDistillSettings(method=method, budget=7, size=160)
+    settings = settings_of(method=method, budget=7, size=160)
     table = table_of(source)
     wanted = quotas(settings, 30, source.class_counts)
     assert wanted == [3, 2, 2, 0]
@@ -131,7 +139,7 @@ def test_what_a_class_cannot_fill_goes_to_the_others(choose: Any) -> None:
     for _, objects in source.scenes.values():
         tiny = objects.labels == 1
         objects.boxes[tiny, 2:] = objects.boxes[tiny, :2] + 0.5
-    scenes = choose(table_of(source), DetectDistillSettings(), 160, [2, 3, 2])
+    scenes = choose(table_of(source), settings_of(), 160, [2, 3, 2])
     assert num_images(scenes) == 7
     assert scenes.lacking == ("class1",) or choose is selected_scenes
     assert len({tile.image for tile in scenes.tiles}) == 7
@@ -146,7 +154,7 @@ def test_nothing_to_show_is_an_error_and_not_an_endless_search(method: Any, why:
             objects.ignored[:] = True
         else:
             objects.boxes[:, 2:] = objects.boxes[:, :2] + 1.5
-    settings = DetectDistillSettings(method=method, ipc=1, size=96)
+    settings = settings_of(method=method, ipc=1, size=96)
     with pytest.raises(FocusError, match="can be shown with its label on 96 px: use a lower --min-size"):
         choose_scenes(source, settings, None)
 
@@ -156,7 +164,7 @@ def test_objects_that_cannot_be_shown_are_left_out_of_pastes() -> None:
     for number, (_, objects) in enumerate(source.scenes.values()):
         objects.ignored[:] = number > 0
         objects.boxes[1:, 2:] = objects.boxes[1:, :2] + 1.2
-    scenes = pasted_scenes(source, DetectDistillSettings(method="paste"), 128, 3)
+    scenes = pasted_scenes(source, settings_of(method="paste"), 128, 3)
     assert num_images(scenes) == 3
     assert {tile.key for tile in scenes.tiles} == {"0.png"} and {tile.target for tile in scenes.tiles} == {0}
 
@@ -171,7 +179,7 @@ def test_images_that_cannot_be_read_are_listed(method: Any) -> None:
 
     source = Torn(random_source(5).scenes)
     make = pasted_scenes if method == "paste" else random_scenes
-    scenes = make(source, DetectDistillSettings(method=method), 128, 6)
+    scenes = make(source, settings_of(method=method), 128, 6)
     assert scenes.skipped == (("2.png", "annotated as 9 x 9 pixels"),)
     assert "2.png" not in {tile.key for tile in scenes.tiles}
 
@@ -184,14 +192,14 @@ def test_settings_are_checked_before_anything_is_spent() -> None:
         ({"size": 32}, "tiles under 32 px"),
     ):
         with pytest.raises(FocusError, match=words):
-            check(source, resolve(DetectDistillSettings(**{"size": 160} | given)).settings)
+            check(source, settings_of(**{"size": 160} | given))
 
 
 def test_every_object_is_shown_once_before_any_is_shown_again() -> None:
     source = random_source(7, images=40)
     table = table_of(source)
-    few = focus_scenes(table, DetectDistillSettings(), 160, [1, 0, 0])
-    many = focus_scenes(table, DetectDistillSettings(), 160, [40, 0, 0])
+    few = focus_scenes(table, settings_of(), 160, [1, 0, 0])
+    many = focus_scenes(table, settings_of(), 160, [40, 0, 0])
     shown = [(tile.key, tile.target) for tile in few.tiles if tile.kind == "patch"]
     assert len(set(shown)) == len(shown) and not few.short
     assert many.short == ("class0",)
@@ -207,7 +215,7 @@ def test_every_object_is_shown_once_before_any_is_shown_again() -> None:
     ],
 )
 def test_budgets(given_: dict[str, Any], images: int, wanted: list[int]) -> None:
-    assert quotas(resolve(DetectDistillSettings(**given_)).settings, images, [7, 1, 2]) == wanted
+    assert quotas(settings_of(**given_), images, [7, 1, 2]) == wanted
 
 
 @pytest.mark.parametrize(
@@ -216,4 +224,4 @@ def test_budgets(given_: dict[str, Any], images: int, wanted: list[int]) -> None
 )
 def test_budgets_that_make_no_sense(given_: dict[str, Any], words: str) -> None:
     with pytest.raises(FocusError, match=words):
-        quotas(resolve(DetectDistillSettings(**given_)).settings, 50, [7, 1, 2])
+        quotas(settings_of(**given_), 50, [7, 1, 2])

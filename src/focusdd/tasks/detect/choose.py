@@ -10,6 +10,7 @@ from focusdd.core.console import warn
 from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index
 from focusdd.settings import DetectDistillSettings
+from focusdd.settings.detect import MOST_CONTEXT
 from focusdd.sources.base import DetectionSource
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
 from focusdd.tasks.detect.objects import object_table
@@ -18,9 +19,14 @@ from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import check_layout, focus_scenes, quotas, selected_scenes
 
 
-def size_of(source: DetectionSource, settings: DetectDistillSettings) -> dict[str, Any]:
-    """The size of distilled images where the settings name none, for `resolve`."""
-    return {} if settings.size else {"size": default_size(object_sizes(source))}
+def defaults_of(source: DetectionSource, settings: DetectDistillSettings) -> dict[str, Any]:
+    """The size of distilled images and the surroundings of objects where the settings name none."""
+    found: dict[str, Any] = {}
+    if settings.size is None or settings.context is None:
+        sizes = object_sizes(source)
+        roomy = sizes.longer * (1 + 2 * MOST_CONTEXT) <= 1 / settings.grid
+        found = {"size": default_size(sizes), "context": MOST_CONTEXT if roomy else MOST_CONTEXT / 2}
+    return {name: value for name, value in found.items() if getattr(settings, name) is None}
 
 
 def check(source: DetectionSource, settings: DetectDistillSettings) -> None:

@@ -37,6 +37,11 @@ class ObjectSizes:
     longest: float
     """Median longer side of the images in pixels."""
 
+    @property
+    def longer(self) -> float:
+        """Median longer side of the objects, as a share."""
+        return float(np.median(self.shares.max(1)))
+
     def median(self, side: int) -> tuple[float, float]:
         """Median width and height where the longer side of images has `side` pixels."""
         width, height = np.median(self.shares, axis=0) * side

@@ -11,7 +11,7 @@ from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.base import Distillation, Task
-from focusdd.tasks.detect.choose import check, choose_scenes, facts_of, images_of, size_of
+from focusdd.tasks.detect.choose import check, choose_scenes, defaults_of, facts_of, images_of
 from focusdd.tasks.detect.compose import BOXED
 from focusdd.tasks.detect.distilled import open_detection
 from focusdd.tasks.detect.rows import EXTRACTION
@@ -91,7 +91,7 @@ The images are parts of the source's images: the source's licence and terms appl
 
 
 DISTILLATION = Distillation(
-    version=2,
+    version=3,
     settings=DetectDistillSettings,
     with_index=WITH_INDEX,
     plan=choose_scenes,
@@ -106,7 +106,7 @@ DISTILLATION = Distillation(
     counts=_counts,
     open=open_detection,
     images=images_of,
-    facts=size_of,
+    facts=defaults_of,
     check=check,
     unit="objects",
     summary=_summary,
