@@ -29,7 +29,8 @@ from typing import Any
 Trial = tuple[Path, str, int]
 """Data, row and seed."""
 COLUMNS = ["data", "row", "seed", "images", "objects", "masked", "coverage", "source_px", "distilled_px",
-           "size", "steps", "map", "map50", "seconds_distil", "seconds_train", "device"]  # fmt: skip
+           "size", "steps", "map", "map50", "seconds_distil", "seconds_train",
+           "commit", "machine", "date"]  # fmt: skip
 
 
 def main() -> None:
@@ -213,7 +214,9 @@ def result(trial: Trial, options: argparse.Namespace) -> dict[str, Any] | None:
         "map50": score["map50"],
         "seconds_distil": distilled["seconds_total"],
         "seconds_train": trained["seconds"]["train"],
-        "device": trained.get("device"),
+        "commit": trained["commit"],
+        "machine": ", ".join(dict.fromkeys([trained["device"], trained["machine"]])),
+        "date": trained["date"],
     }
 
 

@@ -109,24 +109,19 @@ def students() -> str:
 
 
 def detection() -> str:
-    """mAP50-95 by budget and method, beside all images for the same number of steps."""
-    runs: dict[tuple[str, int], dict[tuple[int, str], list[float]]] = defaultdict(lambda: defaultdict(list))
-    used = []
-    for path in sorted((ROOT / "results").glob("detect-*.csv")):
-        for row in _rows(path.name):
-            if "map" in row and "method" in row:
-                data = path.stem.removeprefix("detect-").partition("-")[0]
-                budget = 0 if row["method"] == "full" else int(row["images"])
-                runs[data, int(row["steps"])][budget, row["method"]].append(100 * float(row["map"]))
-                used.append(row)
-    lines = [["data", "steps", "images", "random", "focus", "all images"]]
-    for (data, steps), scores in sorted(runs.items()):
-        for images in sorted({images for images, _ in scores if images}):
-            cells = ((images, "random"), (images, "focus"), (0, "full"))
-            if all(cell in scores for cell in cells):
-                found = (_cell(scores[cell]) for cell in cells)
-                lines.append([data, str(steps), str(images), *found])
-    return f"{_table(lines)}\n{_origin(used)}\n"
+    """mAP50-95 by method and settings on each data set; what is the default there is bold."""
+    rows = _rows("detect-sizes.csv")
+    defaults = _layout("measured")["detection_defaults"]
+    scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        scores[row["row"]][row["data"]].append(100 * float(row["map"]))
+    lines = [["", *defaults]]
+    for name, found in scores.items():
+        if found.keys() == defaults.keys():
+            cells = {data: _cell(found[data]) for data in defaults}
+            own = (f"**{cell}**" if defaults[data] == name else cell for data, cell in cells.items())
+            lines.append([f"`{name}`", *own])
+    return f"{_table(lines)}\n{_origin(rows)}\n"
 
 
 def _gpu(pairs: list[list[str]]) -> str:

@@ -19,9 +19,6 @@ _RANKED = Only(method=("focus", "selection"))
 _NOT_FULL = Only(method=("focus", "random", "selection", "paste"))
 
 
-MOST_CONTEXT = 0.5
-
-
 def _ipc(values: Mapping[str, Any]) -> int | None:
     return 10 if values["budget"] is None and values["ratio"] is None else None
 
@@ -48,9 +45,9 @@ class ObjectSettings(Settings, panel="Selection"):
     tile, but a whole image takes more where most of its objects would be too small for a label otherwise."""
     views: Annotated[int, Field(ge=0, le=64), _FOCUS] = 1
     """Downsampled whole images in every distilled image."""
-    context: Annotated[float, Field(ge=0, le=4), _PACKED, Derived(lambda _: MOST_CONTEXT)] = UNSET
-    """Smallest surroundings on each side of an object, as a fraction of its longer side. Default: 0.5 if the
-    median object then fits a tile of --grid at the scale of whole images, else 0.25."""
+    context: Annotated[float, Field(ge=0, le=4), _PACKED, Derived(lambda _: 0.5)] = UNSET
+    """Smallest surroundings on each side of an object, as a fraction of its longer side. Default: 0.1 to 0.5,
+    as much as fits a tile of --grid with the median object at the scale of whole images."""
     grow: Annotated[float, Field(ge=1, le=4), _FOCUS] = 1.5
     """Largest factor by which a window grows to avoid cutting another object."""
     mix: Annotated[float, Field(ge=1, le=4), _PACKED] = 1.5

@@ -109,11 +109,15 @@ def test_the_default_size_shows_small_objects() -> None:
     assert defaults_of(small_objects(images=9, side=8), given) == {}
 
 
-def test_large_objects_have_less_around_them_by_default() -> None:
-    """A window of the median object shall fit a tile at the scale of whole images: 1200 / 2 px here."""
-    for side, grid, context in ((180, 2, 0.5), (230, 2, 0.25), (230, 1, 0.5)):
-        given = DetectDistillSettings(size=320, grid=grid)
-        assert defaults_of(small_objects(images=30, side=side), given) == {"context": context}
+@pytest.mark.parametrize("side", [30, 180, 230, 300, 500])
+@pytest.mark.parametrize("grid", [1, 2, 3])
+def test_as_much_around_an_object_as_fits_a_tile_by_default(side: int, grid: int) -> None:
+    source = small_objects(side, images=30)
+    context = defaults_of(source, DetectDistillSettings(size=320, grid=grid))["context"]
+    boxes = np.concatenate([objects.boxes for _, objects in source.scenes.values()])
+    longer = np.median((boxes[:, 2:] - boxes[:, :2]).max(1)) / 1200
+    assert context == 0.1 or (1 + 2 * context) * longer <= 1 / grid
+    assert context == 0.5 or (1 + 2 * (context + 0.05)) * longer > 1 / grid
 
 
 @pytest.mark.parametrize("method", ["focus", "selection", "random", "paste"])

@@ -10,11 +10,10 @@ from focusdd.core.console import warn
 from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index
 from focusdd.settings import DetectDistillSettings
-from focusdd.settings.detect import MOST_CONTEXT
 from focusdd.sources.base import DetectionSource
 from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
 from focusdd.tasks.detect.objects import object_table
-from focusdd.tasks.detect.scale import default_size, object_sizes
+from focusdd.tasks.detect.scale import default_context, default_size, object_sizes
 from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import check_layout, focus_scenes, quotas, selected_scenes
 
@@ -24,8 +23,7 @@ def defaults_of(source: DetectionSource, settings: DetectDistillSettings) -> dic
     found: dict[str, Any] = {}
     if settings.size is None or settings.context is None:
         sizes = object_sizes(source)
-        roomy = sizes.longer * (1 + 2 * MOST_CONTEXT) <= 1 / settings.grid
-        found = {"size": default_size(sizes), "context": MOST_CONTEXT if roomy else MOST_CONTEXT / 2}
+        found = {"size": default_size(sizes), "context": default_context(sizes, settings.grid)}
     return {name: value for name, value in found.items() if getattr(settings, name) is None}
 
 

@@ -24,6 +24,7 @@ _STEP = 32  # sizes of detector inputs are multiples of it
 _SMALL = 0.1  # quantile of objects that the detector's input is chosen for
 _LEAST_SEEN = 8  # pixels that a small object should have there: one cell of the finest grid of YOLO's
 _FEWEST, _MOST = 320, 640  # pixels of a detector's input by default
+_LEAST_CONTEXT, _MOST_CONTEXT = 0.1, 0.5  # by default, as shares of an object's longer side
 _LARGEST_VIEW = 0.75  # of validation's scale, so that there is room for windows beside it
 _SLACK = 1.05  # over the smallest labelled size: places are whole pixels
 
@@ -36,11 +37,6 @@ class ObjectSizes:
     """(n, 2) width and height of objects as shares of the longer side of their image."""
     longest: float
     """Median longer side of the images in pixels."""
-
-    @property
-    def longer(self) -> float:
-        """Median longer side of the objects, as a share."""
-        return float(np.median(self.shares.max(1)))
 
     def median(self, side: int) -> tuple[float, float]:
         """Median width and height where the longer side of images has `side` pixels."""
@@ -83,6 +79,17 @@ def default_size(sizes: ObjectSizes) -> int:
     small = float(np.quantile(np.sqrt(sizes.shares.prod(1)), _SMALL))
     own = _up(sizes.longest)
     return min(max(_up(_LEAST_SEEN / small), min(_FEWEST, own)), min(_MOST, own))
+
+
+def default_context(sizes: ObjectSizes, grid: int) -> float:
+    """Surroundings of an object: as much as fits a tile with the median object at the scale of whole images.
+
+    A large object gives up surroundings before it is drawn smaller than validation shows it. In twentieths,
+    so that a few more images do not change it.
+    """
+    longer = float(np.median(sizes.shares.max(1)))
+    room = (1 / (grid * longer) - 1) / 2
+    return min(max(math.floor(20 * room) / 20, _LEAST_CONTEXT), _MOST_CONTEXT)
 
 
 def _up(value: float) -> int:
