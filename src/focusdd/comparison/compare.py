@@ -86,8 +86,12 @@ def compare(
     with locked(out), session(engine):
         held_out = task.comparison.validation(val)
         context = ComparisonContext(task, settings, source, held_out, other, found, out, overwrite)
-        reader = "--index" if found is not None else "extractor"
-        for remark in _remarks(trials, context, reader if needing else ""):
+        reader = "methods " + " ".join(dict.fromkeys(trial.method for trial in trials))
+        if needing:
+            reader = "--index" if found is not None else "extractor"
+        elif found is not None:
+            warn(f"--index has no effect with {reader}")
+        for remark in _remarks(trials, context, reader):
             warn(remark)
         # whatever method falls short is known before the long pass, where it can be
         early = [] if task.comparison.exact else [trial for trial in trials if trial not in needing]
@@ -119,15 +123,13 @@ def _check(task: Task, settings: Any, trials: Sequence[Trial], index: Index | No
 
 
 def _remarks(trials: Sequence[Trial], context: ComparisonContext, reader: str) -> list[str]:
-    """What of the user's settings has no effect in any run; `reader`: who reads the images, if anyone."""
+    """What of the user's settings has no effect in any run; `reader`: who looks at the images."""
     task, settings = context.task, context.settings
-    reader = reader or "methods " + " ".join(dict.fromkeys(trial.method for trial in trials))
     facts = {"reader": reader, "task": task.words} | task.comparison.facts(settings)
     distilling = [wanted for trial in trials if (wanted := context.distilling(trial)) is not None]
     training = [task.comparison.training(trial, context) for trial in trials]
-    runs = {"extract": [settings.extract], "distill": distilling, "train": training}
     remarks = resolve(settings, **facts).remarks
-    for group, used in runs.items():
+    for group, used in (("extract", [settings.extract]), ("distill", distilling), ("train", training)):
         resolved = [resolve(one, **facts) for one in used]
         remarks += idle_in_all(getattr(settings, group), resolved, f"{group}.")
     return remarks

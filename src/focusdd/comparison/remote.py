@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from focusdd.execute.ray import run_on_ray
 from focusdd.execute.remote import SourceName, once_free, require_there, require_version
 from focusdd.extraction.index import open_index
 from focusdd.settings import EngineSettings
-from focusdd.tasks.base import ComparisonContext, Task, Trial
+from focusdd.tasks.base import ComparisonContext, Trial
 
 
 def hand_out(
@@ -35,24 +35,15 @@ def hand_out(
     Raises:
         FocusError: as the stages, wherever they ran.
     """
-    trials = list(folders)
-
-    def name(source: Any) -> SourceName:
-        return SourceName.of(source, context.task.open_source)
-
-    worker = _Worker(
-        what == "train",
-        tuple(trials),
-        context.task,
-        context.settings,
-        name(context.source),
-        name(context.val),
-        name(context.other) if context.other is not None else None,
-        context.index.folder.absolute() if context.index is not None else None,
-        context.out.absolute(),
-        context.overwrite,
-        __version__,
-    )
+    trials = tuple(folders)
+    sources = {
+        name: SourceName.of(source, context.task.open_source)
+        for name in ("source", "val", "other")
+        if (source := getattr(context, name)) is not None
+    }
+    index = context.index.folder.absolute() if context.index is not None else None
+    named: Any = {**sources, "index": index, "out": context.out.absolute(), "made": {}}
+    worker = _Worker(what == "train", trials, replace(context, **named), __version__)
     with progress(what, len(trials), "runs") as advance:
 
         def done(items: int, note: str = "") -> None:
@@ -71,32 +62,24 @@ class _Worker:
     train: bool
     """Or only make their datasets."""
     trials: tuple[Trial, ...]
-    task: Task
-    settings: Any
-    source: SourceName
-    val: SourceName
-    other: SourceName | None
-    index: Path | None
-    out: Path
-    overwrite: bool
+    named: ComparisonContext
+    """With the names of sources and the folder of the index in their places."""
     version: str
 
     def __call__(self) -> Work:
-        require_version(self.version, self.out)
-        context = ComparisonContext(
-            self.task,
-            self.settings,
-            self.source.reopen(),
-            self.task.comparison.validation(self.val.reopen()),
-            self.other.reopen() if self.other is not None else None,
-            open_index(self.index) if self.index is not None else None,
-            self.out,
-            self.overwrite,
-        )
+        named, task = self.named, self.named.task
+        require_version(self.version, named.out)
+        opened = {
+            "source": named.source.reopen(),
+            "val": task.comparison.validation(named.val.reopen()),
+            "other": named.other.reopen() if named.other is not None else None,
+            "index": open_index(named.index) if named.index is not None else None,
+        }
+        context = replace(named, **opened)
         if self.train:  # all datasets are there, and two workers must not open one as a stage at once
             folders = {folder for trial in self.trials if (folder := context.dataset(trial)) is not None}
             require_there(folder / "done.json" for folder in folders)
-            context.made.update({folder: self.task.distillation.open(folder) for folder in folders})
+            context.made.update({folder: task.distillation.open(folder) for folder in folders})
         return partial(_work, self.trials, context, run_trial if self.train else make_dataset)
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from rich.table import Column, Table
 
-from focusdd.core.console import console
+from focusdd.core.console import console, say
 from focusdd.core.cores import cpu_count
 from focusdd.core.files import read_json
 from focusdd.core.images import UnreadableImage, decode, square
@@ -123,28 +123,19 @@ def run(
         teacher = fit(source, out / "teacher", fitting, val=held_out, overwrite=overwrite)
 
     # of a teacher that was fitted here it is known what it was fitted on, however little it has learnt
-    common: dict[str, Any] = {
-        "size": size,
-        "device": device,
-        "seed": seed,
-        "anyway": settings.anyway or own is None,
-    }
+    anyway = settings.anyway or own is None
+    common: dict[str, Any] = {"size": size, "device": device, "seed": seed, "anyway": anyway}
 
     def student(folder: str, trained: str, method: DistillSettings) -> TrainedStudent:
         chosen = index if method.method in CLASSIFY.distillation.with_index else None
         made = distill(source, out / folder, method, index=chosen, overwrite=overwrite)
-        asked: dict[str, Any] = {
-            "student": settings.student,
-            "labels": settings.labels,
-            "epochs": settings.epochs,
-        }
+        asked = common | settings.model_dump(include={"student", "labels", "epochs"})
         if settings.labels == "soft":
             asked["teacher"] = str(teacher)
         else:
             labels = LabelSettings(teacher=str(teacher), kind=settings.labels, **common)
             label(made, not_given(labels), overwrite=overwrite)
-        recipe = not_given(TrainSettings(**asked, **common))
-        return train(made, held_out, out / trained, recipe, overwrite=overwrite)
+        return train(made, held_out, out / trained, not_given(TrainSettings(**asked)), overwrite=overwrite)
 
     ours = student("distilled", "student", wanted)
     random = wanted.model_copy(update={"method": "random"})
@@ -158,28 +149,30 @@ def run(
 
 def _is_teacher(given: Origin, student: str) -> bool:
     """Whether a model is a checkpoint of the student's architecture."""
-    stems = [one.architecture.partition(".")[0] for one in (given, origin(student, weights=False))]
-    return given.folder is not None and stems[0] == stems[1]
+    names = given.architecture, origin(student, weights=False).architecture
+    return given.folder is not None and len({name.partition(".")[0] for name in names}) == 1
 
 
 def _plan(source: Source, out: Path, settings: RunSettings, input_size: int | None, own: bool) -> list[_Step]:
     """The stages with their models, images and estimated minutes, which it says."""
     images, tiny, student = len(source.records), settings.ipc * len(source.classes), settings.student
-    cost = _costs(source, settings, input_size)
-    steps = [_Step("extract", "index", settings.extractor, images, images * (cost.read + cost.look))]
+    read, look, learn, ask, guide = _costs(source, settings, input_size)
+    steps = [_Step("extract", "index", settings.extractor, images, images * (read + look))]
     if not own:
-        seconds = images * (cost.read + settings.fit_epochs * (cost.learn + cost.guide))
+        seconds = images * (read + settings.fit_epochs * (learn + guide))
         steps.append(_Step("fit", "teacher", student, images, seconds))
-    kinds = {"distilled": "student"} | ({"random": "random-student"} if settings.control else {})
-    for folder, trained in kinds.items():
-        steps.append(_Step("distill", folder, "", tiny, tiny * cost.read))
-        asked = cost.ask if settings.labels == "soft" else 0.0
-        if settings.labels != "soft":
-            views = LabelSettings.model_fields["num_crops"].default if settings.labels == "views" else 5
-            seconds = tiny * views * cost.ask
-            steps.append(_Step("label", f"{folder}/labels/{settings.labels}", student, tiny, seconds))
-        seconds = tiny * settings.epochs * (cost.learn + asked)
-        steps.append(_Step("train", trained, student, tiny, seconds))
+    shown = {"soft": settings.epochs, "tiles": 5, "views": LabelSettings.model_fields["num_crops"].default}
+    asking = tiny * shown[settings.labels] * ask
+    for folder, trained in (("distilled", "student"), ("random", "random-student")):
+        if folder == "random" and not settings.control:
+            continue
+        steps.append(_Step("distill", folder, "", tiny, tiny * read))
+        learning = tiny * settings.epochs * learn
+        if settings.labels == "soft":
+            learning += asking
+        else:
+            steps.append(_Step("label", f"{folder}/labels/{settings.labels}", student, tiny, asking))
+        steps.append(_Step("train", trained, student, tiny, learning))
     folders, models = (Column(name, overflow="fold") for name in ("folder", "model"))
     table = Table("stage", folders, models, "images", "estimate", title="plan")
     missing = []
@@ -190,26 +183,16 @@ def _plan(source: Source, out: Path, settings: RunSettings, input_size: int | No
         missing += [] if done else [name for name in needed if name and needs_download(name)]
     console.print(table)
     if missing:
-        console.print(f"to be downloaded: the weights of {', '.join(missing)}", markup=False)
+        say(f"to be downloaded: the weights of {', '.join(missing)}")
     return steps
 
 
-class _Costs(NamedTuple):
-    """Seconds per image."""
+def _costs(source: Source, settings: RunSettings, input_size: int | None) -> list[float]:
+    """Seconds per image, tried on networks without trained weights.
 
-    read: float
-    look: float
-    """Forward pass of the extractor."""
-    learn: float
-    """Forward and backward pass of the student, or of a teacher like it."""
-    ask: float
-    """Forward pass of a teacher like the student."""
-    guide: float
-    """Forward pass of the large teacher, where there is one."""
-
-
-def _costs(source: Source, settings: RunSettings, input_size: int | None) -> _Costs:
-    """Tries each of these a few times, on networks without trained weights."""
+    To read it; forward pass of the extractor; forward and backward pass of the student, or of a teacher like
+    it; forward pass of a teacher like it, and of the large teacher.
+    """
     device, size = pick_device(settings.device), settings.size
     keys = [record.key for record in source.records[:: -(-len(source.records) // _PROBED)]]
 
@@ -231,13 +214,9 @@ def _costs(source: Source, settings: RunSettings, input_size: int | None) -> _Co
             net(images).float().sum().backward()
         float(next(net.parameters()).detach().sum())  # waits for the GPU
 
-    return _Costs(
-        _each(read) / cpu_count(),
-        _each(forward(settings.extractor, input_size)),
-        _each(learn),
-        _each(forward(settings.student, size)),
-        _each(forward(settings.teacher, size)) if settings.teacher else 0.0,
-    )
+    probes = [forward(settings.extractor, input_size), learn, forward(settings.student, size)]
+    guide = _each(forward(settings.teacher, size)) if settings.teacher else 0.0
+    return [_each(read) / cpu_count(), *map(_each, probes), guide]
 
 
 def _each(probe: Callable[[], object]) -> float:
@@ -260,16 +239,14 @@ def _say_table(out: Path, teacher: Path, steps: list[_Step]) -> None:
     table = Table("stage", folders, "top-1", "images", "bytes", "seconds", title=str(out))
     known = read_json(teacher / "config.json").get("focusdd", {}).get("val_top1")
     if teacher != out / "teacher":
-        table.add_row("", str(teacher), _share(known), "", "", "")
+        table.add_row("", str(teacher), _share(known))
     for step in steps:
         folder = out / step.folder
-        top1 = known if step.command == "fit" else None
-        if step.command == "train":
-            top1 = TrainedStudent.read(folder).top1
+        top1 = TrainedStudent.read(folder).top1 if step.command == "train" else None
         size = sum(file.get("bytes", 0) for file in read_json(folder / "done.json")["files"].values())
         seconds = read_json(folder / "run.json")["seconds_total"]
-        cells = (step.command, step.folder, _share(top1), f"{step.images:,}", f"{size:,}", f"{seconds:,.0f}")
-        table.add_row(*cells)
+        score = _share(known if step.command == "fit" else top1)
+        table.add_row(*step[:2], score, f"{step.images:,}", f"{size:,}", f"{seconds:,.0f}")
     console.print(table)
 
 

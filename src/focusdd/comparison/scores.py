@@ -1,5 +1,8 @@
 """DD-Ranking's scores (Li et al., arXiv 2505.13300), of accuracies as fractions, 0 to 1.
 
+HLR (hard label recovery) = acc(full data, hard labels) - acc(distilled, hard labels): what is still missing.
+IOR (improvement over random) = acc(distilled) - acc(as many random images), labels and augmentation alike.
+
 Its code feeds differences in percent into the exponentials, whose formula is meant for fractions; the scores
 here are therefore not the numbers that its code prints.
 """
@@ -8,25 +11,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from operator import sub
 from typing import NamedTuple
-
-
-def hard_label_recovery(full_hard: float, distilled_hard: float) -> float:
-    """HLR = acc(full data, hard labels) - acc(distilled, hard labels): what is still missing; less is better.
-
-    >>> round(hard_label_recovery(0.9, 0.6), 3)
-    0.3
-    """
-    return full_hard - distilled_hard
-
-
-def improvement_over_random(distilled: float, random: float) -> float:
-    """IOR = acc(distilled) - acc(as many random images), both with the same labels and augmentation.
-
-    >>> round(improvement_over_random(0.55, 0.5), 3)
-    0.05
-    """
-    return distilled - random
 
 
 def label_robust_score(recovery: float, improvement: float, weight: float = 0.5) -> float:
@@ -91,35 +77,31 @@ def score(outcomes: Iterable[Outcome]) -> list[Scores]:
     tops: dict[tuple[str, int, str, str, bool], Tops] = {}
     for one in outcomes:
         tops.setdefault(one[:5], {})[one.seed] = one.top1
-    full = {(key[2], key[3]): values for key, values in tops.items() if key[0] == "full" and key[4]}
-    found = []
-    for method, ipc, student in dict.fromkeys(key[:3] for key in tops):
-        if method in ("random", "full"):
-            continue
-        of = {
-            (name, labels, augmented): tops.get((name, ipc, student, labels, augmented), {})
-            for name in (method, "random", "rded")
-            for labels in ("hard", "soft")
-            for augmented in (True, False)
-        }
-        hard, soft = (
-            _paired(of[method, labels, True], of["random", labels, True], improvement_over_random)
-            for labels in ("hard", "soft")
-        )
-        labels, ior = ("soft", soft) if soft else ("hard", hard)
-        plain = _paired(of[method, labels, False], of["random", labels, False], improvement_over_random)
-        recovery = _paired(full.get((student, "hard"), {}), of[method, "hard", True], hard_label_recovery)
-        rded = {} if method == "rded" else of["rded", labels, True]
-        lists = (
-            recovery,
-            hard,
-            soft,
-            _paired(recovery, ior, label_robust_score),
-            _paired(ior, plain, augmentation_robust_score),
-            _paired(of[method, labels, True], rded, improvement_over_random),
-        )
-        found.append(Scores(method, ipc, student, *(list(values.values()) for values in lists)))
-    return found
+    return [
+        _scores(tops, *key)
+        for key in dict.fromkeys(key[:3] for key in tops)
+        if key[0] not in ("random", "full")
+    ]
+
+
+def _scores(tops: dict[tuple[str, int, str, str, bool], Tops], method: str, ipc: int, student: str) -> Scores:
+    def top(name: str, labels: str, augmented: bool = True) -> Tops:
+        return tops.get((name, ipc, student, labels, augmented), {})
+
+    full = (values for key, values in tops.items() if key[0] == "full" and key[2:] == (student, "hard", True))
+    hard, soft = (_paired(top(method, kind), top("random", kind), sub) for kind in ("hard", "soft"))
+    labels, ior = ("soft", soft) if soft else ("hard", hard)
+    plain = _paired(top(method, labels, False), top("random", labels, False), sub)
+    recovery = _paired(next(full, {}), top(method, "hard"), sub)
+    lists = (
+        recovery,
+        hard,
+        soft,
+        _paired(recovery, ior, label_robust_score),
+        _paired(ior, plain, augmentation_robust_score),
+        _paired(top(method, labels), top("rded", labels) if method != "rded" else {}, sub),
+    )
+    return Scores(method, ipc, student, *(list(values.values()) for values in lists))
 
 
 def _paired(one: Tops, other: Tops, what: Callable[[float, float], float]) -> Tops:

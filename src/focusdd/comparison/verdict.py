@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-LEVEL = 0.95  # of the interval
+_LEVEL = 0.95  # of the interval
 _NO_CONTROL = ("full",)  # an upper bound, not another way to choose as many images
+_SETTING = ("ipc", "budget", "student", "detector", "labels", "augmented")  # columns that make one
 Scores = Mapping[int, float]
 """Score (a fraction, more is better) by seed."""
 
@@ -31,6 +32,11 @@ class Difference(NamedTuple):
         """Whether the interval leaves out zero."""
         return self.margin is not None and abs(self.mean) > self.margin
 
+    def points(self, signed: bool = False) -> str:
+        """Percentage points with their margin, e.g. 3.1 +- 0.6."""
+        value = f"{100 * self.mean:+.1f}" if signed else f"{abs(100 * self.mean):.1f}"
+        return value if self.margin is None else f"{value} +- {100 * self.margin:.1f}"
+
 
 class Verdict(NamedTuple):
     """How one method stands against the others in one setting."""
@@ -42,16 +48,37 @@ class Verdict(NamedTuple):
     seconds: Mapping[str, float]
     """To extract and distil, by method, where it is known."""
 
-    @property
-    def as_good(self) -> tuple[Difference, ...]:
-        """Controls that the method is not shown to be ahead of."""
-        return tuple(one for one in self.differences if not (one.decided and one.mean > 0))
-
     def __str__(self) -> str:
-        return verdict_text(self)
+        """One or two sentences."""
+        seeds = max(one.seeds for one in self.differences)
+        shown = [one for one in self.differences if one.decided or seeds == 1]
+        noise = [one for one in self.differences if one not in shown]
+        parts = [
+            f"{one.points()} points {'ahead of' if one.mean >= 0 else 'behind'} {one.control}"
+            for one in shown
+        ]
+        if noise:
+            named = [f"{one.control} ({one.points(signed=True)})" for one in noise]
+            parts.append(f"within noise of {' and '.join(named)}")
+        count = f"{seeds} seeds" if seeds > 1 else "one seed, so noise is unknown"
+        text = f"{self.setting}: " if self.setting else ""
+        text += f"{self.method} is {', '.join(parts)} ({count})."
+        as_good = [one for one in self.differences if not (one.decided and one.mean > 0)]
+        return f"{text} {self._cheaper(as_good[0])}" if as_good and seeds > 1 else text
+
+    def _cheaper(self, one: Difference) -> str:
+        """What to take where a control is as good or better."""
+        state = "is better" if one.decided else "is as good"
+        ours, theirs = self.seconds.get(self.method), self.seconds.get(one.control)
+        if ours is None or theirs is None:
+            return f"{one.control} {state}."
+        cost = f"{min(ours, theirs):.3g} s to extract and distil instead of {max(ours, theirs):.3g} s."
+        if theirs <= ours:
+            return f"{one.control} {state} and cheaper: {cost}"
+        return f"{one.control} {state}; {self.method} is cheaper: {cost}"
 
 
-def paired_difference(control: str, ours: Scores, theirs: Scores, level: float = LEVEL) -> Difference | None:
+def paired_difference(control: str, ours: Scores, theirs: Scores) -> Difference | None:
     """The mean of the differences over the seeds that both have, and its interval; None without such a seed.
 
     >>> paired_difference("random", {0: 0.5, 1: 0.6}, {0: 0.4, 1: 0.5}).seeds
@@ -64,7 +91,7 @@ def paired_difference(control: str, ours: Scores, theirs: Scores, level: float =
     if len(pairs) > 1:
         from scipy.stats import t
 
-        quantile = float(t.ppf((1 + level) / 2, len(pairs) - 1))
+        quantile = float(t.ppf((1 + _LEVEL) / 2, len(pairs) - 1))
         margin = quantile * stdev(pairs) / math.sqrt(len(pairs))
     return Difference(control, mean(pairs), margin, len(pairs))
 
@@ -76,46 +103,39 @@ def judge(
     controls = [name for name in scores if name != method and name not in _NO_CONTROL]
     found = [paired_difference(name, scores[method], scores[name]) for name in controls]
     ordered = sorted((one for one in found if one is not None), key=lambda one: one.mean)
-    return Verdict(setting, method, tuple(ordered), dict(seconds)) if ordered else None
-
-
-def verdicts(
-    rows: Iterable[Mapping[str, Any]], score: str = "top1", apart: Sequence[str] = ()
-) -> list[Verdict]:
-    """The verdicts of a table of results, one for each setting that its methods were compared in.
-
-    Args:
-        rows: of `results.csv`, or of the table that `compare` returns (`to_pylist`).
-        score: column that is compared.
-        apart: columns that a setting is made of; default: those of `results.csv` that say how many images and
-            which student.
-    """
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        if row["method"] not in _NO_CONTROL:
-            names = apart or [name for name in _SETTING if name in row]
-            groups.setdefault(tuple(row[name] for name in names), []).append(row)
-    found = []
-    for values, members in groups.items():
-        scores: dict[str, dict[int, float]] = {}
-        for row in members:
-            scores.setdefault(row["method"], {})[row["seed"]] = row[score]
-        method = subject(scores)
-        if method is None:
-            continue
-        verdict = judge(_words(values), method, scores, _seconds(members))
-        if verdict is not None:
-            found.append(verdict)
-    return found
-
-
-_SETTING = ("ipc", "budget", "student", "detector", "labels", "augmented")
+    return Verdict(setting, method, tuple(ordered), seconds) if ordered else None
 
 
 def subject(methods: Iterable[str]) -> str | None:
     """The method that a verdict is about: focus, or else the first that is neither random nor full."""
     names = [name for name in methods if name not in ("random", *_NO_CONTROL)]
     return "focus" if "focus" in names else names[0] if names else None
+
+
+def verdicts(rows: Iterable[Mapping[str, Any]], score: str = "top1") -> list[Verdict]:
+    """The verdicts of a table of results, one for each setting that its methods were compared in.
+
+    Args:
+        rows: of `results.csv`, or of the table that `compare` returns (`to_pylist`).
+        score: column that is compared.
+    """
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in _SETTING if name in row), []).append(row)
+    found = []
+    for values, members in groups.items():
+        scores: dict[str, dict[int, float]] = {}
+        spent: dict[str, list[float]] = {}
+        for row in members:
+            scores.setdefault(row["method"], {})[row["seed"]] = row[score]
+            if row.get("seconds_distil") is not None:
+                total = row["seconds_distil"] + (row.get("seconds_extract") or 0.0)
+                spent.setdefault(row["method"], []).append(total)
+        seconds = {name: mean(own) for name, own in spent.items()}
+        method = subject(scores)
+        if method is not None and (verdict := judge(_words(values), method, scores, seconds)):
+            found.append(verdict)
+    return found
 
 
 def _words(values: Sequence[Any]) -> str:
@@ -127,51 +147,3 @@ def _words(values: Sequence[Any]) -> str:
         elif value:
             words.append(f"ipc {value}" if isinstance(value, int) else str(value))
     return ", ".join(words)
-
-
-def _seconds(rows: Iterable[Mapping[str, Any]]) -> dict[str, float]:
-    spent: dict[str, list[float]] = {}
-    for row in rows:
-        if row.get("seconds_distil") is not None:
-            total = float(row["seconds_distil"]) + float(row.get("seconds_extract") or 0.0)
-            spent.setdefault(row["method"], []).append(total)
-    return {method: mean(values) for method, values in spent.items()}
-
-
-def verdict_text(verdict: Verdict) -> str:
-    """A verdict as one or two sentences."""
-    seeds = max(one.seeds for one in verdict.differences)
-    shown = [one for one in verdict.differences if one.decided or seeds == 1]
-    noise = [one for one in verdict.differences if one not in shown]
-    parts = [
-        f"{_points(one)} points {'ahead of' if one.mean >= 0 else 'behind'} {one.control}" for one in shown
-    ]
-    if noise:
-        named = [f"{one.control} ({_points(one, signed=True)})" for one in noise]
-        parts.append(f"within noise of {' and '.join(named)}")
-    count = f"{seeds} seeds" if seeds > 1 else "one seed, so noise is unknown"
-    text = f"{verdict.setting}: " if verdict.setting else ""
-    text += f"{verdict.method} is {', '.join(parts)} ({count})."
-    if seeds > 1:
-        text += "".join(f" {_cheaper(verdict, one)}" for one in verdict.as_good[:1])
-    return text
-
-
-def _points(one: Difference, signed: bool = False) -> str:
-    """Percentage points with their margin, e.g. 3.1 +- 0.6."""
-    value = 100 * one.mean
-    shown = f"{value:+.1f}" if signed else f"{abs(value):.1f}"
-    return shown if one.margin is None else f"{shown} +- {100 * one.margin:.1f}"
-
-
-def _cheaper(verdict: Verdict, one: Difference) -> str:
-    """What to take where a control is as good or better."""
-    state = "is better" if one.decided else "is as good"
-    ours, theirs = verdict.seconds.get(verdict.method), verdict.seconds.get(one.control)
-    if ours is None or theirs is None:
-        return f"{one.control} {state}."
-    cheap, low, high = (one.control, theirs, ours) if theirs <= ours else (verdict.method, ours, theirs)
-    cost = f"{low:.3g} s to extract and distil instead of {high:.3g} s"
-    if cheap == one.control:
-        return f"{one.control} {state} and cheaper: {cost}."
-    return f"{one.control} {state}; {cheap} is cheaper: {cost}."

@@ -2,7 +2,7 @@
 
 `extract`, `distill` and `compare` exist once. A task says how its source is opened, what a row of its index
 holds, how it selects, draws and describes, how it trains and scores, and which columns its results have.
-It is made of module-level functions, so it can be pickled: a Ray worker gets the task itself.
+It holds functions and no state, so a Ray worker gets the task itself.
 """
 
 from __future__ import annotations
@@ -29,20 +29,8 @@ if TYPE_CHECKING:
     from focusdd.tasks.written import Content
 
 
-def _all(*_: Any) -> int:
-    return 0
-
-
 def _nothing(*_: Any) -> None:
-    return None
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _no_words(_: Any) -> str:
-    return ""
+    """Default of a field for a task that has nothing to do there."""
 
 
 def _no_facts(*_: Any) -> dict[str, Any]:
@@ -53,14 +41,6 @@ def _nothing_beside(_: Any, val: Any) -> dict[str, Any]:
     if val is not None:
         raise FocusError(f"{val.name} is not copied beside images with a class: give it to `focusdd train`")
     return {}
-
-
-def _as_read(_: Any, reading: ExtractorSettings) -> ExtractorSettings:
-    return reading
-
-
-def _one(*_: Any) -> float:
-    return 1.0
 
 
 class Extracted(NamedTuple):
@@ -106,9 +86,9 @@ class Distillation:
     card: Callable[[dict[str, Any]], str]
     """The dataset card of a distilled.json."""
     open: Callable[[Path | str], Shown]
-    images: Callable[[Any, Any], int] = _all
+    images: Callable[[Any, Any], int] = lambda *_: 0
     """(source, settings) -> how many distilled images are asked for; 0 for all of the source."""
-    extract_settings: Callable[[Any, ExtractorSettings], Any] = _as_read
+    extract_settings: Callable[[Any, ExtractorSettings], Any] = lambda _, reading: reading
     """(settings, how images are read) -> settings of `extract`."""
     describe: Callable[[Any, Any, Any, Index | None], dict[str, Any]] = _no_facts
     """(source, settings, plan, index) -> fields of distilled.json beside those of all tasks."""
@@ -124,7 +104,7 @@ class Distillation:
     """(settings, how images are read): a model that the method asks, part of the key."""
     scratch: tuple[str, ...] = ()
     """Files and folders that only an unfinished stage needs."""
-    summary: Callable[[dict[str, Any]], str] = _no_words
+    summary: Callable[[dict[str, Any]], str | None] = _nothing
     """What is said of a distilled.json that has just been made."""
     beside: Callable[[Any, Any], Mapping[str, Content]] = _nothing_beside
     """(source, validation source or None): more files, by their names below the output."""
@@ -231,10 +211,6 @@ def distilling(trial: Trial, settings: Any, **more: Any) -> Any:
     return not_given(settings.distill.model_copy(update=own))
 
 
-def _training(trial: Trial, context: ComparisonContext) -> Any:
-    return context.settings.train
-
-
 def _folders(trial: Trial, context: ComparisonContext) -> list[Path]:
     return [context.out / "students" / f"{trial.data}-{trial.student}-seed{trial.seed}"]
 
@@ -260,7 +236,7 @@ class Comparison:
     """(trial, result.json, context) -> columns beside those of all tasks."""
     distilling: Callable[[Trial, Any], Any] = distilling
     """(trial, settings) -> settings of `distill`; None where the trial learns from the source as it is."""
-    training: Callable[[Trial, ComparisonContext], Any] = _training
+    training: Callable[[Trial, ComparisonContext], Any] = lambda _, context: context.settings.train
     """How a trial's student is trained."""
     folders: Callable[[Trial, ComparisonContext], list[Path]] = _folders
     """The folders that `train` fills, the student's first."""
@@ -268,11 +244,11 @@ class Comparison:
     """(settings): raises FocusError for a combination that makes no sense."""
     facts: Callable[[Any], dict[str, str]] = _no_facts
     """(settings): what decides which settings have an effect, beside the task and the reader."""
-    work: Callable[[Trial, ComparisonContext], float] = _one
+    work: Callable[[Trial, ComparisonContext], float] = lambda *_: 1.0
     """How much there is to train, in any unit."""
     exact: bool = False
     """Whether every method makes as many images as are asked for."""
-    validation: Callable[[Any], Any] = _same
+    validation: Callable[[Any], Any] = lambda val: val
     """The validation source as all trials share it."""
 
 

@@ -69,7 +69,6 @@ def subset(
     if settings.form == "links" and not hasattr(source, "root"):
         raise FocusError(f"{source.name} has no files to link to: use --form copies")
     understood(source)
-    fact("writes", f"{out}: a subset by method {settings.method} as {settings.form}")
     inputs, found = {"source": source.fingerprint}, None
     if val is not None:
         if settings.form == "list":
@@ -89,6 +88,7 @@ def subset(
 def _make(
     task: Task, source: Any, val: Any, index: Index | None, settings: SubsetSettings, work: Workspace
 ) -> dict[str, Any]:
+    fact("writes", f"{work.out}: a subset by method {settings.method} as {settings.form}")
     images = task.subsetting.candidates(source, index)
     opened: list[OpenedImage] = []
     unreadable: dict[str, str] = {}
