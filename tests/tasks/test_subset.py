@@ -132,6 +132,13 @@ def test_a_subset_is_a_list_links_or_copies(image_folder, tmp_path, capsys, form
     assert {path: path.read_bytes() for path in root.rglob("*.png")} == before
 
 
+def test_what_has_no_effect_is_said(image_folder, tmp_path, capsys):
+    subset(image_folder(), tmp_path / "out", per_class=1, method="random", extractor="vit", index=tmp_path)
+    said = capsys.readouterr().out
+    assert "--index has no effect with method random" in said
+    assert "--extractor has no effect with method random" in said
+
+
 def test_what_cannot_be_asked_for(image_folder, tmp_path):
     root = image_folder(("apple", "pear"), per_class=4)
     for wrong in ({}, {"number": 2, "ratio": 0.5}):

@@ -14,7 +14,6 @@ from focusdd.core.files import write_json, write_whole
 from focusdd.core.manifest import CARD
 from focusdd.core.stage import Stage, Workspace, overwrite_if_other, run_stage
 from focusdd.extraction.index import Index, open_index
-from focusdd.models.load import Model
 from focusdd.settings import EngineSettings, ExtractorSettings
 from focusdd.settings.resolve import not_given, resolve_and_warn
 from focusdd.sources.disk import require_apart
@@ -59,12 +58,7 @@ def distill(
     understood(source)
     adapter.check(source, settings)
     require_smaller(task, source, settings)
-    reader = "extractor" if index is None else "--index"
-    if settings.method not in adapter.with_index:
-        reader = f"method {settings.method}"
-        if index is not None:
-            warn(f"--index has no effect with {reader}")
-    reading = resolve_and_warn(extract or ExtractorSettings(), reader=reader, task=task.words).settings
+    reading = reading_for(task, settings.method, settings.method in adapter.with_index, index, extract)
     inputs = {"source": source.fingerprint}
     if val is not None:
         inputs["val"] = validation_key(source, val)
@@ -92,8 +86,16 @@ def distill(
         with work.record.measure("compose"):
             images = compose(source, plan, out, settings, adapter.drawing, work.key, engine)
         described = {
-            **_described(task, source, settings, found, judge, out),
+            **task.mark,
+            **{name: getattr(settings, name) for name in ("method", "size", "seed")},
             "key": work.key,
+            "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
+            "source_images": len(source.records),
+            "extractor": found.info["extractor"] if found is not None else None,
+            "index": os.path.relpath(found.folder, out) if found is not None else None,
+            "judge": {"name": judge.name, "weights": judge.weights} if judge is not None else None,
+            "classes": list(source.classes),
+            "class_names": list(source.class_names),
             "settings": resolved.key,
             "short_classes": list(plan.short),
             **adapter.describe(source, settings, plan, found),
@@ -110,6 +112,18 @@ def distill(
     name = f"{task.prefix}distill"
     stage = Stage(name, adapter.version, resolved.key, inputs, adapter.scratch)
     return adapter.open(run_stage(stage, out, make, overwrite))
+
+
+def reading_for(
+    task: Task, method: str, needed: bool, index: Any, extract: ExtractorSettings | None
+) -> ExtractorSettings:
+    """How images are read for a method, which may need no index; says what has no effect."""
+    reader = "extractor" if index is None else "--index"
+    if not needed:
+        reader = f"method {method}"
+        if index is not None:
+            warn(f"--index has no effect with {reader}")
+    return resolve_and_warn(extract or ExtractorSettings(), reader=reader, task=task.words).settings
 
 
 def index_for(
@@ -150,22 +164,3 @@ def require_smaller(task: Task, source: Any, settings: Any) -> None:
             f"{wanted:,} distilled images are no fewer than the {there:,} of {source.name}: "
             "ask for fewer, or add --oversize"
         )
-
-
-def _described(
-    task: Task, source: Any, settings: Any, index: Index | None, judge: Model | None, out: Path
-) -> dict[str, Any]:
-    """The fields of distilled.json that all tasks have."""
-    return {
-        **task.mark,
-        "method": settings.method,
-        "size": settings.size,
-        "seed": settings.seed,
-        "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
-        "source_images": len(source.records),
-        "extractor": index.info["extractor"] if index is not None else None,
-        "index": os.path.relpath(index.folder, out) if index is not None else None,
-        "judge": {"name": judge.name, "weights": judge.weights} if judge is not None else None,
-        "classes": list(source.classes),
-        "class_names": list(source.class_names),
-    }

@@ -27,7 +27,7 @@ from focusdd.sources.names import has_image_suffix
 from focusdd.sources.understood import fact, understood
 from focusdd.tasks.base import OpenedImage, Task
 from focusdd.tasks.classify.task import CLASSIFY
-from focusdd.tasks.distill import index_for
+from focusdd.tasks.distill import index_for, reading_for
 from focusdd.tasks.written import Content, validation_key, write_missing
 
 
@@ -74,11 +74,9 @@ def subset(
         if settings.form == "list":
             raise FocusError("--val has no place beside a list: use --form links or --form copies")
         inputs["val"] = validation_key(source, val)
-    if settings.method == "random":
-        if index is not None:
-            warn("--index has no effect with method random")
-    else:
-        wanted = task.extraction.settings(**(extract or ExtractorSettings()).model_dump(exclude_unset=True))
+    reading = reading_for(task, settings.method, settings.method != "random", index, extract)
+    if settings.method != "random":
+        wanted = task.extraction.settings(**reading.model_dump())
         found = index_for(task, source, out, wanted, index, overwrite, engine)
         inputs |= {"index": found.key, "content": found.info["content"]}
     make = partial(_make, task, source, val, found, settings)
