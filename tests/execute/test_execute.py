@@ -476,19 +476,34 @@ def test_workers_share_the_gpus_of_one_machine(
     assert _plan(nodes, workers, 1, "cuda", can_grow=False)[1]["GPU"] == 1
 
 
-@pytest.mark.parametrize("kind", ["RayActorError", "OutOfMemoryError"])
-def test_a_worker_that_ray_gives_up_is_one_sentence(kind: str) -> None:
-    """Out of memory is an error of its own where Ray's monitor has seen it come."""
+@pytest.mark.parametrize(
+    ("kind", "said", "words"),
+    [
+        ("RayActorError", [], "ended 6 times, at last as it began, often for want of memory"),
+        # of an error of its own where Ray's monitor has seen it come
+        (
+            "OutOfMemoryError",
+            ["low on memory"],
+            "ended 6 times, at last as it began, often for want of memory",
+        ),
+        (
+            "OutOfMemoryError",
+            ["lost:\n  ImportError: no name 'f'\n"],
+            r"begin \(ImportError: no name 'f'\): inst",
+        ),
+    ],
+)
+def test_a_worker_that_ray_gives_up_is_one_sentence(kind: str, said: list[str], words: str) -> None:
     import ray
 
     def get(_: object) -> None:
-        raise getattr(ray.exceptions, kind)(*(["low on memory"] if kind == "OutOfMemoryError" else []))
+        raise getattr(ray.exceptions, kind)(*said)
 
     actor = SimpleNamespace(run=SimpleNamespace(remote=lambda _: object()))
     stub = SimpleNamespace(
         wait=lambda running, **_: (running[:1], []), get=get, kill=lambda _: None, exceptions=ray.exceptions
     )
-    with pytest.raises(FocusError, match="ended 6 times, at last as it began, often for want of memory"):
+    with pytest.raises(FocusError, match=words):
         _hand_out(stub, [actor], [0], lambda *_: None, "shard")
 
 

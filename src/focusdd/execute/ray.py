@@ -133,9 +133,13 @@ def _hand_out(ray: Any, actors: list[Any], shards: Sequence[int], advance: Advan
 
 def _why_dead(said: str, mine: tuple[int, ...], unit: str) -> str:
     """The sentence about a worker that Ray has given up."""
-    missing = next((line for line in said.splitlines() if line.startswith("ModuleNotFoundError")), None)
+    kinds = ("ModuleNotFoundError", "ImportError")
+    missing = next((line for line in said.splitlines() if line.lstrip().startswith(kinds)), None)
     if missing:
-        return f"a worker cannot begin ({missing}): install focusdd with the same extras on all nodes"
+        return (
+            f"a worker cannot begin ({missing.strip()}): install the same version of focusdd with the same "
+            "extras on all nodes"
+        )
     what = f"over {unit} {mine[0]}" if mine else "as it began"
     return (
         f"a worker ended {_RESTARTS + 1} times, at last {what}, often for want of memory (see Ray's logs): "
