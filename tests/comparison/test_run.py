@@ -89,8 +89,11 @@ def test_the_size_is_that_of_a_teacher_of_the_students_architecture(tmp_path: Pa
 def test_a_teacher_that_does_not_know_the_classes_is_refused_before_anything_is_made(
     image_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
+    source, val = image_folder(), image_folder(per_class=1, root=tmp_path / "val")
     with pytest.raises(FocusError, match="does not know the classes"):
-        run(image_folder(), tmp_path / "run", teacher=str(WEIGHTS / "teacher"), **SMALL)
+        run(source, tmp_path / "run", val=val, teacher=str(WEIGHTS / "teacher"), **SMALL)
+    with pytest.raises(FocusError, match="--holdout"):
+        run(source, tmp_path / "run", **SMALL)
     assert not (tmp_path / "run").exists()
 
 

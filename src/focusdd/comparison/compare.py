@@ -26,10 +26,8 @@ from focusdd.execute import session
 from focusdd.extraction.index import Index, open_index
 from focusdd.settings import EngineSettings
 from focusdd.settings.resolve import idle_in_all, not_given, resolve
-from focusdd.sources.classes import require_same_classes
 from focusdd.sources.disk import require_apart
-from focusdd.sources.identity import require_other
-from focusdd.sources.understood import fact, understood
+from focusdd.sources.understood import fact, understood, understood_validation
 from focusdd.tasks.base import ComparisonContext, Task, Trial
 from focusdd.tasks.classify.task import CLASSIFY
 from focusdd.tasks.distill import distill, require_index_of, require_smaller
@@ -78,9 +76,7 @@ def compare(
     understood(source)
     for held_out, role in ((val, "val"), (other, "other")):
         if held_out is not None:
-            understood(held_out, role)
-            require_same_classes(held_out.name, held_out.classes, source.name, source.classes)
-            require_other(held_out, source.fingerprint, source.name)
+            understood_validation(held_out, source, role=role)
     fact("writes", f"{out}: {len(trials):,} runs")
     needing = [trial for trial in trials if trial.method in task.distillation.with_index]
     with locked(out), session(engine):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def hand_out(
     }
     index = context.index.folder.absolute() if context.index is not None else None
     named: Any = {**sources, "index": index, "out": context.out.absolute(), "made": {}}
-    worker = _Worker(what == "train", trials, replace(context, **named), __version__)
+    worker = partial(_opened, what == "train", trials, replace(context, **named), __version__)
     with progress(what, len(trials), "runs") as advance:
 
         def done(items: int, note: str = "") -> None:
@@ -55,32 +55,27 @@ def hand_out(
         run_on_ray(range(1, len(trials) + 1), worker, done, engine, context.settings.device, "run")
 
 
-@dataclass(frozen=True)
-class _Worker:
-    """Works on trials in another process, from the files that all nodes share."""
+def _opened(train: bool, trials: tuple[Trial, ...], named: ComparisonContext, version: str) -> Work:
+    """Works on trials in another process, from the files that all nodes share.
 
-    train: bool
-    """Or only make their datasets."""
-    trials: tuple[Trial, ...]
-    named: ComparisonContext
-    """With the names of sources and the folder of the index in their places."""
-    version: str
-
-    def __call__(self) -> Work:
-        named, task = self.named, self.named.task
-        require_version(self.version, named.out)
-        opened = {
-            "source": named.source.reopen(),
-            "val": task.comparison.validation(named.val.reopen()),
-            "other": named.other.reopen() if named.other is not None else None,
-            "index": open_index(named.index) if named.index is not None else None,
-        }
-        context = replace(named, **opened)
-        if self.train:  # all datasets are there, and two workers must not open one as a stage at once
-            folders = {folder for trial in self.trials if (folder := context.dataset(trial)) is not None}
-            require_there(folder / "done.json" for folder in folders)
-            context.made.update({folder: task.distillation.open(folder) for folder in folders})
-        return partial(_work, self.trials, context, run_trial if self.train else make_dataset)
+    Args:
+        train: or only make their datasets.
+        named: with the names of sources and the folder of the index in their places.
+    """
+    task = named.task
+    require_version(version, named.out)
+    opened = {
+        "source": named.source.reopen(),
+        "val": task.comparison.validation(named.val.reopen()),
+        "other": named.other.reopen() if named.other is not None else None,
+        "index": open_index(named.index) if named.index is not None else None,
+    }
+    context = replace(named, **opened)
+    if train:  # all datasets are there, and two workers must not open one as a stage at once
+        folders = {folder for trial in trials if (folder := context.dataset(trial)) is not None}
+        require_there(folder / "done.json" for folder in folders)
+        context.made.update({folder: task.distillation.open(folder) for folder in folders})
+    return partial(_work, trials, context, run_trial if train else make_dataset)
 
 
 def _work(

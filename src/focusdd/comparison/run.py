@@ -38,7 +38,8 @@ from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import not_given, resolve
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
-from focusdd.sources.understood import understood
+from focusdd.sources.disk import require_apart
+from focusdd.sources.understood import understood, understood_validation
 from focusdd.tasks.classify.task import CLASSIFY
 from focusdd.tasks.distill import distill
 from focusdd.tasks.extract import extract
@@ -104,8 +105,9 @@ def run(
     own = given if given is not None and _is_teacher(given, settings.student) else None
     settings = resolve(settings, size=own.input_size if own else _SIZE).settings
     seed, device, size = settings.seed, settings.device, settings.size
+    require_apart(out, source, held_out)
     understood(source)
-    understood(held_out, "val")
+    understood_validation(held_out, source)
     reading = ExtractorSettings(extractor=settings.extractor, device=device, anyway=settings.anyway)
     wanted = not_given(DistillSettings(ipc=settings.ipc, size=size, seed=seed))
     how = not_given(CLASSIFY.distillation.extract_settings(wanted, reading))

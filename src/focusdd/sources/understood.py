@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from focusdd.core.console import say, warn
+from focusdd.sources.classes import require_same_classes
+from focusdd.sources.identity import require_other
 from focusdd.sources.names import few
 
 _KINDS = 4  # of skipped files that are told apart
@@ -39,6 +41,23 @@ def understood(source: Any, role: str = "source") -> None:
         )
     if problems := getattr(source, "problems", ()):
         warn(f"{len(problems):,} annotations were mended, the first: {problems[0][0]} ({problems[0][1]})")
+
+
+def understood_validation(
+    val: Any, learnt: Any, source: tuple[str, str] | None = None, role: str = "val"
+) -> None:
+    """Says what validation images hold.
+
+    Args:
+        learnt: the source or the distilled dataset that is learnt from.
+        source: fingerprint and name of the source of its images; default: its own.
+
+    Raises:
+        FocusError: they have other classes, or are the images that are learnt from.
+    """
+    understood(val, role)
+    require_same_classes(val.name, val.classes, learnt.name, learnt.classes)
+    require_other(val, *(source or (learnt.fingerprint, learnt.name)))
 
 
 def fact(label: str, text: str) -> None:

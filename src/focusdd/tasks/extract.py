@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -72,7 +71,8 @@ def extract(
         with run.measure("check"):
             adapter.check(source, model, settings)
         name = SourceName.of(source, task.open_source)
-        worker = partial(_Worker, task, name, work.out.absolute(), work.key, settings, model.weights, decoder)
+        known = (task, name, work.out.absolute(), work.key, settings, model.weights, decoder)
+        worker = partial(partial, _work, *known)
         inference = adapter.inference(source, model, vit, settings)._replace(decoder=decoder)
         with run.measure("extract"):
             images = fill_parts(work, inference, worker, engine)
@@ -91,26 +91,14 @@ def _begun_with(out: Path, overwrite: bool) -> str | None:
     return None if stage is None else stage.get("inputs", {}).get("decoder", PILLOW)
 
 
-@dataclass(frozen=True)
-class _Worker:
+def _work(
+    task: Task, name: SourceName, out: Path, key: str, settings: Any, weights: str, decoder: str, shard: int
+) -> Work:
     """Reads images in another process as `extract` does in its own."""
-
-    task: Task
-    source: SourceName
-    out: Path
-    key: str
-    settings: Any
-    weights: str
-    decoder: str
-    shard: int
-
-    def __call__(self) -> Work:
-        require_shared(self.out, self.key)
-        settings = self.settings
-        model = load_same(settings.extractor, self.weights, settings.device, settings.input_size)
-        source, vit = self.source.reopen(), as_extractor(model)
-        inference = self.task.extraction.inference(source, model, vit, settings)
-        return partial(make_parts, inference._replace(decoder=self.decoder), self.out, self.shard)
+    require_shared(out, key)
+    model = load_same(settings.extractor, weights, settings.device, settings.input_size)
+    inference = task.extraction.inference(name.reopen(), model, as_extractor(model), settings)
+    return partial(make_parts, inference._replace(decoder=decoder), out, shard)
 
 
 def _finish(

@@ -10,9 +10,7 @@ from typing import Any
 from focusdd.core.console import progress
 from focusdd.core.cores import cpu_count
 from focusdd.core.files import make_folder, write_whole
-from focusdd.sources.classes import require_same_classes
-from focusdd.sources.identity import require_other
-from focusdd.sources.understood import understood
+from focusdd.sources.understood import understood_validation
 
 Content = Callable[[], str | bytes | Path]
 """What a file holds; a path is what it links to."""
@@ -24,9 +22,7 @@ def validation_key(source: Any, val: Any) -> str:
     Raises:
         FocusError: they have other classes, or are those of the source.
     """
-    understood(val, "val")
-    require_same_classes(val.name, val.classes, source.name, source.classes)
-    require_other(val, source.fingerprint, source.name)
+    understood_validation(val, source)
     return val.fingerprint
 
 

@@ -21,11 +21,10 @@ from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import resolve_and_warn
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
-from focusdd.sources.classes import require_same_classes
 from focusdd.sources.disk import require_apart
-from focusdd.sources.identity import num_shared, require_other
+from focusdd.sources.identity import num_shared
 from focusdd.sources.pixels import load_source, require_memory
-from focusdd.sources.understood import fact, understood
+from focusdd.sources.understood import fact, understood, understood_validation
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, warm_cosine
 from focusdd.training.losses import online_loss
@@ -64,9 +63,7 @@ def fit(
     require_apart(Path(out), source, val)
     understood(source)
     if val is not None:
-        understood(val, "val")
-        require_same_classes(val.name, val.classes, source.name, source.classes)
-        require_other(val, source.fingerprint, source.name)
+        understood_validation(val, source)
     fact("writes", f"{out}: a checkpoint of {settings.model or settings.init}, input {settings.size} px")
     with process_group(device) as ranks:
         return _fit(ranks, source, Path(out), settings, val, device, overwrite)

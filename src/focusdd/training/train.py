@@ -29,11 +29,10 @@ from focusdd.settings.resolve import record, resolve_and_warn
 from focusdd.settings.train import DENSE, WHOLE_VIEWS
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
-from focusdd.sources.classes import require_same_classes
 from focusdd.sources.disk import require_apart
-from focusdd.sources.identity import num_shared, require_other
+from focusdd.sources.identity import num_shared
 from focusdd.sources.pixels import Pixels, load_files, load_source
-from focusdd.sources.understood import fact, understood
+from focusdd.sources.understood import fact, understood_validation
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, cosine, half_cosine
 from focusdd.training.losses import online_loss, stored_loss
@@ -139,9 +138,7 @@ def train_on_source(
 def _train(
     dataset: _TrainingSet, val: Source, out: Path, asked: TrainSettings, overwrite: bool
 ) -> TrainedStudent:
-    understood(val, "val")
-    require_same_classes(val.name, val.classes, dataset.name, dataset.classes)
-    require_other(val, *dataset.source)
+    understood_validation(val, dataset, dataset.source)
     fact("writes", f"{out}: a {asked.student} taught by {dataset.name}")
     require_apart(out, val)
     device = pick_device(asked.device)

@@ -22,11 +22,10 @@ from focusdd.settings import DetectTrainSettings
 from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import resolve_and_warn
 from focusdd.sources.base import DetectionSource
-from focusdd.sources.classes import require_same_classes
 from focusdd.sources.detection import open_detection_source
 from focusdd.sources.disk import require_apart
-from focusdd.sources.identity import content_hashes, num_shared, require_other
-from focusdd.sources.understood import fact, understood
+from focusdd.sources.identity import content_hashes, num_shared
+from focusdd.sources.understood import fact, understood_validation
 from focusdd.tasks.detect.checkpoint import Detector, save_detector
 from focusdd.tasks.detect.detectors import Family, family_of
 from focusdd.tasks.detect.distilled import DistilledDetection, Sample, open_detection
@@ -63,9 +62,7 @@ def train(
     resolved = resolve_and_warn(settings or DetectTrainSettings(), size=input_size(data.info["size"]))
     settings, own = resolved.settings, resolved.key
     val = open_detection_source(val, "val")
-    understood(val, "val")
-    require_same_classes(val.name, val.classes, data.name, data.classes)
-    require_other(val, data.info["source"]["fingerprint"], data.info["source"]["name"])
+    understood_validation(val, data, (data.info["source"]["fingerprint"], data.info["source"]["name"]))
     fact("writes", f"{out}: a {settings.detector} taught by {data.name}")
     require_apart(Path(out), val)
     family = family_of(settings.detector)
