@@ -244,7 +244,7 @@ def _left(trials: Sequence[Trial], done: Mapping[Trial, dict[str, Any]], context
     total, work = 0.0, context.task.comparison.work
     for trial in trials:
         alike = [one for one in done if one.student == trial.student] or list(done)
-        spent = sum((done[one]["seconds_train"] or 0) + (done[one]["seconds_distil"] or 0) for one in alike)
+        spent = sum(done[one]["seconds_train"] for one in alike)
         total += work(trial, context) * spent / sum(work(one, context) for one in alike)
     return f" (about {total / 60:.0f} min left)" if total >= 90 else f" (about {total:.0f} s left)"
 
