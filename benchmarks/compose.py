@@ -4,7 +4,7 @@
 
 Every tile is a random square of a random image of its class, 30 to 100 % of the shorter side. Without DATA
 the images are JPEGs of 500 x 375 pixels, drawn from a seed. Files are written whole and synced, as always.
-Figures are the best of the rounds. Composing has nothing to do on a GPU.
+Figures are the best of the rounds, on CPU cores.
 """
 
 from __future__ import annotations

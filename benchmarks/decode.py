@@ -1,10 +1,10 @@
-"""Images decoded per second, by the scale that the decoder is asked for and what follows.
+"""Images decoded per second, by the scale of decoding and by what follows.
 
     python benchmarks/decode.py [FOLDER] [--images 200] [--side 128] [--rounds 3]
 
-A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size for less than the whole, and focusdd asks for the
-smallest that still has the pixels needed. Without FOLDER the images are JPEGs of 500 x 375 pixels, drawn from
-a seed. Figures are the best of the rounds. Decoding has nothing to do on a GPU.
+A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size in less time than at full size; focusdd takes the
+smallest scale that has enough pixels. Without FOLDER the images are JPEGs of 500 x 375 pixels, drawn from
+a seed. Figures are the best of the rounds, on CPU cores.
 """
 
 from __future__ import annotations

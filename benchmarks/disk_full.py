@@ -1,11 +1,11 @@
-"""Every stage on a disk that fills up: a real one, in memory, of a random size; then with room.
+"""Every stage on a disk that fills up, then on a larger one. The disks are file systems in memory.
 
     python benchmarks/disk_full.py --work runs/disk_full [--sizes 2] [--seed 0]
 
 Needs Linux, and the right to mount for itself (`unshare --map-root-user --mount`), which users mostly have.
-Each stage runs once undisturbed. Then its folder is a disk that holds what it begins with and a random part
-of what it makes: it has to end with one sentence and exit code 2, leaving no temporary files. With a larger
-disk the same command runs again, and all files are compared, byte by byte, with the undisturbed ones.
+Each stage runs once undisturbed. Then its folder is a disk with room for its inputs and a random part of its
+output. The stage has to end with one sentence and exit code 2 and to leave no temporary files. On a larger
+disk the same command runs again, and all files are compared with the undisturbed ones, byte by byte.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Images that are drawn from a seed as they are read: as many as one likes, nothing on disk."""
+"""Sources whose images are drawn from a seed as they are read: any number of images, nothing on disk."""
 
 from __future__ import annotations
 

@@ -2,10 +2,10 @@
 
     python benchmarks/kill.py --work runs/kill [--data PHOTOS] [--kills 50] [--seed 0]
 
-Every stage runs once undisturbed. Then, for each of its kills, it begins in a fresh folder as a process
-group of its own, which is killed at a moment drawn evenly from the undisturbed seconds. The same command runs
-again, and all files are compared, byte by byte, with the undisturbed ones; `interrupted.made` says what is
-left out. A shard or an epoch that was finished before the kill must not be made again.
+Every stage runs once undisturbed. Then it starts again in a fresh folder, once for each kill, and its process
+group is killed at a random moment of the undisturbed duration. The same command runs again, and all files but
+those that `interrupted.made` leaves out are compared with the undisturbed ones, byte by byte. A shard or an
+epoch that was finished before the kill must not be made again.
 """
 
 from __future__ import annotations

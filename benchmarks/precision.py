@@ -1,4 +1,4 @@
-"""Training steps of ResNet-18 in the ways a CPU or GPU can take them: precision and memory layout.
+"""Training steps of ResNet-18 by precision and memory layout.
 
     python benchmarks/precision.py [--size 128] [--batch 25] [--rounds 3]
 

@@ -1,10 +1,10 @@
-"""Extraction taken apart: images per second of every step alone and of the whole, in one run on one source.
+"""Images per second of every step of extract alone, and of the whole, in one run on one source.
 
     python benchmarks/throughput.py DATA --extractor VIT --work runs/throughput [--view-size 128]
 
-Every step has all cores and everything that it needs in memory; the steps take turns, some thousand images at
-a time. Decoding can hide behind a model on a GPU, so there the whole can be as fast as the slower of the two.
-On a CPU both want the same cores: at best it takes the time of one and the time of the other.
+Every step has all cores, and its input in memory; the steps take turns, 2,048 images at a time. On a GPU the
+whole can be as fast as the slower of decoding and model, because they run beside each other. On a CPU they
+share the cores: the whole takes at least the sum of their times.
 """
 
 from __future__ import annotations

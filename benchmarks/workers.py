@@ -2,9 +2,9 @@
 
     python benchmarks/workers.py [DATA --extractor VIT] [--ipc 50]
 
-Every row runs in a process of its own, which may use so many cores of this machine (Linux) and has as many
-threads for the model. Without DATA the images are the demo's, 1,000 JPEG files of about 270 pixels. The rows
-of ray are there when ray is installed; starting its cluster does not count, starting its workers does.
+Every row runs in a process that is limited to so many cores (Linux) and as many threads for the model.
+Without DATA the images are the demo's, 1,000 JPEG files of about 270 pixels. Rows of ray include
+the start of its workers but not that of its cluster.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import sys
 from pathlib import Path
 
@@ -26,6 +27,11 @@ def test_the_script_for_a_gpu_runs_at_a_small_size(tmp_path: Path, monkeypatch: 
         rows = list(csv.DictReader(file))
     assert len(rows) > 15
     assert not [row for row in rows if not row["value"]]
+
+
+@pytest.mark.parametrize("script", sorted(path.stem for path in Path(gpu.__file__).parent.glob("*.py")))
+def test_names_that_a_script_imports_are_there(script: str) -> None:
+    assert importlib.import_module(script).__doc__
 
 
 def test_its_extractor_can_be_loaded(tmp_path: Path) -> None:

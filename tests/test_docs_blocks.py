@@ -54,7 +54,8 @@ SMALL = {
     r"--corruptions": "",
     r"focusdd demo ": "focusdd demo --quick ",
     r"demo:200": "demo:16",  # as --quick has it
-    r"--teacher demo/focus-student": "--teacher runs/big",
+    r"--teacher demo/\S+": "--teacher runs/big",
+    r"ipc10-seed0": "ipc1-seed0",
     r"\{000\.\.003\}": "{000..001}",
     r"ipc=10\b": "ipc=1, size=64",
     r"ipc=\(1, 10\)": "ipc=(1,)",
