@@ -306,12 +306,12 @@ def passes(way: str) -> Iterator[None]:
     """Networks are called as they are, recorded (as focusdd does) or compiled."""
     ways: dict[str, Any] = {
         "plain": lambda net, device: net,
-        "recorded": graphs.replayed,
+        "recorded": graphs.graphed,
         "compiled": lambda net, device: torch.compile(net, mode="reduce-overhead"),
     }
     with ExitStack() as stack:
         for module in (graphs, losses):
-            stack.enter_context(mock.patch.object(module, "replayed", ways[way]))
+            stack.enter_context(mock.patch.object(module, "graphed", ways[way]))
         yield
 
 
@@ -354,7 +354,7 @@ def bare_step(bench: Bench, student: str, batch: int) -> Callable[[], None]:
     """The passes alone, recorded: the student's both ways and the teacher's, on a batch that is there."""
     net, _ = new_net(student, CLASSES, bench.side, bench.device, 0)
     teacher = load_model("resnet18", bench.device, bench.side, pretrained=False, num_classes=CLASSES)
-    mine, theirs = (graphs.replayed(DenseLogits(one), bench.device) for one in (net.train(), teacher.net))
+    mine, theirs = (graphs.graphed(DenseLogits(one), bench.device) for one in (net.train(), teacher.net))
     images = torch.rand((batch, 3, bench.side, bench.side), device=bench.device)
     images = images.contiguous(memory_format=torch.channels_last)
 
@@ -427,7 +427,7 @@ def labelling(bench: Bench) -> None:
     images = torch.rand((64, 3, bench.side, bench.side), device=bench.device) * 255
     for way in ("recorded", "plain"):
         with passes(way):
-            ask = graphs.asked(teacher, PooledLogits, True)
+            ask = graphs.teacher_forward(teacher, PooledLogits, True)
             rate = partial(bench.rate, partial(ask, images), 64)
             bench.row(f"label, {name}: {way}", "images/s", rate, f"label, {name}: recorded")
 

@@ -20,7 +20,7 @@ from focusdd.extraction.nvjpeg import NVJPEG, gpu_decoder, has_nvjpeg
 from focusdd.models import graphs
 from focusdd.models.dense import DenseLogits, PooledLogits
 from focusdd.models.device import pick_device
-from focusdd.models.graphs import Replayed, replayed
+from focusdd.models.graphs import GraphedNet, graphed
 from focusdd.models.load import load_model, new_net
 from focusdd.settings import TrainSettings
 from focusdd.settings.resolve import resolve
@@ -35,7 +35,7 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU on this m
 
 def test_without_a_gpu_nothing_is_recorded() -> None:
     net = PooledLogits(torch.nn.Linear(2, 2))
-    assert replayed(net, torch.device("cpu")) is net
+    assert graphed(net, torch.device("cpu")) is net
 
 
 @gpu
@@ -59,7 +59,7 @@ def test_recorded_steps_are_those_of_the_network_itself(
         mine = copy.deepcopy(net)
         if not recorded:
             for module in (losses, graphs):
-                monkeypatch.setattr(module, "replayed", lambda net, device: net)
+                monkeypatch.setattr(module, "graphed", lambda net, device: net)
         loss = online_loss(mine, pixels, 2, teacher, torch.arange(10, device=device), settings, device)
         optimizer = torch.optim.SGD(mine.parameters(), 0.01)
         for step, rows in enumerate(torch.arange(20).split(8)):
@@ -103,7 +103,7 @@ def test_a_pass_that_cannot_be_recorded_is_taken_as_usual(capsys: pytest.Capture
     device = pick_device("cuda")
     net = Waits().to(device)
     images, stream = torch.randn(4, 3, 16, 16, device=device), torch.cuda.current_stream()
-    recorded = Replayed(PooledLogits(net))
+    recorded = GraphedNet(PooledLogits(net))
     for _ in range(2):
         answer, _ = recorded(images)
         assert torch.allclose(answer, net(images))
@@ -118,13 +118,13 @@ def test_a_recording_that_fails_leaves_random_numbers_and_earlier_records_alone(
     device = pick_device("cuda")
     images = torch.randn(4, 3, 16, 16, device=device)
     with torch.set_grad_enabled(gradients):
-        earlier = Replayed(PooledLogits(Drops().to(device)))
+        earlier = GraphedNet(PooledLogits(Drops().to(device)))
         earlier(images)
         torch.manual_seed(1)
         expected = torch.randn(5, device=device), earlier(images)[0].clone(), torch.randn(5, device=device)
         torch.manual_seed(1)
         drawn = [torch.randn(5, device=device)]
-        assert Replayed(PooledLogits(Waits().to(device)))._recorded(images) is None
+        assert GraphedNet(PooledLogits(Waits().to(device)))._recorded(images) is None
         drawn += [earlier(images)[0].clone(), torch.randn(5, device=device)]
     for mine, theirs in zip(drawn, expected, strict=True):
         assert torch.equal(mine, theirs)
@@ -145,7 +145,7 @@ def test_recording_changes_neither_statistics_nor_random_numbers(gradients: bool
         torch.manual_seed(1)
         assert torch.equal(torch.randn(5, device=device), expected[0])
         with torch.set_grad_enabled(gradients):
-            assert Replayed(DenseLogits(net))._recorded(images) is not None
+            assert GraphedNet(DenseLogits(net))._recorded(images) is not None
         assert torch.equal(torch.randn(5, device=device), expected[1])
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 
@@ -155,12 +155,12 @@ def test_a_recorded_pass_draws_as_the_seed_says() -> None:
     """Also after another recording: a run that goes on takes the steps of one that was not interrupted."""
     device = pick_device("cuda")
     images = torch.ones(4, 3, 16, 16, device=device)
-    recorded = Replayed(PooledLogits(Drops().to(device)))
+    recorded = GraphedNet(PooledLogits(Drops().to(device)))
     recorded(images)
     torch.manual_seed(3)
     expected = [recorded(images)[0].clone() for _ in range(2)]
     assert not torch.equal(*expected)
-    Replayed(PooledLogits(Drops().to(device)))(images)
+    GraphedNet(PooledLogits(Drops().to(device)))(images)
     torch.manual_seed(3)
     assert all(torch.equal(recorded(images)[0], one) for one in expected)
 

@@ -25,11 +25,11 @@ def stratified(records: Sequence[Record], count: int, seed: int = 0) -> list[Rec
     rng = np.random.default_rng([seed, 7])
     labels = np.array([record.label for record in records])
     order = rng.permutation(len(labels))
-    turn = np.empty(len(labels), dtype=np.int64)
+    place_in_class = np.empty(len(labels), dtype=np.int64)
     for label in np.unique(labels):
         mine = labels[order] == label
-        turn[mine] = np.arange(mine.sum())
-    return [records[index] for index in sorted(order[np.argsort(turn, kind="stable")][:count])]
+        place_in_class[mine] = np.arange(mine.sum())
+    return [records[index] for index in sorted(order[np.argsort(place_in_class, kind="stable")][:count])]
 
 
 @dataclass(frozen=True)

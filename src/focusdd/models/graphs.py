@@ -23,36 +23,38 @@ _WARM_UP = 3  # passes before recording, as PyTorch advises: libraries choose th
 _Pass = Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
 
 
-def replayed(net: nn.Module, device: torch.device) -> nn.Module:
+def graphed(net: nn.Module, device: torch.device) -> nn.Module:
     """The same network with its passes recorded, on a GPU; elsewhere, and for several processes, itself."""
-    return Replayed(net) if device.type == "cuda" and isinstance(net, PooledLogits) else net
+    return GraphedNet(net) if device.type == "cuda" and isinstance(net, PooledLogits) else net
 
 
-def asked(teacher: Model, kind: type[PooledLogits], recorded: bool) -> Callable[[torch.Tensor], Logits]:
+def teacher_forward(
+    teacher: Model, kind: type[PooledLogits], recorded: bool
+) -> Callable[[torch.Tensor], Logits]:
     """What a teacher says of [0, 255] images (B, 3, S, S), without gradients.
 
     Recorded on a GPU, the answer to one batch is overwritten by that to the next.
     """
     net: nn.Module = kind(teacher.net)
     if recorded:
-        net = replayed(net, teacher.device)
+        net = graphed(net, teacher.device)
 
     @torch.inference_mode()
-    def ask(images: torch.Tensor) -> Logits:
+    def forward(images: torch.Tensor) -> Logits:
         with autocast(teacher.device):
             answer: Logits = net(teacher.prepare(images))
             return answer
 
-    return ask
+    return forward
 
 
-def let_go(device: torch.device) -> None:
+def free_graphs(device: torch.device) -> None:
     """Frees the memory of recorded passes that are no longer used: they refer to themselves."""
     if device.type == "cuda":
         gc.collect()
 
 
-class Replayed(nn.Module):
+class GraphedNet(nn.Module):
     """Records the pass of the first batch and replays it for all batches of its shape; others pass as usual.
 
     The answer to one batch is overwritten by that to the next. A network whose pass fails in the rehearsal
@@ -80,7 +82,7 @@ class Replayed(nn.Module):
         # recording is done on a stream of its own: PyTorch says so at every step
         if hasattr(torch.autograd.graph, "set_warn_on_accumulate_grad_stream_mismatch"):
             torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
-        let_go(images.device)
+        free_graphs(images.device)
         before = [(buffer, buffer.clone()) for buffer in self.net.buffers()]
         draws = torch.cuda.get_rng_state(images.device)
         stream = torch.cuda.current_stream(images.device)

@@ -12,7 +12,7 @@ from focusdd.labels.reader import LabelledViews
 from focusdd.labels.render import render
 from focusdd.labels.views import Views, draw_views, plain_views
 from focusdd.models.dense import DenseLogits, Logits, PooledLogits, on_one_grid
-from focusdd.models.graphs import asked, replayed
+from focusdd.models.graphs import graphed, teacher_forward
 from focusdd.models.load import Model, normalisation, normalise
 from focusdd.models.precision import autocast
 from focusdd.settings import TrainSettings
@@ -48,7 +48,7 @@ def online_loss(
     kind = DenseLogits if settings.dense_weight > 0 and teacher is not None else PooledLogits
     student = _student(net, kind, device, ranks)
     # beside other processes, recording would meet their messages
-    ask = None if teacher is None else asked(teacher, kind, ranks.world_size == 1)
+    ask = None if teacher is None else teacher_forward(teacher, kind, ranks.world_size == 1)
 
     def loss(rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         if settings.augment:
@@ -104,7 +104,7 @@ def _student(
 ) -> Callable[[torch.Tensor], Logits]:
     """What a network in training answers to [0, 255] images (B, 3, S, S)."""
     mean, std = normalisation(net)
-    trained = replayed(ranks.parallel(kind(net), device), device)
+    trained = graphed(ranks.parallel(kind(net), device), device)
 
     def predict(pixels: torch.Tensor) -> Logits:
         with autocast(device):

@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from focusdd.core.distributed import local_rank, world_size
 from focusdd.core.errors import FocusError
-from focusdd.models.graphs import let_go
+from focusdd.models.graphs import free_graphs
 
 _PATIENCE = timedelta(hours=6)  # while the first one scores
 _MEETING = timedelta(minutes=15)  # until all have come, and at every step
@@ -100,7 +100,7 @@ def process_group(device: torch.device) -> Iterator[Ranks]:
         with nullcontext(ALONE) if world_size() == 1 else _torchrun_group(device) as ranks:
             yield ranks
     finally:
-        let_go(device)
+        free_graphs(device)
 
 
 @contextmanager
