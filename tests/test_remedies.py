@@ -155,6 +155,7 @@ CASES = [
     Case(deleted, "tiny/labels/views/views.npy", LEARN_STORED, LABELS),
     Case(cut, "tiny/labels/tiles/images.npy", PUBLISH, LABELS),
     Case(deleted, "tiny/labels/tiles/labels.json", PUBLISH, LABELS),
+    Case(cut, "tiny/labels/tiles/labels.json", PUBLISH, LABELS),
     Case(deleted, "net/model.safetensors", opens(origin, "net"), CHECKPOINT),
     Case(cut, "net/model.safetensors", opens(origin, "net"), CHECKPOINT),
     Case(deleted, "net/config.json", opens(origin, "net"), CHECKPOINT),

@@ -328,7 +328,7 @@ def test_extract_survives_dead_workers_and_a_dead_node(
             extract(source, out, EXTRACT, engine=RAY)
 
     events = {1: refused, 2: kill, 4: remove}
-    monkeypatch.setattr("focusdd.extraction.parts.progress", lambda *_: meddling(events))
+    monkeypatch.setattr("focusdd.execute.progress", lambda *_: meddling(events))
     index = extract(source, out, EXTRACT, engine=RAY)
     assert len(killed) == 2
     assert digests(out) == digests(tmp_path / "reference")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -82,8 +83,12 @@ def label(
 
 
 def _stored(distilled: Distilled) -> list[dict[str, Any]]:
-    """What labels.json says of each kind of labels that is there."""
-    return [read_json(folder_of(distilled, kind) / "labels.json") for kind in stored_kinds(distilled)]
+    """What labels.json says of each kind of labels, but for a damaged one, which is made again."""
+    told = []
+    for kind in stored_kinds(distilled):
+        with suppress(FocusError):
+            told.append(read_json(folder_of(distilled, kind) / "labels.json"))
+    return told
 
 
 def _renew_card(distilled: Distilled, ours: set[str]) -> None:
