@@ -31,8 +31,14 @@ def fitted(out: Path) -> Path:
 def test_run_makes_what_the_single_commands_make(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fit(source: Source, out: Path, settings: FitSettings, **_: object) -> Path:
-        assert settings.model == "test_resnet" and settings.size == 64 and settings.epochs == 12
+    def fit(source: Source, out: Path, settings: FitSettings, overwrite: bool = False, **_: object) -> Path:
+        assert not overwrite
+        assert (
+            not settings.model_fields_set
+            and settings.model == "test_resnet"
+            and settings.size == 64
+            and settings.epochs == 12
+        )
         return fitted(out)
 
     monkeypatch.setattr("focusdd.comparison.run.fit", fit)
@@ -48,10 +54,19 @@ def test_run_makes_what_the_single_commands_make(
     assert read_json(out / "random" / "distilled.json")["method"] == "random"
     said = capsys.readouterr().out
     assert "plan" in said and "to be downloaded: the weights of test_resnet\n" in said
-    for word in ("extract", "fit", "distill", "train", "random-student", "7,654", f"{made.student.top1:.1%}"):
-        assert word in said
+    words = ("extract", "fit", "distill", "train", "random-student", "student of random images", "7,654")
+    assert all(word in said for word in (*words, f"{made.student.top1:.1%}"))
     again = run(source, out, val=val, fit_epochs=12, control=True, **SMALL)
     assert again == made and "done" in capsys.readouterr().out
+    kept = (out / "index" / "done.json").stat().st_mtime_ns
+    other = {**SMALL, "ipc": 2}
+    with pytest.raises(FocusError, match="ipc was 1, now 2.*--overwrite, which makes again only"):
+        run(source, out, val=val, fit_epochs=12, **other)
+    assert "plan" not in capsys.readouterr().out
+    larger = run(source, out, val=val, fit_epochs=12, overwrite=True, **other)
+    assert (out / "index" / "done.json").stat().st_mtime_ns == kept
+    assert read_json(out / "distilled" / "distilled.json")["ipc"] == 2
+    assert larger.student.distilled["ipc"] == 2 and larger.show(4).axes
 
 
 def test_a_checkpoint_of_the_students_architecture_is_the_teacher_itself(tmp_path: Path) -> None:
@@ -107,8 +122,27 @@ def test_a_weak_teacher_that_was_fitted_here_is_a_warning(
         return out
 
     monkeypatch.setattr("focusdd.comparison.run.fit", untrained)
-    run(DemoSource(8), tmp_path, val=DemoSource(4, "val"), **SMALL)
-    assert "warning: the teacher" in capsys.readouterr().out
+    run(DemoSource(8), tmp_path, val=DemoSource(4, "val"), control=True, **SMALL)
+    said = capsys.readouterr().out
+    assert said.count("warning: the teacher") == 1 and "learnt little" in said and "--fit-epochs" in said
+
+
+def test_an_extractor_that_cannot_be_used_is_refused_before_the_plan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, val = DemoSource(8), DemoSource(4, "val")
+    with pytest.raises(FocusError, match="no plain ViT"):
+        run(source, tmp_path / "run", val=val, **SMALL | {"extractor": "resnet18"})
+    without = {name: value for name, value in SMALL.items() if name != "extractor"}
+
+    def offline(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr("focusdd.models.names.needs_download", lambda name: True)
+    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", offline)
+    with pytest.raises(FocusError, match="--extractor FOLDER"):
+        run(source, tmp_path / "run", val=val, **without)
+    assert "plan" not in capsys.readouterr().out and not (tmp_path / "run").exists()
 
 
 def test_a_setting_that_run_does_not_have_is_named(tmp_path: Path) -> None:

@@ -107,10 +107,15 @@ def fit(
     overwrite: flags.Overwrite = False,
 ) -> None:
     from focusdd import fit
+    from focusdd.core.console import warn
+    from focusdd.training.fit import near_chance
 
     own = source if options is not None and options.holdout is not None else None
     val, source = validation_name(val or own, source, options), with_options(source, options)
     fit(source, out, settings, val=val, overwrite=overwrite)
+    if near_chance(out):
+        warn(f"{out} is near chance on the validation images: fit it for more --epochs or on more images")
+        return
     say(f"wrote {out}. Use it as --teacher {out}, or as --extractor {out} if it is a ViT")
 
 

@@ -10,21 +10,26 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from rich.table import Column, Table
 
+from focusdd.composition.dataset import open_distilled
 from focusdd.core.console import console, say
 from focusdd.core.cores import cpu_count
+from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
 from focusdd.core.images import UnreadableImage, decode, square
+from focusdd.core.stage import overwrite_if_other, stage_in
+from focusdd.extraction.attention import as_vit
 from focusdd.labels.label import label
 from focusdd.models.classes import matched_outputs
 from focusdd.models.device import pick_device
 from focusdd.models.load import load_model, new_net
-from focusdd.models.names import Origin, needs_download, origin
+from focusdd.models.names import Origin, needs_download, origin, require_reachable
 from focusdd.models.precision import autocast
 from focusdd.settings import (
     DistillSettings,
@@ -34,6 +39,7 @@ from focusdd.settings import (
     RunSettings,
     TrainSettings,
 )
+from focusdd.settings.base import Settings
 from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import not_given, resolve
 from focusdd.sources import open_source
@@ -47,8 +53,12 @@ from focusdd.training.fit import fit
 from focusdd.training.result import TrainedStudent
 from focusdd.training.train import train
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 _SIZE = 224  # pixels, where no teacher says another
 _CUTMIX = 0.5  # of the batches that the teacher learns from
+_STUDENTS = {"distilled": "student", "random": "random-student"}  # images -> who learns from them
 _PROBED = 8  # images that seconds are estimated from
 
 
@@ -66,9 +76,21 @@ class Ran:
     following: tuple[str, ...]
     """The words of the next command, without "focusdd"."""
 
+    def show(self, images: int = 20) -> Figure:
+        """A matplotlib figure of so many distilled images; see `Distilled.show`."""
+        return open_distilled(self.distilled).show(images)
+
+
+class _Made(NamedTuple):
+    """What the folder of a stage is made with."""
+
+    settings: Settings
+    after: tuple[str, ...] = ()
+    """Folders of stages that it is made from."""
+
 
 class _Step(NamedTuple):
-    """A stage as the plan and the last table show it."""
+    """A stage as the plan shows it."""
 
     command: str
     folder: str
@@ -95,6 +117,7 @@ def run(
     Args:
         out: holds index, teacher, distilled, student, and with a control random and random-student.
         val: default: the validation split of `source`.
+        overwrite: make stages again that were made with other settings, and those made from them.
 
     Raises:
         FocusError: as the stages; what is finished stays.
@@ -111,42 +134,86 @@ def run(
     reading = ExtractorSettings(extractor=settings.extractor, device=device, anyway=settings.anyway)
     wanted = not_given(DistillSettings(ipc=settings.ipc, size=size, seed=seed))
     how = not_given(CLASSIFY.distillation.extract_settings(wanted, reading))
-    steps = _plan(source, out, settings, resolve(how).settings.input_size, own is not None)
-    if given is not None:  # before hours are spent
-        matched_outputs(load_model(settings.teacher, device, size), source, "teacher")
-    index = extract(source, out / "index", how, overwrite=overwrite)
-    if own is not None and own.folder is not None:
-        teacher = own.folder
-    else:
-        fitting = FitSettings(
-            model=settings.student, size=size, epochs=settings.fit_epochs, mix_prob=_CUTMIX,
-            teacher=settings.teacher, device=device, seed=seed, anyway=settings.anyway,
-        )  # fmt: skip
-        teacher = fit(source, out / "teacher", fitting, val=held_out, overwrite=overwrite)
-
+    own_folder = own.folder if own is not None else None
+    teacher = own_folder or out / "teacher"
+    made = {"index": _Made(how)}
+    fitting = FitSettings(
+        model=settings.student, size=size, epochs=settings.fit_epochs, mix_prob=_CUTMIX,
+        teacher=settings.teacher, device=device, seed=seed, anyway=settings.anyway,
+    )  # fmt: skip
+    fitting = not_given(fitting)  # nothing is remarked on settings that nobody typed
+    if own_folder is None:
+        made["teacher"] = _Made(fitting)
     # of a teacher that was fitted here it is known what it was fitted on, however little it has learnt
     anyway = settings.anyway or own is None
     common: dict[str, Any] = {"size": size, "device": device, "seed": seed, "anyway": anyway}
+    asked = common | settings.model_dump(include={"student", "labels", "epochs"})
+    if settings.labels == "soft":
+        asked["teacher"] = str(teacher)
+    else:
+        labels = not_given(LabelSettings(teacher=str(teacher), kind=settings.labels, **common))
+    lesson = not_given(TrainSettings(**asked))
+    methods = {"distilled": wanted}
+    if settings.control:
+        methods["random"] = not_given(wanted.model_copy(update={"method": "random"}))
+    for folder, method in methods.items():
+        uses_index = method.method in CLASSIFY.distillation.with_index
+        made[folder] = _Made(method, ("index",) if uses_index else ())
+        if settings.labels != "soft":
+            made[f"{folder}/labels/{settings.labels}"] = _Made(labels, (folder, "teacher"))
+        made[_STUDENTS[folder]] = _Made(lesson, (folder, "teacher"))
+    again = _made_again(out, made, source.fingerprint, overwrite)
+    side = resolve(how).settings.input_size
+    as_vit(load_model(settings.extractor, device, side, pretrained=False).net, settings.extractor)
+    require_reachable(settings.extractor)
+    _plan(source, out, settings, side, own is not None, again)
+    if given is not None:  # before hours are spent
+        matched_outputs(load_model(settings.teacher, device, size), source, "teacher")
+    index = overwrite_if_other(partial(extract, source, out / "index", how), overwrite)
+    if own_folder is None:
+        overwrite_if_other(partial(fit, source, teacher, fitting, val=held_out), overwrite)
 
-    def student(folder: str, trained: str, method: DistillSettings) -> TrainedStudent:
+    students: list[TrainedStudent] = []
+    for folder, method in methods.items():
         chosen = index if method.method in CLASSIFY.distillation.with_index else None
-        made = distill(source, out / folder, method, index=chosen, overwrite=overwrite)
-        asked = common | settings.model_dump(include={"student", "labels", "epochs"})
-        if settings.labels == "soft":
-            asked["teacher"] = str(teacher)
-        else:
-            labels = LabelSettings(teacher=str(teacher), kind=settings.labels, **common)
-            label(made, not_given(labels), overwrite=overwrite)
-        return train(made, held_out, out / trained, not_given(TrainSettings(**asked)), overwrite=overwrite)
-
-    ours = student("distilled", "student", wanted)
-    random = wanted.model_copy(update={"method": "random"})
-    control = student("random", "random-student", random) if settings.control else None
-    _say_table(out, teacher, steps)
+        tiny = overwrite_if_other(partial(distill, source, out / folder, method, index=chosen), overwrite)
+        if settings.labels != "soft":
+            overwrite_if_other(partial(label, tiny, labels), overwrite)
+        taught = partial(train, tiny, held_out, out / _STUDENTS[folder], lesson)
+        students.append(overwrite_if_other(taught, overwrite))
+    ours, control = students[0], students[1] if settings.control else None
+    _say_table(out, teacher, ours, control)
     following: tuple[str, ...] = ("publish", str(out / "distilled"))
     if settings.labels == "soft":
         following = ("label", str(out / "distilled"), "--teacher", str(teacher))
     return Ran(out, teacher, out / "distilled", ours, control, following)
+
+
+def _made_again(out: Path, made: dict[str, _Made], fingerprint: str, overwrite: bool) -> set[str]:
+    """Folders whose finished stage was made with other settings, or from such a stage.
+
+    Raises:
+        FocusError: there is such a stage and it may not be overwritten.
+    """
+    again: set[str] = set()
+    for folder, (settings, after) in made.items():
+        before = stage_in(out / folder) or {}
+        known, now = before.get("settings", {}), settings.model_dump(mode="json", exclude_none=True)
+        changed = [
+            f"{name} was {known[name]!r}, now {value!r}"
+            for name, value in now.items()
+            if name in known and known[name] != value
+        ]
+        if before.get("inputs", {}).get("source", fingerprint) != fingerprint:
+            changed.append("its images were others")
+        if changed and not overwrite:
+            raise FocusError(
+                f"{out / folder} was made with other settings ({', '.join(changed[:3])}): use another --out, "
+                "or --overwrite, which makes again only what has changed"
+            )
+        if changed or again.intersection(after):
+            again.add(folder)
+    return again
 
 
 def _is_teacher(given: Origin, student: str) -> bool:
@@ -155,8 +222,15 @@ def _is_teacher(given: Origin, student: str) -> bool:
     return given.folder is not None and len({name.partition(".")[0] for name in names}) == 1
 
 
-def _plan(source: Source, out: Path, settings: RunSettings, input_size: int | None, own: bool) -> list[_Step]:
-    """The stages with their models, images and estimated minutes, which it says."""
+def _plan(
+    source: Source, out: Path, settings: RunSettings, input_size: int | None, own: bool, again: set[str]
+) -> None:
+    """Says the stages with their models, images and estimated minutes.
+
+    Args:
+        own: the teacher need not be fitted.
+        again: folders that are there and will be made again.
+    """
     images, tiny, student = len(source.records), settings.ipc * len(source.classes), settings.student
     read, look, learn, ask, guide = _costs(source, settings, input_size)
     steps = [_Step("extract", "index", settings.extractor, images, images * (read + look))]
@@ -165,7 +239,7 @@ def _plan(source: Source, out: Path, settings: RunSettings, input_size: int | No
         steps.append(_Step("fit", "teacher", student, images, seconds))
     shown = {"soft": settings.epochs, "tiles": 5, "views": LabelSettings.model_fields["num_crops"].default}
     asking = tiny * shown[settings.labels] * ask
-    for folder, trained in (("distilled", "student"), ("random", "random-student")):
+    for folder, trained in _STUDENTS.items():
         if folder == "random" and not settings.control:
             continue
         steps.append(_Step("distill", folder, "", tiny, tiny * read))
@@ -179,14 +253,13 @@ def _plan(source: Source, out: Path, settings: RunSettings, input_size: int | No
     table = Table("stage", folders, models, "images", "estimate", title="plan")
     missing = []
     for step in steps:
-        done = (out / step.folder / "done.json").exists()
+        done = step.folder not in again and (out / step.folder / "done.json").exists()
         table.add_row(*step[:3], f"{step.images:,}", "done" if done else f"about {_minutes(step.seconds)}")
         needed = {"extract": [settings.extractor], "fit": [student, settings.teacher]}.get(step.command, [])
         missing += [] if done else [name for name in needed if name and needs_download(name)]
     console.print(table)
     if missing:
-        say(f"to be downloaded: the weights of {', '.join(missing)}")
-    return steps
+        say(f"to be downloaded: the weights of {', '.join(dict.fromkeys(missing))}")
 
 
 def _costs(source: Source, settings: RunSettings, input_size: int | None) -> list[float]:
@@ -235,21 +308,23 @@ def _minutes(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(1, round(seconds))} s"
 
 
-def _say_table(out: Path, teacher: Path, steps: list[_Step]) -> None:
-    """What every stage made: top-1, bytes and seconds."""
-    folders = Column("folder", overflow="fold")
-    table = Table("stage", folders, "top-1", "images", "bytes", "seconds", title=str(out))
+def _say_table(out: Path, teacher: Path, ours: TrainedStudent, control: TrainedStudent | None) -> None:
+    """Top-1 of teacher and students, the images that they learnt from, and the seconds of their training."""
+    table = Table("", "top-1", "images", "bytes", "seconds", title=str(out))
     known = read_json(teacher / "config.json").get("focusdd", {}).get("val_top1")
-    if teacher != out / "teacher":
-        table.add_row("", str(teacher), _share(known))
-    for step in steps:
-        folder = out / step.folder
-        top1 = TrainedStudent.read(folder).top1 if step.command == "train" else None
-        size = sum(file.get("bytes", 0) for file in read_json(folder / "done.json")["files"].values())
-        seconds = read_json(folder / "run.json")["seconds_total"]
-        score = _share(known if step.command == "fit" else top1)
-        table.add_row(*step[:2], score, f"{step.images:,}", f"{size:,}", f"{seconds:,.0f}")
+    fitted = teacher == out / "teacher"
+    table.add_row("teacher", _share(known), "", "", _seconds(teacher) if fitted else "")
+    rows = zip(("student", "student of random images"), _STUDENTS.items(), (ours, control), strict=True)
+    for name, (folder, trained), student in rows:
+        if student is not None:
+            files = [path for path, _ in open_distilled(out / folder).files()]
+            size = sum(path.stat().st_size for path in files)
+            table.add_row(name, _share(student.top1), f"{len(files):,}", f"{size:,}", _seconds(out / trained))
     console.print(table)
+
+
+def _seconds(folder: Path) -> str:
+    return f"{read_json(folder / 'run.json')['seconds_total']:,.0f}"
 
 
 def _share(top1: float | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from focusdd.models.load import Model
 from focusdd.sources.base import Record, Source
 
 SAMPLE = 256  # images
+_warn_once = cache(warn)  # several students have one teacher
 
 
 def stratified(records: Sequence[Record], count: int, seed: int = 0) -> list[Record]:
@@ -164,9 +166,10 @@ def refuse_near_chance(
     if anyway is None:
         raise FocusError(sentence)
     if not anyway:
-        flags = "--anyway (in a comparison --train.anyway or --extract.anyway)"
+        group = "train" if who.startswith("teacher") else "extract"
+        flags = f"--anyway (in a comparison --{group}.anyway)"
         raise FocusError(f"{sentence}. To go on all the same, add {flags}")
-    warn(sentence)
+    _warn_once(sentence)
     return found
 
 
@@ -182,4 +185,9 @@ def _cause(predicted: np.ndarray, labels: np.ndarray, num_classes: int, accuracy
         return f"with the classes in another order it would be {best:.0%}: the class order is wrong"
     if model.fitted_size != model.input_size:
         return f"it was fitted at {model.fitted_size} px and is used at {model.input_size} px"
+    if model.net.pretrained_cfg.get("tag") == "focusdd":  # type: ignore[union-attr,operator]
+        return (
+            "it has learnt little (fit it for more --epochs, in `focusdd run` --fit-epochs, or on more "
+            "images), or it was fitted on another kind of image"
+        )
     return "it was trained on other classes, on another kind of image, or not at all"

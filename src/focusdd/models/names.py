@@ -15,6 +15,7 @@ import timm
 import focusdd.models.convnet  # noqa: F401  registers "convnet5" with timm
 from focusdd.core.errors import FocusError
 from focusdd.core.manifest import require_finished
+from focusdd.settings.extract import DEFAULT_EXTRACTOR
 
 _HUB = ("hf-hub:", "hf_hub:", "hf:")
 _TIMEOUT = 5.0  # seconds for the first answer of the hub: huggingface_hub itself goes on asking for a minute
@@ -140,11 +141,30 @@ def needs_download(name: str) -> bool:
     return not isinstance(try_to_load_from_cache(config.hf_hub_id.partition("@")[0], file), str)
 
 
+def require_reachable(name: str) -> None:
+    """Raises FocusError when the weights of a model are not on this machine and the hub does not answer."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    found = origin(name, weights=False)
+    config = timm.get_pretrained_cfg(found.architecture)
+    if found.folder is not None or config is None or not config.hf_hub_id or not needs_download(name):
+        return
+    repository, _, revision = config.hf_hub_id.partition("@")
+    url = hf_hub_url(repository, config.hf_hub_filename or "model.safetensors", revision=revision or None)
+    try:
+        get_hf_file_metadata(url, timeout=_TIMEOUT)
+    except (OSError, RuntimeError, ValueError) as error:
+        why = "HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else "the hub does not answer"
+        raise unreachable(name, f"not on this machine, and {why}") from error
+
+
 def unreachable(name: str, reason: str) -> FocusError:
     """The sentence for weights that cannot be had."""
+    folder = " as --extractor FOLDER" if name == DEFAULT_EXTRACTOR else ""
     return FocusError(
-        f"the weights of {name!r} cannot be loaded ({reason}): give a checkpoint folder, set HF_HOME to a "
-        "cache of huggingface_hub that holds them, or make a model with `focusdd fit`"
+        f"the weights of {name!r} cannot be loaded ({reason}): give a checkpoint folder{folder}, set HF_HOME "
+        "to a cache of huggingface_hub that holds them, or make a model with `focusdd fit`"
     )
 
 

@@ -9,8 +9,9 @@ import torch
 
 from focusdd.core.console import say
 from focusdd.core.distributed import local_world_size
+from focusdd.core.files import read_json
 from focusdd.core.run_record import RunRecord
-from focusdd.core.stage import Stage, Workspace
+from focusdd.core.stage import Stage, Workspace, stage_in
 from focusdd.models.checkpoint import CHECKPOINT, save_checkpoint
 from focusdd.models.checks import checked_outputs
 from focusdd.models.device import pick_device
@@ -84,7 +85,9 @@ def _fit(
         require_memory(len(source.records), side, source.name, local_world_size())  # before it is loaded
     run = RunRecord()
     teacher = load_model(settings.teacher, device, settings.size) if settings.teacher else None
-    start = start_of(settings.model, settings.init, settings.pretrained, settings.model_args)
+    start = start_of(
+        settings.model, settings.init, _pretrained(settings, out, overwrite), settings.model_args
+    )
     own = resolve_and_warn(settings, pretrained=start.pretrained).key
     inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {}) | start.inputs
 
@@ -126,6 +129,22 @@ def _fit(
     stage = Stage("fit", VERSION, own, inputs, scratch=(RESUME,))
     run_training(stage, out, make, settings, warm_cosine, device, ranks, overwrite, run)
     return out
+
+
+def _pretrained(settings: FitSettings, out: Path, overwrite: bool) -> bool | None:
+    """Whether training starts from timm's weights: a stage that was begun goes on as it began."""
+    begun = None if overwrite or settings.init else stage_in(out)
+    if settings.pretrained is not None or begun is None:
+        return settings.pretrained
+    return begun.get("settings", {}).get("pretrained")
+
+
+def near_chance(checkpoint: Path) -> bool:
+    """Whether the validation accuracy that a checkpoint folder records is little above guessing."""
+    config = read_json(checkpoint / "config.json")
+    balanced = config.get("focusdd", {}).get("val_balanced")
+    chance = 1 / config["num_classes"]
+    return balanced is not None and balanced < chance + 0.5 * chance * (1 - chance)
 
 
 def _recipe(settings: FitSettings) -> TrainSettings:
