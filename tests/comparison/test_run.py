@@ -60,7 +60,7 @@ def test_run_makes_what_the_single_commands_make(
     assert again == made and "done" in capsys.readouterr().out
     kept = (out / "index" / "done.json").stat().st_mtime_ns
     other = {**SMALL, "ipc": 2}
-    with pytest.raises(FocusError, match="ipc was 1, now 2.*--overwrite, which makes again only"):
+    with pytest.raises(FocusError, match=r"ipc was 1, now 2.*--overwrite, which makes again only"):
         run(source, out, val=val, fit_epochs=12, **other)
     assert "plan" not in capsys.readouterr().out
     larger = run(source, out, val=val, fit_epochs=12, overwrite=True, **other)

@@ -1,4 +1,4 @@
-"""What `fit` refuses before it loads anything."""
+"""What `fit` refuses before it loads anything, and what it says of a teacher."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from focusdd import FitSettings, FocusError, fit
+from focusdd.cli.app import app
+from focusdd.models.names import unreachable
 from focusdd.sources import DemoSource
 
 
@@ -24,3 +26,19 @@ def test_images_that_do_not_fit_into_memory_are_refused_at_once(
     with pytest.raises(FocusError, match=r"demo:2 at 80 px needs .* GiB of memory"):
         fit(DemoSource(2), tmp_path / "out", settings)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_at_chance_is_not_recommended_and_a_finished_one_asks_no_hub(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def offline(name: str, *_: object) -> Path:
+        raise unreachable(name, "the hub does not answer")
+
+    monkeypatch.setattr("focusdd.models.names._from_hub", offline)
+    said = []
+    for _ in range(2):
+        flags = f"--model test_vit --size 32 --epochs 1 --lr 1e-9 --val demo:20 --out {tmp_path / 'out'}"
+        app(["fit", "demo:2", *flags.split()], result_action="return_value")
+        said.append(" ".join(capsys.readouterr().out.split()))
+    assert all("near chance" in one and "--epochs" in one and "as --teacher" not in one for one in said)
+    assert ["cannot be loaded" in one for one in said] == [True, False]
