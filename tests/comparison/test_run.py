@@ -86,6 +86,7 @@ def test_the_next_command_works_when_it_is_pasted(labels: str, tmp_path: Path) -
         assert (made.distilled / "labels" / "tiles" / "done.json").exists()
         asked = {"student": architecture, "labels": "tiles", "epochs": 2, "seed": 0}
         assert train(made.distilled, DemoSource(4, "val"), tmp_path / "alone", **asked) == made.student
+        assert run(DemoSource(8), tmp_path, val=DemoSource(4, "val"), **settings) == made
     app(made.following, result_action="return_value")
 
 

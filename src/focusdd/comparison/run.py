@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 _SIZE = 224  # pixels, where no teacher says another
 _CUTMIX = 0.5  # of the batches that the teacher learns from
 _STUDENTS = {"distilled": "student", "random": "random-student"}  # images -> who learns from them
+_CHOSEN = {"ipc", "size", "seed", "epochs", "student", "model", "input_size"}  # stages derive others
 _PROBED = 8  # images that seconds are estimated from
 
 
@@ -169,18 +170,22 @@ def run(
     _plan(source, out, settings, side, own is not None, again)
     if given is not None:  # before hours are spent
         matched_outputs(load_model(settings.teacher, device, size), source, "teacher")
-    index = overwrite_if_other(partial(extract, source, out / "index", how), overwrite)
+
+    def stage(folder: str, make: Callable[..., Any]) -> Any:
+        return overwrite_if_other(partial(make, overwrite=folder in again), overwrite)
+
+    index = stage("index", partial(extract, source, out / "index", how))
     if own_folder is None:
-        overwrite_if_other(partial(fit, source, teacher, fitting, val=held_out), overwrite)
+        stage("teacher", partial(fit, source, teacher, fitting, val=held_out))
 
     students: list[TrainedStudent] = []
     for folder, method in methods.items():
         chosen = index if method.method in CLASSIFY.distillation.with_index else None
-        tiny = overwrite_if_other(partial(distill, source, out / folder, method, index=chosen), overwrite)
+        tiny = stage(folder, partial(distill, source, out / folder, method, index=chosen))
         if settings.labels != "soft":
-            overwrite_if_other(partial(label, tiny, labels), overwrite)
-        taught = partial(train, tiny, held_out, out / _STUDENTS[folder], lesson)
-        students.append(overwrite_if_other(taught, overwrite))
+            stage(f"{folder}/labels/{settings.labels}", partial(label, tiny, labels))
+        trained = _STUDENTS[folder]
+        students.append(stage(trained, partial(train, tiny, held_out, out / trained, lesson)))
     ours, control = students[0], students[1] if settings.control else None
     _say_table(out, teacher, ours, control)
     following: tuple[str, ...] = ("publish", str(out / "distilled"))
@@ -198,7 +203,7 @@ def _made_again(out: Path, made: dict[str, _Made], fingerprint: str, overwrite: 
     again: set[str] = set()
     for folder, (settings, after) in made.items():
         before = stage_in(out / folder) or {}
-        known, now = before.get("settings", {}), settings.model_dump(mode="json", exclude_none=True)
+        known, now = before.get("settings", {}), settings.model_dump(include=_CHOSEN, exclude_none=True)
         changed = [
             f"{name} was {known[name]!r}, now {value!r}"
             for name, value in now.items()
