@@ -79,3 +79,16 @@ def test_rows_that_cannot_be_judged_are_neutral():
 def test_a_single_class_needs_no_probe():
     confidence, predicted = judged(np.zeros((4, 2)), np.zeros(4, int), 1)
     assert (confidence == 1).all() and (predicted == -1).all()
+
+
+def test_two_images_of_every_class_are_too_few_to_judge():
+    labels = np.repeat(np.arange(3), 2)
+    confidence, predicted = judged(np.random.default_rng(1).normal(size=(6, 8)), labels, 3)
+    assert (predicted == -1).all() and np.allclose(confidence, 1 / 3)
+
+
+def test_a_class_of_two_images_is_judged_without_a_warning(recwarn):
+    """Each fold leaves one of them to fit on."""
+    labels = np.repeat(np.arange(3), (2, 3, 3))
+    judged(np.random.default_rng(1).normal(size=(8, 8)), labels, 3)
+    assert not [one for one in recwarn if "Only one sample" in str(one.message)]

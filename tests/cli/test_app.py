@@ -110,6 +110,8 @@ def photos(tmp_path: Path) -> Path:
         ("extract demo:x --out OUT", "number of images per class"),
         ("train nowhere --val PHOTOS --out OUT", "nowhere is not a distilled dataset"),
         ("fit PHOTOS --out OUT", "--model"),
+        ("distill PHOTOS", "--out FOLDER is missing"),
+        ("publish PHOTOS --to x", "'x' is no name of a dataset on the Hub: give OWNER/NAME"),
         ("report PHOTOS", "holds no finished output"),
         ("status nowhere", "there is no folder nowhere"),
         ("fit PHOTOS --out PHOTOS --model test_vit", "PHOTOS"),

@@ -14,6 +14,7 @@ from focusdd.cli.renamed import renamed_flags, with_new_names
         ("extract photos --fit letterbox --out index", "extract photos --resize letterbox --out index"),
         ("extract photos --fit=squash", "extract photos --resize=squash"),
         ("label tiny --labels views", "label tiny --kind views"),
+        ("subset photos --ipc 2", "subset photos --per-class 2"),
         ("label tiny --views 8", "label tiny --num-crops 8"),
         ("compare photos --views.layers 3", "compare photos --extract.layers 3"),
         ("detect compare coco --views.fit squash", "detect compare coco --extract.resize squash"),

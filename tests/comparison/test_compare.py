@@ -226,6 +226,30 @@ def test_mistakes_are_named_before_anything_is_made(changes, said, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [(["apple", "pear"], "does not know"), (SOURCE.classes, "chance")],
+)
+def test_a_teacher_that_cannot_teach_is_refused_before_anything_is_made(classes, said, tmp_path):
+    net, arguments = new_net("test_resnet", len(classes), 32, torch.device("cpu"), 0)
+    (tmp_path / "teacher").mkdir()
+    save_checkpoint(tmp_path / "teacher", net, classes, classes, 32, arguments, {})
+    settings = CompareSettings(**(TINY | {"teacher": str(tmp_path / "teacher")}))
+    with pytest.raises(FocusError, match=said):
+        compare(SOURCE, VAL, tmp_path / "out", settings)
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_are_distilled_at_the_size_that_students_see(tmp_path):
+    settings = CompareSettings(
+        methods=("random",), ipc=(1,), students=("test_resnet",), labels=("hard",), seeds=1,
+        train=TrainSettings(size=32, epochs=1, batch_size=10),
+    )  # fmt: skip
+    compare(SOURCE, VAL, tmp_path, settings)
+    distilled = tmp_path / "distilled" / "random-ipc1-seed0" / "distilled.json"
+    assert json.loads(distilled.read_text())["size"] == 32
+
+
 def test_a_method_that_falls_short_is_refused_before_the_long_pass(tmp_path):
     """At 128 px not all objects have 30 px, and whole images without a labelled object are not taken."""
     settings = {"methods": ("focus",), "ratio": (0.8,), "seeds": 1, "extractor": VIT, "device": "cpu",

@@ -100,3 +100,30 @@ def test_a_file_that_was_changed_on_purpose_is_noted(finished: Path) -> None:
     assert manifest == manifest_of(finished, ["README.md", "a.bin"])
     (finished / "a.bin").unlink()
     assert damaged(finished, manifest) == ["a.bin"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "command", "place", "wanted"),
+    [
+        ("distill", "distill x --out runs/tiny --ipc 2", "b/tiny", "distill x --out {0}/b/tiny --ipc 2"),
+        ("distill", "distill x --out=runs/tiny", "b/tiny", "distill x --out={0}/b/tiny"),
+        ("detect distill", "detect distill x --out runs/tiny", "b/tiny", "detect distill x --out {0}/b/tiny"),
+        ("extract", "run x --out runs/st", "b/st/index", "run x --out {0}/b/st"),
+        ("label", "label runs/tiny --teacher t", "b/tiny/labels/tiles", "label {0}/b/tiny --teacher t"),
+        ("label", "run x --out runs/st", "b/st/distilled/labels/tiles", "run x --out {0}/b/st"),
+        ("extract", "run x --out {0}/b", "b/index", "run x --out {0}/b"),
+        ("train", "demo", "b/student", "demo"),
+    ],
+)
+def test_the_remedy_names_the_place_where_a_folder_is_now(
+    tmp_path: Path, stage: str, command: str, place: str, wanted: str
+) -> None:
+    out = tmp_path / place
+    out.mkdir(parents=True)
+    write_json(out / "stage.json", {"stage": stage})
+    write_json(out / "run.json", {"command": f"focusdd {command.format(tmp_path)}"})
+    assert remedy_for(out) == f"run `focusdd {wanted.format(tmp_path)}` again"
+
+
+def test_the_remedy_for_an_output_of_python_names_the_function(finished: Path) -> None:
+    assert remedy_for(finished).endswith(f"again: focusdd.distill(..., out='{finished}')")

@@ -17,7 +17,7 @@ def make(work: Workspace) -> dict[str, Any]:
     work.declare(["a", "b"])
     for name in ("a", "b"):
         write_whole(work.out / name, "made")
-    return {"images": 3}
+    return {"images": 3, "top1": 1 / 3}
 
 
 def test_it_lists_stages_below(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_it_lists_stages_below(tmp_path: Path) -> None:
     (tmp_path / "film" / "stage.json").write_text('{"scene": 4}')
     found = {line.path.name: (line.stage, line.state, line.detail) for line in status(tmp_path)}
     assert found == {
-        "distilled": ("distill", "done", "images 3"),
+        "distilled": ("distill", "done", "images 3, top1 33.3%"),
         "cut": ("distill", "damaged", "1 files missing or cut short, the first b"),
         "index": ("extract", "unfinished", "3 files so far"),
     }

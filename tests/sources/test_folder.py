@@ -348,6 +348,15 @@ def test_a_split_without_class_folders_is_named(tmp_path: Path) -> None:
     assert len(open_source(tmp_path).records) == 2
     with pytest.raises(FocusError, match=rf"{tmp_path}/val is by its name a split, but holds images without"):
         open_source(tmp_path, "val")
+    (tmp_path / "train.json").write_text("{}")
+    with pytest.raises(FocusError, match="images with boxes are for `focusdd detect`"):
+        open_source(tmp_path, "val")
+
+
+def test_a_second_split_of_the_same_use_is_said_to_be_unused(tmp_path: Path) -> None:
+    touch(*(tmp_path / split / name / "1.jpg" for split in ("train", "validation", "test") for name in "ab"))
+    assert open_source(tmp_path, "val").place == f"{tmp_path}/validation (not used: test)"
+    assert open_source(tmp_path).place == f"{tmp_path}/train"
 
 
 def test_images_in_no_class_folder_are_listed(tmp_path: Path) -> None:

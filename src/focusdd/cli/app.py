@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, MissingArgumentError
 from cyclopts.config import Toml
 
 from focusdd.cli.file import FILE, check_file
@@ -128,6 +128,8 @@ def _sentence(error: Exception) -> str:
         return str(plain_settings_error(cause))
     if isinstance(error, OSError):
         return str(plain_os_error(error))
+    if isinstance(error, MissingArgumentError) and error.argument and error.argument.name == "--out":
+        return "--out FOLDER is missing" if error.keyword is None else str(error)
     if isinstance(error, CycloptsError | FocusError):
         return str(error)
     raise error

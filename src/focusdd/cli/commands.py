@@ -14,6 +14,7 @@ from rich.table import Table
 from focusdd import settings as tree
 from focusdd.cli import flags
 from focusdd.core.console import console, say
+from focusdd.core.manifest import remedy_for
 from focusdd.settings.source import validation_name, with_options
 
 
@@ -187,7 +188,9 @@ def publish(
     made = publish(distilled, to, private=private, overwrite=overwrite)
     if made.columns is not None:
         say(f"load_dataset reads it, with the columns {', '.join(made.columns)}")
-    what = f"{made.files} files, {made.bytes / 2**20:.1f} MiB"
+    mib = made.bytes / 2**20
+    size = f"{mib:.1f} MiB" if mib >= 1 else f"{mib * 2**10:.1f} KiB"
+    what = f"{made.files} files, {size}"
     say(f"wrote {made.url}: {what}" if made.url else f"{what} would be uploaded. Next: add --to OWNER/NAME")
 
 
@@ -205,12 +208,11 @@ def status(folder: flags.Folder, /) -> None:
     for stage in stages:
         table.add_row(str(stage.path), stage.stage, stage.state, stage.detail)
     console.print(table, markup=False)
-    unfinished = sum(stage.state != "done" for stage in stages)
-    say(
-        f"{unfinished} unfinished: run their commands again to go on"
-        if unfinished
-        else f"all {len(stages)} done. Next: {_command('report', folder)}"
-    )
+    unfinished = [stage.path for stage in stages if stage.state != "done"]
+    for path in unfinished:
+        say(f"{path}: {remedy_for(path)}")
+    if not unfinished:
+        say(f"all {len(stages)} done. Next: {_command('report', folder)}")
 
 
 def demo(*, out: flags.DemoOut = Path("demo"), quick: flags.Quick = False) -> None:

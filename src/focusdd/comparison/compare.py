@@ -69,6 +69,7 @@ def compare(
         FocusError: a setting is missing or does not fit, or `out` is in use; what is finished stays.
     """
     settings, out, engine = settings or task.comparison.settings(), Path(out), engine or EngineSettings()
+    settings = _of_one_size(settings)
     trials = task.comparison.trials(settings)
     found = open_index(index) if index is not None else None
     _check(task, settings, trials, found, source)
@@ -83,6 +84,7 @@ def compare(
         held_out = task.comparison.validation(val)
         context = ComparisonContext(task, settings, source, held_out, other, found, out, overwrite)
         reader = "methods " + " ".join(dict.fromkeys(trial.method for trial in trials))
+        task.comparison.ready(settings, held_out, engine)
         if needing:
             reader = "--index" if found is not None else "extractor"
         elif found is not None:
@@ -100,6 +102,14 @@ def compare(
             context = replace(context, index=overwrite_if_other(make, overwrite))
         _distil([trial for trial in trials if trial not in early], context, engine)
         return _run(trials, context, engine)
+
+
+def _of_one_size(settings: Any) -> Any:
+    """Distilled images of the size that students see, where only that one is given."""
+    if "size" in settings.distill.model_fields_set or "size" not in settings.train.model_fields_set:
+        return settings
+    distilling = settings.distill.model_copy(update={"size": settings.train.size})
+    return settings.model_copy(update={"distill": distilling})
 
 
 def _check(task: Task, settings: Any, trials: Sequence[Trial], index: Index | None, source: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,6 +12,12 @@ from focusdd.core.errors import FocusError
 from focusdd.core.files import digest_of, read_json, write_json
 
 CARD = "README.md"  # people edit it, and labels add to it: it has to be there, whatever it says
+
+_IN_PYTHON = (
+    *("extract", "distill", "subset", "fit", "label", "train"),
+    *("detect distill", "detect subset", "detect train"),
+)
+"""Stages that have a public function of their name."""
 
 
 def manifest_of(out: Path, names: Iterable[str]) -> dict[str, Any]:
@@ -84,7 +91,42 @@ def require_whole(out: Path, hashes: bool = False) -> None:
 def remedy_for(out: Path) -> str:
     """What makes the missing part of a stage, in words: the very command where it is known."""
     command = read_json(out / "run.json").get("command") if (out / "run.json").exists() else None
-    return f"run `{command}` again" if command else "run the command that made it again"
+    stage = str(read_json(out / "stage.json").get("stage")) if (out / "stage.json").exists() else ""
+    if command:
+        return f"run `{_moved(command, stage, out)}` again"
+    own = f": {_call(stage, out)}" if stage in _IN_PYTHON else ""
+    return f"run the command that made it again{own}"
+
+
+def _call(stage: str, out: Path) -> str:
+    """The function that fills the folder of a stage, as called in Python."""
+    if stage == "label":
+        return f"focusdd.label({str(out.resolve().parents[1])!r}, ...)"
+    return f"focusdd.{stage.replace(' ', '.')}(..., out={str(out)!r})"
+
+
+def _moved(command: str, stage: str, out: Path) -> str:
+    """A command, with the folder that its output is in now in place of the one that it was made in."""
+    words = shlex.split(command)
+    labels = words[1:2] == ["label"]  # which fills a folder of the dataset that it is given
+    if labels:
+        at, prefix = 2, ""
+    else:
+        at = next((n for n, word in enumerate(words) if word.partition("=")[0] == "--out"), len(words))
+        prefix = "--out=" if at < len(words) and "=" in words[at] else ""
+        at += not prefix
+    if at >= len(words) or (words[at].startswith("-") and not prefix):
+        return command
+    old, here = Path(words[at].removeprefix(prefix)), out.resolve()
+    if old.resolve() in (here, *here.parents):
+        return command
+    if labels:
+        now = here.parents[1]
+    elif " ".join(words[1:]).startswith(f"{stage} "):
+        now = out
+    else:  # a part of what `run` or `compare` made
+        now = next((folder for folder in out.parents if folder.name == old.name), old)
+    return shlex.join([*words[:at], f"{prefix}{now}", *words[at + 1 :]])
 
 
 def update_manifest(out: Path, name: str) -> None:

@@ -25,6 +25,12 @@ from focusdd.core.version import __version__
 
 _TOGETHER = ("train", "fit")  # stages that the processes of a torchrun work on as one
 _INSIDE = ("label",)  # stages whose command has no --out: they fill a folder of another output
+_INPUTS = {
+    "source": "the source's images (or --holdout)",
+    "val": "the validation images",
+    "distilled": "the distilled dataset",
+}
+"""What inputs are called where they differ."""
 _Made = TypeVar("_Made")
 
 
@@ -239,6 +245,9 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str:
         old, new = before.get(part, {}), now[part]
         changed = [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
         if changed:
+            if part == "inputs":  # fingerprints mean nothing to people
+                words = [_INPUTS.get(name, f"the {name}") for name in changed]
+                return f"was made with other inputs: {', '.join(words)}"
             words = [f"{name} was {old.get(name)!r}, now {new.get(name)!r}" for name in changed[:3]]
             return f"was made with other {part} ({', '.join(words)})"
     return f"was made by version {before.get('version')} of this stage, now {now['version']}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
@@ -47,5 +48,10 @@ def _status(out: Path, stage: str) -> StageStatus:
             out, stage, "damaged", f"{len(odd)} files missing or cut short, the first {odd[0]}"
         )
     return StageStatus(
-        out, stage, "done", ", ".join(f"{name} {value}" for name, value in done["counts"].items())
+        out, stage, "done", ", ".join(f"{name} {_shown(value)}" for name, value in done["counts"].items())
     )
+
+
+def _shown(value: Any) -> str:
+    """Of the counts of stages, those that are no whole numbers are fractions."""
+    return f"{value:.1%}" if isinstance(value, float) and 0 <= value <= 1 else str(value)

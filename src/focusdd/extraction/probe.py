@@ -6,6 +6,7 @@ probe that has not seen it.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -31,7 +32,8 @@ def judge_parts(
 ) -> Iterator[Judged]:
     """Fits probes on a sample of the rows, then judges all rows part by part.
 
-    A row that is alone in its class is not judged, and none is where there is only one class to tell.
+    A row that is alone in its class is not judged, and none is where there is only one class to tell, or
+    where nothing but one row of each class is left to fit on.
 
     Args:
         labels: (n,) class indices, -1 for rows that take no part.
@@ -72,7 +74,10 @@ def _fit_probes(features: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> 
     for fold in range(FOLDS):
         others = folds != fold
         probe = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-        probes.append(probe.fit(features[others], labels[others]) if not others.all() else None)
+        with warnings.catch_warnings():  # of classes with one row, whose covariance is 0
+            warnings.filterwarnings("ignore", "Only one sample available")
+            enough = not others.all() and others.sum() > len(np.unique(labels[others]))
+            probes.append(probe.fit(features[others], labels[others]) if enough else None)
     return probes
 
 
@@ -82,7 +87,7 @@ def _judge(
     """Fills in the rows with a label, each by the probe that has not seen its fold."""
     for fold, probe in enumerate(probes):
         rows = np.flatnonzero((folds == fold) & (labels >= 0))
-        if not len(rows):
+        if probe is None or not len(rows):
             continue
         probabilities = probe.predict_proba(features[rows].astype(np.float32, copy=False))
         columns = np.searchsorted(probe.classes_, labels[rows])

@@ -27,7 +27,6 @@ from focusdd.labels.store import Kind, Store, folder_of, image_digests, open_sto
 from focusdd.labels.teacher import BATCH, Teacher, teacher_facts, tile_logits, view_logits
 from focusdd.labels.views import Views, draw_views
 from focusdd.models.device import device_name, pick_device
-from focusdd.models.families import other_family
 from focusdd.models.load import load_model
 from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
 from focusdd.settings.keywords import with_keywords
@@ -71,7 +70,6 @@ def label(
     # before anything is written: a wrong teacher leaves no trace
     facts = teacher_facts(teacher, images, pixels.labels.numpy(), distilled, settings)
     say(f"teacher {model.name}: {facts['accuracy']:.1%} top-1 on {facts['tiles']} tiles")
-    say(other_family(settings.teacher))
     kinds: tuple[Kind, ...] = ("tiles", "views") if settings.kind == "both" else (settings.kind,)
     with locked(distilled.folder):  # which another `label` or `distill` may want to write to
         ours = own_cards(distilled.info, _stored(distilled))

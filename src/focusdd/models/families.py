@@ -15,19 +15,14 @@ def family(model: str) -> str:
     return model_entrypoint(_architecture(model).partition(".")[0]).__module__.rpartition(".")[2]
 
 
-def other_family(teacher: str, student: str = "") -> str:
-    """What it may cost that a teacher is of another family than its student, in words; nothing if it is not.
-
-    Args:
-        student: "" while nobody knows what the teacher's labels are for.
-    """
-    if student and family(teacher) == family(student):
+def other_family(teacher: str, student: str) -> str:
+    """What it may cost that a teacher is of another family than its student; nothing if it is not."""
+    if family(teacher) == family(student):
         return ""
-    words = f"the labels of a {_architecture(teacher)} are for students of its own family"
-    if student:
-        words = f"the teacher, a {_architecture(teacher)}, is of another family than the student, a {student}"
-    model = student or "STUDENT"
-    return f"{words}. {_MEASURED}: `focusdd fit SOURCE --model {model} --out TEACHER` makes a teacher for it"
+    words = f"the teacher, a {_architecture(teacher)}, is of another family than the student, a {student}"
+    return (
+        f"{words}. {_MEASURED}: `focusdd fit SOURCE --model {student} --out TEACHER` makes a teacher for it"
+    )
 
 
 def other_sizes(distilled: int, fitted: int, size: int) -> str:

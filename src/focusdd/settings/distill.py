@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -100,6 +100,8 @@ class DistillSettings(SelectSettings, ComposeSettings, panel="Selection"):
 
 class SubsetSettings(Settings, panel="Selection"):
     """How many original images are chosen, and how."""
+
+    renamed: ClassVar[dict[str, str]] = {"ipc": "per_class"}
 
     number: Count | None = None
     """Images in all. Labelled images are shared out among the classes by their size."""

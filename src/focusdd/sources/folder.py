@@ -39,7 +39,7 @@ class FolderSource:
         self.name = path_name(root)
         self.split = split
         self.root = _split_folder(root, split)
-        self.place = str(self.root)
+        self.place = str(self.root) + _unused(root, self.root, split)
         skipped: Notes = []
         found = _listed(self.root, skipped)
         deep = settings.classes if settings else None
@@ -76,8 +76,21 @@ def _split_folder(root: Path, split: str) -> Path:
         raise FocusError(
             f"{folder} is by its name a split, but holds images without class folders: expected "
             f"{folder}/<class>/<image>.jpg, or a CSV file with their labels; rename it if it is a class"
+            + ("; images with boxes are for `focusdd detect`" if _has_boxes(root, folder) else "")
         )
     return of_split(found or {"": root}, split, root)
+
+
+def _unused(root: Path, taken: Path, split: str) -> str:
+    """Says which folder of the same split is left aside: test where there is validation, too."""
+    named = split_folders(root, folders_in(root)) if taken != root else {}
+    left = [folder.name for word, folder in named.items() if word in SPLITS[split] and folder != taken]
+    return f" (not used: {few(left)})" if left else ""
+
+
+def _has_boxes(root: Path, split: Path) -> bool:
+    """Whether annotations of objects seem to stand beside the images of a split."""
+    return (root / "annotations").is_dir() or any(any(at.glob("*.json")) for at in (root, split))
 
 
 def has_class_folders(root: Path) -> bool:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from focusdd.extraction.inference import Inference
     from focusdd.models.load import Model
     from focusdd.selection.subset import Candidates
-    from focusdd.settings import ExtractorSettings
+    from focusdd.settings import EngineSettings, ExtractorSettings
     from focusdd.tasks.written import Content
 
 
@@ -242,6 +242,8 @@ class Comparison:
     """The folders that `train` fills, the student's first."""
     check: Callable[[Any], None] = _nothing
     """(settings): raises FocusError for a combination that makes no sense."""
+    ready: Callable[[Any, Any, EngineSettings], None] = _nothing
+    """(settings, validation source, engine): raises FocusError for a teacher that cannot teach."""
     facts: Callable[[Any], dict[str, str]] = _no_facts
     """(settings): what decides which settings have an effect, beside the task and the reader."""
     work: Callable[[Trial, ComparisonContext], float] = lambda *_: 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,6 +57,8 @@ def publish(
         FocusError: an image or a label is damaged, there is no room for a copy, `load_dataset` cannot read
             it, the repository exists, or the Hub refuses.
     """
+    if to is not None and not re.fullmatch(r"[\w.-]+/[\w.-]+", to, re.ASCII):
+        raise FocusError(f"{to!r} is no name of a dataset on the Hub: give OWNER/NAME, as in me/tiny-photos")
     distilled = open_distilled(distilled)
     require_whole(distilled.folder, hashes=True)
     stores = [open_store(distilled, kind) for kind in stored_kinds(distilled)]

@@ -14,9 +14,13 @@ from focusdd.composition.dataset import Distilled
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
 from focusdd.core.stage import overwrite_if_other
-from focusdd.settings import CompareSettings, DistillSettings, TrainSettings
+from focusdd.models.checks import checked_outputs
+from focusdd.models.device import pick_device
+from focusdd.models.load import load_model
+from focusdd.settings import CompareSettings, DistillSettings, EngineSettings, TrainSettings
 from focusdd.settings.resolve import not_given
 from focusdd.settings.train import DENSE, WHOLE_VIEWS
+from focusdd.sources.base import Source
 from focusdd.sources.pixels import DecodedOnce
 from focusdd.tasks.base import Budget, Comparison, ComparisonContext, Trial, distilling
 from focusdd.training.corruptions import CORRUPTIONS
@@ -68,6 +72,14 @@ def _check(settings: CompareSettings) -> None:
             "soft labels and method rded need a teacher: give --teacher, or compare other methods with "
             "--labels hard"
         )
+
+
+def _ready(settings: CompareSettings, val: Source, engine: EngineSettings) -> None:
+    """Checks the teacher before anything is spent; on this machine, whoever trains."""
+    if "soft" in settings.labels or "rded" in settings.methods:
+        device = pick_device(settings.device if engine.engine == "local" else "cpu")
+        teacher = load_model(settings.teacher, device, settings.train.size)
+        checked_outputs(teacher, val, "teacher", settings.train.anyway)
 
 
 def _trials(settings: CompareSettings) -> list[Trial]:
@@ -191,6 +203,7 @@ COMPARISON = Comparison(
     },
     own=_OWN,
     check=_check,
+    ready=_ready,
     facts=_facts,
     trials=_trials,
     distilling=_distilling,
