@@ -11,8 +11,10 @@ AXE := $(VENV)/axe
 demo: $(INSTALLED)
 	$(BIN)/focusdd demo --out demo
 
-# Tests that kill processes and start clusters wait a lot, and want a process without the traces of others.
-ALONE := tests/test_interruption.py tests/test_remedies.py tests/execute
+# Two halves of the tests run side by side. Tests that kill processes and start clusters or other processes wait a lot,
+# and want a process without the traces of others.
+ALONE := tests/test_interruption.py tests/test_remedies.py tests/execute tests/training/test_ranks.py \
+    tests/test_recipes.py tests/test_docs_blocks.py tests/test_examples.py tests/test_packaging.py
 
 test: $(INSTALLED)
 	$(MAKE) -j2 test-alone test-rest

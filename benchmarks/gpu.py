@@ -34,7 +34,7 @@ import cost
 import torch
 from tables import commit, machine
 
-from focusdd import ExtractSettings, FitSettings, TrainSettings, extract, open_source
+from focusdd import ExtractSettings, FitSettings, TrainSettings, execute, extract, open_source
 from focusdd.core import decoders
 from focusdd.core.images import decode, encode, resize
 from focusdd.demo.run import WEIGHTS
@@ -230,7 +230,7 @@ def _extracted(
     # the probe would take longer than all that is measured
     no_probe = [(classify, "_PROBE_SAMPLE", 10**6), (classify, "_fill_confidence", lambda *_: None)]
     with ExitStack() as stack:
-        for change in (*changes, *no_probe, (parts, "progress", watched)):
+        for change in (*changes, *no_probe, (execute, "progress", watched)):
             stack.enter_context(mock.patch.object(*change))
         begin = os.times()
         index = extract(source, bench.work / f"index-{time.monotonic_ns()}", settings)

@@ -38,7 +38,6 @@ NOT_RUN = {  # what begins so, and why
     r"focusdd publish .*--to": "uploads: tests/labels/test_store.py",
     r"focusdd --version": "ends the process",
     r"hf auth": "asks for a password",
-    r"focusdd detect (demo|compare (foda10|cards))": "takes minutes: tests/tasks/detect/test_detect_cli.py",
     r"python benchmarks/": "takes hours",
     r"import ddranking": "is no dependency",
 }
