@@ -65,8 +65,9 @@ def test_a_deleted_card_is_noticed(finished: Path) -> None:
 
 
 def test_the_very_command_is_said_where_it_is_known(finished: Path) -> None:
+    """With the folder as it is now: it may have been moved."""
     write_json(finished / "run.json", {"command": "focusdd distill 'my photos' --out x"})
-    assert remedy_for(finished) == "run `focusdd distill 'my photos' --out x` again"
+    assert remedy_for(finished) == f"run `focusdd distill 'my photos' --out {finished}` again"
 
 
 def test_what_is_no_finished_output(finished: Path, tmp_path: Path) -> None:
