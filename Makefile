@@ -14,7 +14,7 @@ demo: $(INSTALLED)
 # Two halves of the tests run side by side. Tests that kill processes and start clusters or other processes wait a lot,
 # and want a process without the traces of others.
 ALONE := tests/test_interruption.py tests/test_remedies.py tests/execute tests/training/test_ranks.py \
-    tests/test_recipes.py tests/test_docs_blocks.py tests/test_examples.py tests/test_packaging.py
+    tests/test_recipes.py tests/test_docs_blocks.py
 
 test: $(INSTALLED)
 	$(MAKE) -j2 test-alone test-rest
