@@ -1,6 +1,7 @@
 """`run`: the stages that single commands make, in one go."""
 
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,10 +138,12 @@ def test_an_extractor_that_cannot_be_used_is_refused_before_the_plan(
     without = {name: value for name, value in SMALL.items() if name != "extractor"}
 
     def offline(*_: object, **__: object) -> None:
-        raise ConnectionError
+        raise socket.gaierror("Name or service not known")
 
     monkeypatch.setattr("focusdd.models.names.needs_download", lambda name: True)
-    monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", offline)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("socket.getaddrinfo", offline)  # what the hub's client makes of it is its own
     with pytest.raises(FocusError, match="--extractor FOLDER"):
         run(source, tmp_path / "run", val=val, **without)
     assert "plan" not in capsys.readouterr().out and not (tmp_path / "run").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -99,6 +100,16 @@ def test_publishing_looks_before_it_sends(copy: Path) -> None:
     shutil.copy(sorted(copy.glob("train/*/*.jpg"))[0], sorted(copy.glob("train/*/*.jpg"))[1])
     with pytest.raises(FocusError, match="is changed or cut short"):
         publish(copy)
+
+
+def test_no_network_is_one_sentence(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise socket.gaierror("Name or service not known")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.getaddrinfo", offline)  # what the hub's client makes of it is its own
+    with pytest.raises(FocusError, match="without --to nothing is sent"):
+        publish(copy, "nobody/nothing")
 
 
 def test_what_is_uploaded_loads_with_its_labels(

@@ -66,7 +66,7 @@ def test_labels_say_which_students_they_are_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`label` knows no student and says nothing, `train` warns as with the teacher at hand."""
-    monkeypatch.setattr("focusdd.training.train._warn_once", warn)  # other tests may have said it
+    monkeypatch.setattr("focusdd.training.train.warn_once", warn)  # other tests may have said it
     made = distill(DemoSource(8), tmp_path / "tiny", method="random", ipc=1, size=64)
     label(made, teacher=str(WEIGHTS / "teacher"))
     assert "family" not in capsys.readouterr().out

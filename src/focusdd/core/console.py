@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from typing import Protocol
 
 from rich.console import Console
@@ -86,3 +87,6 @@ def say(line: str) -> None:
 def warn(line: str) -> None:
     """One line that asks for attention."""
     console.print(f"warning: {line}", style="yellow", markup=False)
+
+
+warn_once = cache(warn)  # of many students and their one teacher

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
 
-from focusdd.core.console import say, warn
+from focusdd.core.console import say, warn_once
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
@@ -19,7 +18,6 @@ from focusdd.models.load import Model
 from focusdd.sources.base import Record, Source
 
 SAMPLE = 256  # images
-_warn_once = cache(warn)  # several students have one teacher
 
 
 def stratified(records: Sequence[Record], count: int, seed: int = 0) -> list[Record]:
@@ -156,7 +154,7 @@ def refuse_near_chance(
     if found.balanced > least or len(counts) < 2:
         return found
     if least > (1 + chance) / 2:
-        warn(f"{found.images} images of {where} are too few to tell whether the {who} knows the classes")
+        warn_once(f"{found.images} images of {where} are too few to tell whether the {who} knows the classes")
         return found
     cause = _cause(predicted, labels, num_classes, found.top1, model)
     sentence = (
@@ -169,7 +167,7 @@ def refuse_near_chance(
         group = "train" if who.startswith("teacher") else "extract"
         flags = f"--anyway (in a comparison --{group}.anyway)"
         raise FocusError(f"{sentence}. To go on all the same, add {flags}")
-    _warn_once(sentence)
+    warn_once(sentence)
     return found
 
 

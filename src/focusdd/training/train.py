@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from focusdd.composition.dataset import Distilled, open_distilled, source_hashes
-from focusdd.core.console import warn
+from focusdd.core.console import warn_once
 from focusdd.core.distributed import local_world_size
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json, write_json
@@ -43,7 +43,6 @@ from focusdd.training.stage import Learn, run_training
 
 VERSION = 6
 _FACTS = ("key", "method", "ipc", "size", "grid", "seed")
-_warn_once = cache(warn)  # a comparison trains many students
 
 
 class _TrainingSet(NamedTuple):
@@ -176,7 +175,7 @@ def _train_on(
     elif data is not None and (stored := data.store.info["teacher"]).get("architecture"):
         words.append(other_family(stored["architecture"], asked.student))
     for one in filter(None, words):
-        _warn_once(one)
+        warn_once(one)
 
     def make(work: Workspace, learn: Learn) -> dict[str, Any]:
         outputs, judged = None, None

@@ -198,7 +198,6 @@ def _upload(folder: Path, to: str, private: bool, overwrite: bool) -> str:
     if importlib.util.find_spec("huggingface_hub") is None:
         raise FocusError("uploading needs huggingface_hub: pip install 'focusdd[hub]'")
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     api = HfApi()
     try:
@@ -211,7 +210,9 @@ def _upload(folder: Path, to: str, private: bool, overwrite: bool) -> str:
         else:
             api.create_repo(to, repo_type="dataset", private=private)
         api.upload_folder(repo_id=to, repo_type="dataset", folder_path=folder)
-    except (HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, OSError) as error:
+    except FocusError:
+        raise
+    except Exception as error:  # the hub's client lets through what its HTTP library raises, which varies
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise FocusError(f"{to} cannot be uploaded ({reason}): without --to nothing is sent") from error
     return f"https://huggingface.co/datasets/{to}"
