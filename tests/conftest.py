@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from focusdd.core.console import warn_once
+
 # tiny tensors: threads that wait for each other on a busy machine make them fifty times slower
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test never asks the network
@@ -37,6 +39,12 @@ def _missing(error: BaseException | None) -> str:
             return name
         error = error.__cause__ or error.__context__
     return ""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_said_before() -> None:
+    """What is said once in a process is said again in every test."""
+    warn_once.cache_clear()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -9,7 +9,6 @@ import timm
 from timm.models import model_entrypoint
 
 from focusdd import FocusError, TrainSettings, distill, label, train
-from focusdd.core.console import warn
 from focusdd.demo.run import WEIGHTS
 from focusdd.models.families import other_family, other_sizes
 from focusdd.settings.recipes import DEFAULT, FAMILIES, Recipe
@@ -62,11 +61,8 @@ def test_a_teacher_of_another_family_is_named_with_the_command_for_one_of_the_st
     assert "focusdd fit SOURCE --model resnet18" in words
 
 
-def test_labels_say_which_students_they_are_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_labels_say_which_students_they_are_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`label` knows no student and says nothing, `train` warns as with the teacher at hand."""
-    monkeypatch.setattr("focusdd.training.train.warn_once", warn)  # other tests may have said it
     made = distill(DemoSource(8), tmp_path / "tiny", method="random", ipc=1, size=64)
     label(made, teacher=str(WEIGHTS / "teacher"))
     assert "family" not in capsys.readouterr().out
