@@ -43,6 +43,17 @@ def test_one_image_is_too_little_to_learn_from(tmp_path):
         learn(net, inputs[:1], labels[:1], tmp_path / "one.pt")
 
 
+def test_progress_within_an_epoch(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("focusdd.core.console._PLAIN_SECONDS", 0.0)
+    learn(*toy(), tmp_path / "x.pt", epochs=2)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("learn:")]
+    assert len(lines) == 2 * 4  # steps
+    assert lines[0].startswith("learn: 8/64, ")
+    assert lines[0].endswith("epoch 1 of 2")
+    assert lines[-1].startswith("learn: 64/64, ")
+    assert "epoch 2 of 2, loss " in lines[-1]
+
+
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_run_that_was_stopped_takes_the_same_steps(tmp_path, monkeypatch, ema):
     monkeypatch.setattr("focusdd.training.loop._SAVE_SECONDS", 0.0)

@@ -109,7 +109,8 @@ def run_epochs(
         done, before = state["done"], state["seconds"]
         say(f"resuming: {done} of {epochs} epochs are done")
     start = saved_at = time.monotonic()
-    with progress(what, epochs, "epochs", done) as advance:
+    loss_before = ""  # of the epoch before: to read a step's own would wait for the GPU
+    with progress(what, epochs * sum(sizes), "images", done * sum(sizes)) as advance:
         for epoch in range(done, epochs):
             generator = torch.Generator().manual_seed(epoch_seed(seed, epoch))
             # for layers that draw by themselves (drop path), for other rows in every process
@@ -130,8 +131,9 @@ def run_epochs(
                 total += loss.detach()
                 if average is not None:
                     average.update(net, epoch * batches + number + 1)
+                advance(len(rows), f"epoch {epoch + 1} of {epochs}{loss_before}")
             mean = float(ranks.all_reduce(total)) / batches
-            advance(1, f"loss {mean:.4g}")
+            loss_before = f", loss {mean:.4g}"
             if not math.isfinite(mean):
                 raise FocusError(
                     f"the loss is no longer a number after epoch {epoch + 1}: use a smaller --lr"
