@@ -26,6 +26,7 @@ from focusdd.core.decoders import decoders, most
 from focusdd.core.images import decode, encode, resize, square
 from focusdd.extraction.attention import as_vit, class_attention
 from focusdd.models.device import pick_device
+from focusdd.models.families import recipe
 from focusdd.models.load import load_model, new_net, normalise
 from focusdd.models.precision import autocast
 from focusdd.settings.resolve import resolve
@@ -33,7 +34,6 @@ from focusdd.settings.train import DENSE
 from focusdd.sources.folder import FolderSource
 from focusdd.sources.pixels import Pixels, load_files
 from focusdd.training.losses import online_loss
-from focusdd.training.recipes import recipe
 
 IMAGES, CLASSES, IPC, EPOCHS = 1_281_167, 1000, 100, 300
 EXTRACTOR, VIEW, TEACHER = "deit_small_patch16_224", 224, "resnet18"
@@ -149,7 +149,7 @@ def compose_rate(source: FolderSource, out: Path) -> float:
 def train_rate(student: str, pixels: Pixels, device: torch.device, batch: int, rounds: int) -> float:
     """Images per second of a training step: augmentation, teacher, student, optimiser."""
     settings = TrainSettings(student=student, size=VIEW)
-    settings = resolve(settings, taught=DENSE, **recipe(settings)._asdict()).settings
+    settings = resolve(settings, taught=DENSE, **recipe(student)._asdict()).settings
     net, _ = new_net(student, CLASSES, settings.size, device, 0)
     teacher = load_model(TEACHER, device, settings.size, pretrained=False, num_classes=CLASSES)
     loss = online_loss(net, pixels, 2, teacher, torch.arange(CLASSES, device=device), settings, device)

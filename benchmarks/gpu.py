@@ -44,6 +44,7 @@ from focusdd.models import graphs
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.dense import DenseLogits, PooledLogits
 from focusdd.models.device import peak_device_memory_mb, pick_device
+from focusdd.models.families import recipe
 from focusdd.models.load import Model, load_model, new_net
 from focusdd.models.precision import autocast, cast_weights
 from focusdd.settings.resolve import resolve
@@ -53,7 +54,6 @@ from focusdd.sources.pixels import Pixels
 from focusdd.tasks import extract as stage
 from focusdd.tasks.classify import rows as classify
 from focusdd.training import fit, losses
-from focusdd.training.recipes import recipe
 
 COLUMNS = ["name", "value", "unit", "ratio", "against", "detail", "machine", "torch", "date", "commit"]
 EXTRACTOR, CLASSES = "vit_small_patch14_reg4_dinov2", 10
@@ -319,7 +319,7 @@ def student_step(bench: Bench, student: str, batch: int) -> Callable[[], None]:
     """A step of training on random pixels with a ResNet-18 as teacher."""
     teacher = load_model("resnet18", bench.device, bench.side, pretrained=False, num_classes=CLASSES)
     settings = TrainSettings(student=student, size=bench.side)
-    settings = resolve(settings, taught=DENSE, **recipe(settings)._asdict()).settings
+    settings = resolve(settings, taught=DENSE, **recipe(student)._asdict()).settings
     return _step(bench, student, batch, teacher, settings, bench.side, 2)
 
 

@@ -63,7 +63,8 @@ def speed(options: argparse.Namespace, copy: Path) -> None:
     shutil.copytree(options.distilled, copy, ignore=shutil.ignore_patterns("labels"))
     label(copy, LabelSettings(teacher=options.teacher, kind="both", num_crops=20, size=options.size))
     device = pick_device("auto")
-    recipe = TrainSettings(student=options.student, size=options.size, labels="tiles", tile_crops=1.0)
+    recipe = TrainSettings(student=options.student, size=options.size, labels="tiles", tile_crops=1.0,
+                           temperature=20.0)  # fmt: skip
     tiles = LabelledViews(copy, recipe, device)
     views = LabelledViews(copy, recipe.model_copy(update={"labels": "views"}), device)
     net, _ = new_net(options.student, len(tiles.store.info["classes"]), options.size, device, 0)

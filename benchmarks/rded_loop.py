@@ -34,6 +34,7 @@ from focusdd import LabelSettings, TrainSettings, label, open_source, train
 from focusdd.composition.dataset import Distilled, open_distilled
 from focusdd.labels.reader import LabelledViews
 from focusdd.models.device import peak_device_memory_mb, pick_device
+from focusdd.models.families import recipe
 from focusdd.models.load import load_model, new_net
 from focusdd.settings.resolve import resolve
 from focusdd.settings.train import DENSE
@@ -41,7 +42,6 @@ from focusdd.sources.pixels import load_files, load_source
 from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import StepLoss, cosine, run_epochs
 from focusdd.training.losses import online_loss, stored_loss
-from focusdd.training.recipes import recipe
 
 WAYS = {
     "RDED's loop": Way(),
@@ -154,7 +154,7 @@ def ours(
         student=options.student, size=size, batch_size=options.batch_size, epochs=options.rounds + 1,
         dense_weight=0.0,  # labels of whole views, as RDED's
     )  # fmt: skip
-    settings = resolve(settings, taught=DENSE, **recipe(settings)._asdict()).settings
+    settings = resolve(settings, taught=DENSE, **recipe(options.student)._asdict()).settings
     classes = len(distilled.classes)
     teacher = load_model(options.teacher, device, size)
     pixels = load_files(distilled.files(), distilled.info["size"])

@@ -255,7 +255,8 @@ _VAL: dict[str, DecodedOnce] = {}
 
 def do_train(facts: dict[str, Any], options: argparse.Namespace) -> str:
     own = own_training(facts)
-    recipe = {k: facts[k] for k in ("student", "size", "epochs", "seed")} | own
+    same = {"temperature": 20.0}  # whatever the families of teacher and student: a row names any other
+    recipe = {k: facts[k] for k in ("student", "size", "epochs", "seed")} | same | own
     settings = TrainSettings(teacher=model_path(facts["teacher"], options), **recipe)
     if facts["data"] not in _VAL:
         _VAL[facts["data"]] = DecodedOnce(open_source(options.data / facts["data"], "val"))

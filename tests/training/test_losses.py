@@ -114,8 +114,9 @@ def test_two_grids_meet_on_the_coarser() -> None:
 def test_the_loss_is_that_of_the_whole_and_of_every_location(loss, distance, weight: float) -> None:
     """Against one place after another."""
     settings = TrainSettings(
-        teacher=TEACHER, student="test_convnext", size=64, dense_weight=weight, loss=loss, device="cpu"
-    )
+        teacher=TEACHER, student="test_convnext", size=64, dense_weight=weight, loss=loss, device="cpu",
+        temperature=20.0,
+    )  # fmt: skip
     teacher, pixels = load_model(TEACHER, CPU, 64), load_source(SOURCE, 80, "read")
     net, _ = new_net("test_convnext", 10, 64, CPU, 0)
     outputs = torch.arange(10).flip(0)

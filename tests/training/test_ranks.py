@@ -246,7 +246,7 @@ def test_the_gradients_of_the_shares_add_up(kind: str, tiny: Any, monkeypatch: p
     def make(net: nn.Module, ranks: Ranks) -> Any:
         if kind == "stored":
             data = focusdd.LabelledViews(tiny, STORED)
-            whole_views = STORED.model_copy(update={"dense_weight": 0.0})  # a ViT has no dense logits
+            whole_views = data.settings.model_copy(update={"dense_weight": 0.0})  # a ViT has no dense logits
             return stored_loss(net, data, whole_views, CPU, ranks)
         if kind in ("fit", "taught"):
             judge = teacher if kind == "taught" else None

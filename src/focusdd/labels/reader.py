@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from focusdd.labels.store import Kind, Store, open_store, stored_kinds
 from focusdd.labels.tiles import compose, shares
 from focusdd.labels.views import Views, draw_views, plain_views
 from focusdd.models.dense import Logits
+from focusdd.models.families import other_family
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.settings.resolve import resolve
 from focusdd.settings.train import DENSE, WHOLE_VIEWS
@@ -42,7 +44,8 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """Reads and checks images and labels.
 
         Args:
-            settings: of these count labels, size, temperature, epochs, seed and the augmentation.
+            settings: of these count labels, size, temperature, epochs, seed and the augmentation, and the
+                student for the default of the temperature.
 
         Raises:
             FocusError: the labels are missing, damaged or of other images, or their views are of another
@@ -51,8 +54,8 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         distilled = open_distilled(distilled)
         settings = settings or TrainSettings(labels="stored")
         self.store = _stored(distilled, settings)
-        taught = DENSE if self.store.dense else WHOLE_VIEWS
-        self.settings = resolve(settings, taught=taught, size=self.store.info["size"]).settings
+        self.facts = _facts(self.store, settings.student)
+        self.settings = resolve(settings, **self.facts).settings
         _check_recipe(self.store, self.settings)
         self.grid: int = distilled.info["grid"]
         self.pixels = load_files(distilled.files(), distilled.info["size"], local_world_size())
@@ -126,6 +129,16 @@ def _stored(distilled: Distilled, settings: TrainSettings) -> Store:
     if settings.labels == "stored" and kinds:
         kind = kinds[0]
     return open_store(distilled, kind)
+
+
+def _facts(store: Store, student: str) -> dict[str, Any]:
+    """What the settings of a student derive their defaults from."""
+    taught, teacher = DENSE if store.dense else WHOLE_VIEWS, store.info["teacher"].get("architecture")
+    facts = {"taught": taught, "other_family": other_family(teacher, student) if teacher else ""}
+    # labels of some classes are made for one temperature
+    return facts | {
+        name: value for name in ("size", "temperature") if (value := store.info[name]) is not None
+    }
 
 
 def _check_recipe(store: Store, settings: TrainSettings) -> None:

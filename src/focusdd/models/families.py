@@ -1,10 +1,11 @@
-"""What teacher and student have to do with each other: their families and their sizes, in words."""
+"""What the family of a model decides: the recipe of a student, and whether a teacher suits it."""
 
 from __future__ import annotations
 
 from timm.models import model_entrypoint
 
 from focusdd.models.names import origin
+from focusdd.settings.recipes import Recipe, recipe_of
 
 # a ResNet-18 as student: results/sweep.csv
 _MEASURED = "An EfficientNet of 99 % taught a ResNet-18 27 points less than a ResNet-18 of 85 % did"
@@ -13,6 +14,11 @@ _MEASURED = "An EfficientNet of 99 % taught a ResNet-18 27 points less than a Re
 def family(model: str) -> str:
     """The module of timm that defines a model: for seresnet50 "resnet", whatever its name begins with."""
     return model_entrypoint(_architecture(model).partition(".")[0]).__module__.rpartition(".")[2]
+
+
+def recipe(student: str) -> Recipe:
+    """The optimiser of the student's family. Raises FocusError when there is no such student."""
+    return recipe_of(family(student))
 
 
 def other_family(teacher: str, student: str) -> str:

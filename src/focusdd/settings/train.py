@@ -30,6 +30,10 @@ _SOFT = Only(labels=("soft", "stored", "tiles", "views"))
 _VIEWS = Only(kind=("views", "both"))
 
 
+def _temperature(values: Mapping[str, Any]) -> float:
+    return 4.0 if values.get("other_family") else 20.0  # measured: docs/understand/measured.md
+
+
 def _tile_crops(values: Mapping[str, Any]) -> float:
     return 0.5 if values.get("taught") == DENSE or values.get("dense") else 1.0
 
@@ -117,8 +121,9 @@ class TrainSettings(AugmentSettings, panel="Training"):
     loss: Annotated[Literal["kl", "mse"], _SOFT] = "kl"
     """Distance from the teacher. kl: Kullback-Leibler divergence of the softened distributions. mse: squared
     error of the logits."""
-    temperature: Annotated[float, Field(gt=0), Only(loss=("kl",)), _SOFT] = 20.0
-    """Temperature of the teacher's and the student's distribution."""
+    temperature: Annotated[float, Field(gt=0), Only(loss=("kl",)), _SOFT, Derived(_temperature)] = UNSET
+    """Temperature of the teacher's and the student's distribution. Default: 20, or 4 for a teacher of another
+    family than the student (measured for one such pair); for stored labels of --top classes, theirs."""
     hard_weight: Annotated[float, Field(ge=0, lt=1), _SOFT] = 0.0
     """Weight of the cross-entropy with the class index. The distance from the teacher has the rest."""
     dense_weight: Annotated[float, Field(ge=0, le=1), Only(taught=(DENSE,)), _SOFT] = 1.0

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from focusdd.composition.dataset import Distilled, open_distilled, source_hashes
-from focusdd.core.console import warn_once
+from focusdd.core.console import say, warn_once
 from focusdd.core.distributed import local_world_size
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json, write_json
@@ -20,12 +21,13 @@ from focusdd.core.stage import Stage, Workspace
 from focusdd.labels.reader import LabelledViews
 from focusdd.models.checkpoint import CHECKPOINT, save_checkpoint
 from focusdd.models.checks import checked_outputs
+from focusdd.models.dense import has_dense_logits
 from focusdd.models.device import pick_device
-from focusdd.models.families import other_family, other_sizes
+from focusdd.models.families import other_family, other_sizes, recipe
 from focusdd.models.load import Model, load_model, new_net, normalisation
 from focusdd.settings import TrainSettings
 from focusdd.settings.keywords import with_keywords
-from focusdd.settings.resolve import record, resolve_and_warn
+from focusdd.settings.resolve import flag, record, resolve, resolve_and_warn
 from focusdd.settings.train import DENSE, WHOLE_VIEWS
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
@@ -37,7 +39,6 @@ from focusdd.training.evaluate import evaluate
 from focusdd.training.loop import RESUME, cosine, half_cosine
 from focusdd.training.losses import online_loss, stored_loss
 from focusdd.training.ranks import Ranks, process_group
-from focusdd.training.recipes import followed, recipe, require_storable
 from focusdd.training.result import TrainedStudent
 from focusdd.training.stage import Learn, run_training
 
@@ -160,22 +161,20 @@ def _train_on(
     with run.measure("read"):
         data = _stored(dataset, asked, device) if asked.labels not in ("soft", "hard") else None
     inputs = dataset.inputs | {"val": val.fingerprint}
-    taught, size = WHOLE_VIEWS, dataset.facts["size"]
+    facts: dict[str, Any] = {"taught": WHOLE_VIEWS, "size": dataset.facts["size"], "other_family": ""}
     if teacher is not None:
-        inputs["teacher"], taught, size = teacher.weights, DENSE, teacher.input_size
-    if data is not None:
-        inputs["labels"], size = data.store.key, data.settings.size
-        taught = DENSE if data.store.dense else WHOLE_VIEWS
-    facts = recipe(asked)._asdict() | {"taught": taught, "size": size}
+        inputs["teacher"] = teacher.weights
+        other = other_family(asked.teacher, asked.student)
+        facts = {"taught": DENSE, "size": teacher.input_size, "other_family": other}
+    elif data is not None:
+        inputs["labels"], facts = data.store.key, data.facts
+    facts |= recipe(asked.student)._asdict()
     settings, own = (resolved := resolve_and_warn(asked, **facts)).settings, resolved.key
-    words = []
-    if teacher is not None:
-        words.append(other_sizes(dataset.facts["size"], teacher.fitted_size, settings.size))
-        words.append(other_family(asked.teacher, asked.student))
-    elif data is not None and (stored := data.store.info["teacher"]).get("architecture"):
-        words.append(other_family(stored["architecture"], asked.student))
-    for one in filter(None, words):
-        warn_once(one)
+    if teacher and (words := other_sizes(dataset.facts["size"], teacher.fitted_size, settings.size)):
+        warn_once(words)
+    if facts["other_family"]:
+        at = f". The temperature is {settings.temperature:g}" if "temperature" in own else ""
+        warn_once(facts["other_family"] + at)
 
     def make(work: Workspace, learn: Learn) -> dict[str, Any]:
         outputs, judged = None, None
@@ -190,7 +189,7 @@ def _train_on(
             pixels = dataset.read() if data is None else data.pixels
         classes = len(dataset.classes)
         net, arguments = new_net(settings.student, classes, settings.size, device, settings.seed)
-        possible = followed(asked, facts, net, teacher, device)
+        possible = _followed(asked, facts, net, teacher, device)
         if data is None:
             grid = dataset.facts["grid"]
             loss = online_loss(net, pixels, grid, teacher, outputs, possible, device, ranks)
@@ -240,8 +239,37 @@ def _teacher(settings: TrainSettings, device: torch.device) -> Model:
 
 
 def _stored(dataset: _TrainingSet, settings: TrainSettings, device: torch.device) -> LabelledViews:
-    """The images with their stored labels."""
+    """The images with their stored labels, which are distributions of CutMix views."""
     if dataset.stored is None:
         raise FocusError(f"{dataset.name} is a whole source without stored labels: use --labels soft")
-    require_storable(settings)
+    for name in ("mix", "loss", "hard_weight"):
+        if getattr(settings, name) != (usual := TrainSettings.model_fields[name].default):
+            raise FocusError(
+                f"stored labels can only be learnt with {flag(name)} {usual}: use that, or --labels soft"
+            )
     return dataset.stored(settings, device)
+
+
+def _followed(
+    asked: TrainSettings,
+    facts: dict[str, Any],
+    net: nn.Module,
+    teacher: Model | None,
+    device: torch.device,
+) -> TrainSettings:
+    """The settings as networks and labels can follow them: dense labels only where all can.
+
+    Args:
+        facts: what the settings derive their defaults from.
+    """
+    settings = resolve(asked, **facts).settings
+    nets = [net] if teacher is None else [net, teacher.net]
+    dense = asked.dense_weight > 0 and facts["taught"] == DENSE
+    if dense and not all(has_dense_logits(one, settings.size, device) for one in nets):
+        say(f"{asked.student} is taught by whole views: it or its teacher has no dense logits")
+        dense = False
+    if dense:
+        return settings
+    if teacher is not None:  # crops that stored labels were made for stay as they are
+        settings = resolve(asked, **facts | {"taught": WHOLE_VIEWS}).settings
+    return settings.model_copy(update={"dense_weight": 0.0})
