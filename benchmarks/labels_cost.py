@@ -23,10 +23,10 @@ from tables import publish
 
 from focusdd import DistillSettings, LabelSettings, TrainSettings, distill, label, open_source
 from focusdd.composition.dataset import open_distilled
-from focusdd.labels.arrays import write_array, write_joined
 from focusdd.labels.packed import pack, record_type
 from focusdd.labels.reader import LabelledViews
 from focusdd.labels.render import render
+from focusdd.labels.store import write_array, write_joined
 from focusdd.labels.teacher import Teacher, tile_logits
 from focusdd.labels.tiles import compose, shares, visible
 from focusdd.labels.views import draw_views

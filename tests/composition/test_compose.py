@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from focusdd.composition.dataset import Distilled, open_distilled
-from focusdd.composition.images import LABELLED, cell_box, compose, cut
+from focusdd.composition.images import LABELLED, compose, cut
 from focusdd.composition.images import draw as compose_one
 from focusdd.core.errors import FocusError
 from focusdd.core.images import decode
+from focusdd.extraction.geometry import cell_box
 from focusdd.selection.plan import Plan, Tile
 from focusdd.settings import ComposeSettings, DistillSettings
 from focusdd.sources import FolderSource, Record

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from focusdd.core.errors import FocusError
-from focusdd.extraction.duplicates import contradictions, without_duplicates
-from focusdd.extraction.index import Index, write_part
+from focusdd.extraction.index import Index, contradictions, without_duplicates, write_part
 
 FILES = st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["", "a", "b", "c", "d"])), min_size=1)
 

@@ -203,6 +203,17 @@ def test_the_index_names_its_decoder_and_keeps_it(
     assert extract(source, again.folder, settings, overwrite=True).key == other.key
 
 
+def test_a_gpu_that_decodes_no_jpegs_is_named(
+    photos: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with a torchvision that no longer has `decode_jpeg`."""
+    monkeypatch.setattr(nvjpeg, "has_nvjpeg", lambda _: False)
+    source = open_source(str(photos))
+    capsys.readouterr()
+    assert decoder_for(source, CPU) == decoder_for(source, torch.device("cuda")) == "Pillow"
+    assert capsys.readouterr().out.count("decodes no JPEGs on the GPU: the CPU does, at a lower rate") == 1
+
+
 def test_a_source_of_other_files_is_left_to_pillow(
     draw: Draw, encoded: Encoded, photos: Path, as_on_a_gpu: None
 ) -> None:

@@ -57,6 +57,30 @@ def test_the_same_arguments_give_the_same_bytes(labelled: Path, plain: Path, tmp
     assert {path: path.stat().st_mtime_ns for path in (other / "labels").rglob("*.npy")} == before
 
 
+def test_labels_that_are_there_need_neither_images_nor_teacher(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("work where nothing is to be done")
+
+    for name in ("teacher_facts", "load_files", "draw_views"):
+        monkeypatch.setattr(stage, name, asked)
+    before = label_files(copy)
+    label(copy, SETTINGS)
+    assert label_files(copy) == before
+    assert capsys.readouterr().out.count("is complete already: nothing to do") == 2
+
+
+def test_a_wrong_teacher_replaces_nothing(copy: Path, tmp_path: Path) -> None:
+    net, arguments = new_net("test_resnet", 10, 64, CPU, seed=1)
+    source = DemoSource(1)
+    save_checkpoint(tmp_path, net, source.classes, source.class_names, 64, arguments, {})
+    before = label_files(copy)
+    with pytest.raises(FocusError, match=r"right, chance is 10\.0%"):
+        label(copy, SETTINGS.model_copy(update={"teacher": str(tmp_path)}), overwrite=True)
+    assert label_files(copy) == before
+
+
 def test_an_interrupted_stage_goes_on(
     labelled: Path, plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

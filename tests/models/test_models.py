@@ -12,8 +12,7 @@ import torch
 
 from focusdd.core.errors import FocusError
 from focusdd.models.checkpoint import save_checkpoint
-from focusdd.models.checks import refuse_near_chance, stratified
-from focusdd.models.classes import map_classes, matched_outputs
+from focusdd.models.checks import map_classes, matched_outputs, refuse_near_chance, stratified
 from focusdd.models.load import Model, load_model, new_net, normalise
 from focusdd.models.precision import autocast
 from focusdd.sources import DemoSource

@@ -23,8 +23,7 @@ from focusdd import (
     open_source,
     train,
 )
-from focusdd.models.checks import sample_accuracy
-from focusdd.models.classes import matched_outputs
+from focusdd.models.checks import matched_outputs, sample_accuracy
 from focusdd.models.load import load_model
 
 ROOT = Path(os.environ.get("FOCUSDD_REAL_DATA", Path(__file__).parents[3] / "shared"))

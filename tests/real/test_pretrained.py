@@ -14,8 +14,7 @@ import pytest
 import torch
 
 from focusdd import ExtractSettings, FitSettings, extract, fit, open_source
-from focusdd.models.checks import sample_accuracy
-from focusdd.models.classes import matched_outputs
+from focusdd.models.checks import matched_outputs, sample_accuracy
 from focusdd.models.load import load_model, new_net
 from focusdd.models.start import inherited
 

@@ -26,7 +26,7 @@ from focusdd.core.images import UnreadableImage, decode, square
 from focusdd.core.stage import overwrite_if_other, stage_in
 from focusdd.extraction.attention import as_vit
 from focusdd.labels.label import label
-from focusdd.models.classes import matched_outputs
+from focusdd.models.checks import matched_outputs
 from focusdd.models.device import pick_device
 from focusdd.models.load import load_model, new_net
 from focusdd.models.names import Origin, needs_download, origin, require_reachable

@@ -22,7 +22,7 @@ from focusdd.core.files import make_folder, write_whole
 from focusdd.core.images import UnreadableImage, decode, encode, resize
 from focusdd.execute import Work, make_missing
 from focusdd.execute.remote import SourceName, require_shared
-from focusdd.extraction.geometry import cell_edges
+from focusdd.extraction.geometry import cell_box
 from focusdd.selection.plan import Plan, Tile
 from focusdd.settings import ComposeSettings, EngineSettings
 from focusdd.sources import open_source
@@ -154,12 +154,6 @@ def draw(source: Source, tiles: list[Tile], grid: int, size: int) -> Image.Image
         x0, y0, x1, y1 = cell_box(tile.row, tile.column, grid, size)
         canvas.paste(cut(source, tile, x1 - x0, y1 - y0), (x0, y0))
     return canvas
-
-
-def cell_box(row: int, column: int, grid: int, size: int) -> tuple[int, int, int, int]:
-    """Whole-pixel box of a cell; cells tile the canvas even when `grid` does not divide `size`."""
-    edges = cell_edges(size, grid)
-    return edges[column], edges[row], edges[column + 1], edges[row + 1]
 
 
 def cut(source: Source, tile: Any, width: int, height: int) -> Image.Image:

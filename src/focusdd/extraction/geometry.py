@@ -47,6 +47,12 @@ def cell_edges(side: int, grid: int) -> list[int]:
     return [round(side * step / grid) for step in range(grid + 1)]
 
 
+def cell_box(row: int, column: int, grid: int, side: int) -> tuple[int, int, int, int]:
+    """Whole-pixel box of a cell; cells tile the canvas even when `grid` does not divide `side`."""
+    edges = cell_edges(side, grid)
+    return edges[column], edges[row], edges[column + 1], edges[row + 1]
+
+
 def axis_cover(start: np.ndarray, end: np.ndarray, tokens: int) -> np.ndarray:
     """Share (..., tokens) of every token along an axis inside spans (...), given in shares of the axis."""
     # the spans along the last axis in memory: there are more of them than tokens, and NumPy likes long rows

@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from focusdd.core.console import say
 from focusdd.core.decoders import PILLOW, Decode, Fit, View, view_of
 from focusdd.core.images import ORIENTATION, UnreadableImage, encode, inscribed
 from focusdd.sources.base import Source
@@ -42,6 +43,8 @@ class _Header(NamedTuple):
 def decoder_for(source: Source, device: torch.device) -> str:
     """nvJPEG where the GPU has it and takes most of a sample of the files; else Pillow."""
     if not has_nvjpeg(device):
+        if device.type == "cuda":
+            say("this build of torchvision decodes no JPEGs on the GPU: the CPU does, at a lower rate")
         return PILLOW
     records = source.records
     sample = records[:: max(1, len(records) // _SAMPLE)][:_SAMPLE]
@@ -58,7 +61,10 @@ def _is_taken(source: Source, key: str) -> bool:
 
 @cache
 def has_nvjpeg(device: torch.device) -> bool:
-    """Whether JPEGs can be decoded on this device: a build of torchvision may lack nvJPEG."""
+    """Whether JPEGs can be decoded on this device.
+
+    A build of torchvision may lack nvJPEG, and since 0.29 its `decode_jpeg` is announced to go.
+    """
     small = encode(Image.new("RGB", (16, 16)), "jpg")
     return device.type == "cuda" and _decoded([small], device)[0] is not None
 

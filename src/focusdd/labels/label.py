@@ -21,9 +21,17 @@ from focusdd.core.manifest import CARD
 from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.execute import Work, make_missing
 from focusdd.execute.remote import load_same, require_shared
-from focusdd.labels.arrays import write_array, write_joined
 from focusdd.labels.packed import pack
-from focusdd.labels.store import Kind, Store, folder_of, image_digests, open_store, stored_kinds
+from focusdd.labels.store import (
+    Kind,
+    Store,
+    folder_of,
+    image_digests,
+    open_store,
+    stored_kinds,
+    write_array,
+    write_joined,
+)
 from focusdd.labels.teacher import BATCH, Teacher, teacher_facts, tile_logits, view_logits
 from focusdd.labels.views import Views, draw_views
 from focusdd.models.device import device_name, pick_device
@@ -31,7 +39,7 @@ from focusdd.models.load import load_model
 from focusdd.settings import AugmentSettings, EngineSettings, LabelSettings
 from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import resolve, resolve_and_warn
-from focusdd.sources.pixels import load_files
+from focusdd.sources.pixels import Pixels, load_files
 
 VERSION = 2
 
@@ -58,24 +66,18 @@ def label(
     """
     distilled, engine = open_distilled(distilled), resolve_and_warn(engine or EngineSettings()).settings
     model = load_model(settings.teacher, pick_device(settings.device), settings.size)
-    teacher = Teacher.of(model, distilled)
     top, classes = min(settings.top, len(distilled.classes)), len(distilled.classes)
     stored = "some classes" if top < classes else f"{top} classes, all of which are stored"
     settings = settings.model_copy(update={"top": top, "size": model.input_size})
     settings = resolve_and_warn(settings, stored=stored).settings
-    if settings.kind != "tiles":
-        teacher.require_dense(settings.dense, settings.size)
-    pixels = load_files(distilled.files(), distilled.info["size"])
-    images = pixels.images.to(model.device)
-    # before anything is written: a wrong teacher leaves no trace
-    facts = teacher_facts(teacher, images, pixels.labels.numpy(), distilled, settings)
-    say(f"teacher {model.name}: {facts['accuracy']:.1%} top-1 on {facts['tiles']} tiles")
+    lesson = _Lesson(distilled, Teacher.of(model, distilled), settings)
+    if overwrite:
+        _ = lesson.facts  # a wrong teacher leaves what is there
     kinds: tuple[Kind, ...] = ("tiles", "views") if settings.kind == "both" else (settings.kind,)
     with locked(distilled.folder):  # which another `label` or `distill` may want to write to
         ours = own_cards(distilled.info, _stored(distilled))
         for kind in kinds:
-            job = _Job(kind, folder_of(distilled, kind), images, teacher, settings, distilled.info["grid"])
-            _label(job, distilled, facts, stored, overwrite, engine)
+            _label(kind, lesson, stored, overwrite, engine)
         _renew_card(distilled, ours)
     return tuple(open_store(distilled, kind) for kind in kinds)
 
@@ -99,37 +101,63 @@ def _renew_card(distilled: Distilled, ours: set[str]) -> None:
 
 
 @dataclass(frozen=True)
-class _Job:
-    """Labels of one kind, part by part: of the tiles of some images, or of all images in one view."""
+class _Lesson:
+    """A teacher and the distilled images that it is asked about, which are read when they are needed."""
 
-    kind: Kind
-    folder: Path
-    images: torch.Tensor
+    distilled: Distilled
     teacher: Teacher
     settings: LabelSettings
-    grid: int
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """The images in memory."""
+        return load_files(self.distilled.files(), self.distilled.info["size"])
+
+    @cached_property
+    def images(self) -> torch.Tensor:
+        """The same on the teacher's device."""
+        return self.pixels.images.to(self.teacher.model.device)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """`teacher_facts`, which are said. Raises FocusError where the teacher cannot give these labels."""
+        if self.settings.kind != "tiles":
+            self.teacher.require_dense(self.settings.dense, self.settings.size)
+        labels = self.pixels.labels.numpy()
+        facts = teacher_facts(self.teacher, self.images, labels, self.distilled, self.settings)
+        say(f"teacher {facts['name']}: {facts['accuracy']:.1%} top-1 on {facts['tiles']} tiles")
+        return facts
 
     @cached_property
     def views(self) -> Views:
-        """Those of kind "views"."""
+        """Those that are labelled."""
         settings, generator = self.settings, torch.Generator().manual_seed(self.settings.seed)
-        count, side = len(self.images), self.images.shape[-1]
-        return draw_views(settings.num_crops, count, side, self.grid, settings, generator)
+        grid, side = (self.distilled.info[name] for name in ("grid", "size"))
+        return draw_views(settings.num_crops, len(self.images), side, grid, settings, generator)
 
-    @cached_property
-    def paths(self) -> list[Path]:
-        """The files of the parts."""
-        parts = self.settings.num_crops if self.kind == "views" else -(-len(self.images) // BATCH)
-        return [self.folder / "parts" / f"part-{number:05d}.npy" for number in range(parts)]
+    def parts(self, kind: Kind) -> list[Path]:
+        """The files of the parts: of the tiles of some images, or of all images in one view."""
+        count = self.settings.num_crops if kind == "views" else -(-len(self.images) // BATCH)
+        folder = folder_of(self.distilled, kind) / "parts"
+        return [folder / f"part-{number:05d}.npy" for number in range(count)]
 
-    def part(self, number: int) -> np.ndarray:
+    def part(self, kind: Kind, number: int) -> np.ndarray:
         """Packed labels: (images, labels of `tile_boxes`) or (1, images, ...), as in `Store.records`."""
         settings, size = self.settings, self.settings.size
-        if self.kind == "views":
+        if kind == "views":
             batches = view_logits(self.teacher, self.images, self.views, number, size, settings.dense)
             return np.concatenate([self._packed(logits) for logits in batches])[None]
-        rows = np.array_split(np.arange(len(self.images)), len(self.paths))
-        return self._packed(tile_logits(self.teacher, self.images[rows[number]], self.grid, size))
+        rows = np.array_split(np.arange(len(self.images)), len(self.parts(kind)))[number]
+        grid = self.distilled.info["grid"]
+        return self._packed(tile_logits(self.teacher, self.images[rows], grid, size))
+
+    def work(self, kind: Kind, numbers: Sequence[int], advance: Advance) -> None:
+        """Writes the parts with these numbers that are not there."""
+        paths = self.parts(kind)
+        for number in numbers:
+            if not paths[number].exists():
+                write_array(paths[number], self.part(kind, number))
+            advance(1, "")
 
     def _packed(self, logits: np.ndarray) -> np.ndarray:
         # nor can half precision hold any difference between two
@@ -138,44 +166,30 @@ class _Job:
             raise FocusError(f"teacher {name!r} gives logits that are no finite numbers: use another teacher")
         return pack(logits, self.settings.top, self.settings.bits, self.settings.temperature)
 
-    def work(self, numbers: Sequence[int], advance: Advance) -> None:
-        """Writes the parts with these numbers that are not there."""
-        for number in numbers:
-            if not self.paths[number].exists():
-                write_array(self.paths[number], self.part(number))
-            advance(1, "")
 
-
-def _label(
-    job: _Job,
-    distilled: Distilled,
-    facts: dict[str, Any],
-    stored: str,
-    overwrite: bool,
-    engine: EngineSettings | None,
-) -> None:
+def _label(kind: Kind, lesson: _Lesson, stored: str, overwrite: bool, engine: EngineSettings) -> None:
     """One kind of labels: a stage of its own, so that the other can be added later."""
-    kind, folder, settings = job.kind, job.folder, job.settings
+    distilled, settings, folder = lesson.distilled, lesson.settings, folder_of(lesson.distilled, kind)
     used = resolve(settings.model_copy(update={"kind": kind}), stored=stored).key
-    recipe = {name: getattr(settings, name) for name in AugmentSettings.model_fields}
-    weights = job.teacher.model.weights
+    weights = lesson.teacher.model.weights
     inputs = {"distilled": distilled.info["key"], "teacher": weights}
     names = ("images.npy", "labels.npy", *(["views.npy"] if kind == "views" else []))
 
     def make(work: Workspace) -> dict[str, Any]:
+        facts = lesson.facts  # a wrong teacher leaves no trace
         work.declare(["labels.json", *names])
         if kind == "views":
-            write_array(folder / "views.npy", job.views.records())
+            write_array(folder / "views.npy", lesson.views.records())
         write_array(folder / "images.npy", image_digests([path for path, _ in distilled.files()]))
         if not (folder / "labels.npy").exists():
             make_folder(folder / "parts")
-            name = str(distilled.folder.absolute())
-            worker = partial(_elsewhere, kind, name, folder.absolute(), work.key, settings, weights)
-            parts = [[path] for path in job.paths]
+            here, paths = partial(lesson.work, kind), lesson.parts(kind)
+            worker = partial(_elsewhere, kind, folder.absolute(), work.key, settings, weights)
+            parts, what = [[path] for path in paths], f"label {kind}"
             with work.record.measure("label"):
-                what = "parts", f"label {kind}"
-                make_missing(parts, [1] * len(parts), *what, job.work, worker, engine, settings.device)
-            write_joined(folder / "labels.npy", job.paths)
+                make_missing(parts, [1] * len(parts), "parts", what, here, worker, engine, settings.device)
+            write_joined(folder / "labels.npy", paths)
+        recipe = {name: getattr(settings, name) for name in AugmentSettings.model_fields}
         info = {
             "kind": kind,
             "key": work.key,
@@ -184,23 +198,21 @@ def _label(
             **{name: used.get(name) for name in ("size", "top", "bits", "temperature")},
             "recipe": recipe if kind == "views" else None,
             "dense": used.get("dense", 0),
-            "images": len(job.images),
-            "grid": job.grid,
+            "images": len(lesson.images),
+            "grid": distilled.info["grid"],
             "classes": list(distilled.classes),
             "files": {name: digest_of(folder / name) for name in names},
         }
         write_json(folder / "labels.json", info)
-        work.record.note(device=device_name(job.images.device), images=len(job.images))
-        return {"images": len(job.images), **({"views": settings.num_crops} if kind == "views" else {})}
+        work.record.note(device=device_name(lesson.images.device), images=len(lesson.images))
+        return {"images": len(lesson.images), **({"views": settings.num_crops} if kind == "views" else {})}
 
     run_stage(Stage("label", VERSION, used, inputs, scratch=("parts",)), folder, make, overwrite)
 
 
-def _elsewhere(kind: Kind, name: str, folder: Path, key: str, settings: LabelSettings, weights: str) -> Work:
+def _elsewhere(kind: Kind, folder: Path, key: str, settings: LabelSettings, weights: str) -> Work:
     """Asks the teacher in another process as `label` does in its own."""
     require_shared(folder, key)
-    distilled = open_distilled(name)
+    distilled = open_distilled(folder.parents[1])
     model = load_same(settings.teacher, weights, settings.device, settings.size)
-    images = load_files(distilled.files(), distilled.info["size"]).images.to(model.device)
-    teacher = Teacher.of(model, distilled)
-    return _Job(kind, folder, images, teacher, settings, distilled.info["grid"]).work
+    return partial(_Lesson(distilled, Teacher.of(model, distilled), settings).work, kind)

@@ -7,6 +7,8 @@ images.npy the first 8 bytes of the SHA-256 of every image, in sorted order of t
 from __future__ import annotations
 
 import hashlib
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,7 @@ import numpy as np
 
 from focusdd.composition.dataset import Distilled
 from focusdd.core.errors import FocusError
-from focusdd.core.files import read_json
+from focusdd.core.files import read_json, write_whole
 from focusdd.core.manifest import remedy_for, require_finished, require_whole
 from focusdd.labels.packed import unpack
 
@@ -98,3 +100,30 @@ def image_digests(paths: list[Path]) -> np.ndarray:
     """The first 8 bytes of the SHA-256 of every file: uint8 (n, 8)."""
     digests = (hashlib.sha256(path.read_bytes()).digest()[:8] for path in paths)
     return np.frombuffer(b"".join(digests), np.uint8).reshape(len(paths), 8)
+
+
+def write_array(path: Path, array: np.ndarray) -> None:
+    """Writes a .npy file whole."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    write_whole(path, buffer.getvalue())
+
+
+def write_joined(path: Path, parts: Sequence[Path]) -> None:
+    """Writes the arrays of several files joined along the first axis, which may be more than memory holds."""
+    arrays = [np.load(part, mmap_mode="r") for part in parts]
+
+    def pieces() -> Iterator[bytes]:
+        shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
+        described = {
+            "descr": np.lib.format.dtype_to_descr(arrays[0].dtype),
+            "fortran_order": False,
+            "shape": shape,
+        }
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, described)
+        yield header.getvalue()
+        for array in arrays:
+            yield array.tobytes()
+
+    write_whole(path, pieces())

@@ -14,8 +14,7 @@ from focusdd.core.errors import FocusError
 from focusdd.labels.render import render, resized_crops
 from focusdd.labels.tiles import tile_boxes
 from focusdd.labels.views import Views
-from focusdd.models.checks import SAMPLE, refuse_near_chance, stratified
-from focusdd.models.classes import matched_outputs
+from focusdd.models.checks import SAMPLE, matched_outputs, refuse_near_chance, stratified
 from focusdd.models.dense import DenseLogits, has_dense_logits
 from focusdd.models.load import Model
 from focusdd.models.names import origin

@@ -12,18 +12,13 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from focusdd.extraction.geometry import cell_edges
+from focusdd.extraction.geometry import cell_box, cell_edges
 from focusdd.labels.views import Views
 
 
 def tile_boxes(grid: int, side: int) -> list[tuple[int, int, int, int]]:
     """What the labels of an image of side x side pixels are for: the whole, then its tiles row by row."""
-    edges = cell_edges(side, grid)
-    cells = [
-        (edges[column], edges[row], edges[column + 1], edges[row + 1])
-        for row in range(grid)
-        for column in range(grid)
-    ]
+    cells = [cell_box(row, column, grid, side) for row in range(grid) for column in range(grid)]
     return [(0, 0, side, side), *cells] if grid > 1 else cells
 
 

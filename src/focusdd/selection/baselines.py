@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL.Image import Image
 
 from focusdd.core.console import Advance, progress
 from focusdd.core.cores import cpu_count
@@ -39,14 +40,19 @@ def random_plan(source: Source, settings: DistillSettings, kind: Kind) -> Plan:
 
 
 def _whole(source: Source, key: str, kind: Kind) -> Piece | None:
-    """A whole image; None for one that cannot be read or is too small."""
+    if (found := _decoded(source, key, least_side=8)) is None:
+        return None
+    _, width, height = found
+    return Piece(kind, key, (0.0, 0.0, float(width), float(height)), width, height, 0.0)
+
+
+def _decoded(source: Source, key: str, least_side: int | None = None) -> tuple[Image, int, int] | None:
+    """What `decode` gives; None for an image that cannot be read or is too small."""
     try:
-        _, width, height = decode(source.read(key), least_side=8)
+        image, width, height = decode(source.read(key), least_side)
     except UnreadableImage:
         return None
-    if min(width, height) < LEAST_SIDE:
-        return None
-    return Piece(kind, key, (0.0, 0.0, float(width), float(height)), width, height, 0.0)
+    return (image, width, height) if min(width, height) >= LEAST_SIDE else None
 
 
 def rded_plan(source: Source, settings: DistillSettings, teacher: Model, kept: Path) -> Plan:
@@ -115,12 +121,9 @@ def _crops(
     source: Source, key: str, draws: np.ndarray, tile: int
 ) -> tuple[list[Box], np.ndarray, str, int, int] | None:
     """Square crops of one image at the tile's size; draws (n, 3) in [0, 1) place them."""
-    try:
-        image, width, height = decode(source.read(key))
-    except UnreadableImage:
+    if (found := _decoded(source, key)) is None:
         return None
-    if min(width, height) < LEAST_SIDE:
-        return None
+    image, width, height = found
     boxes = []
     for size, x, y in draws:
         side = min(np.sqrt((0.08 + 0.92 * size) * width * height), width, height)

@@ -13,7 +13,6 @@ from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index
 from focusdd.extraction.patches import attention_area, key_patches
-from focusdd.extraction.realism import realism
 from focusdd.selection.plan import Kind, Piece, Plan, lay_out
 from focusdd.settings import PatchSettings, SelectSettings
 
@@ -136,6 +135,24 @@ def _deal(candidates: list[tuple[int, int]], hands: int, each: int) -> list[list
             hand.append(waiting.pop(at))
         dealt.append(hand)
     return dealt
+
+
+def realism(
+    confidence: np.ndarray, mass: np.ndarray, area: np.ndarray, powers: tuple[float, float, float]
+) -> np.ndarray:
+    """realism = confidence^a * mass^b * (1 - area)^c, between 0 and 1.
+
+    The paper combines the predicted class probability with the attention scores of the patches; how much of
+    the attention, over how large an area. Its formula is not public: the exponents are settings.
+
+    Args:
+        confidence: (n,) probability of the image's own label.
+        mass: (n,) share of the class attention inside the key patches.
+        area: (n,) share of the image that holds a given share of the attention.
+        powers: the exponents (a, b, c); 0 leaves a factor out.
+    """
+    a, b, c = powers
+    return confidence**a * mass**b * (1 - area) ** c
 
 
 def draw_order(

@@ -6,10 +6,13 @@ Noise depends on (seed, number of the image) alone, not on how images are batche
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 
+import numpy as np
 import torch
-from torchvision.transforms.v2.functional import gaussian_blur, jpeg
+from PIL import Image
+from torchvision.transforms.v2.functional import gaussian_blur
 
 STRENGTHS = (1, 2, 3, 4, 5)
 _NOISE = (0.08, 0.12, 0.18, 0.26, 0.38)  # standard deviation, of the range 0 to 1
@@ -51,7 +54,12 @@ def _contrast(images: torch.Tensor, level: int, seed: int, first: int) -> torch.
 
 
 def _jpeg(images: torch.Tensor, level: int, seed: int, first: int) -> torch.Tensor:
-    return torch.stack([jpeg(image, _JPEG[level]) for image in images.cpu()]).to(images.device)
+    made = []
+    for image in images.cpu().permute(0, 2, 3, 1).numpy():
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "JPEG", quality=_JPEG[level])
+        made.append(np.array(Image.open(file)))
+    return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).to(images.device)
 
 
 def _pixelate(images: torch.Tensor, level: int, seed: int, first: int) -> torch.Tensor:

@@ -13,13 +13,18 @@ import torch
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import ViT
-from focusdd.extraction.duplicates import contradictions
-from focusdd.extraction.index import Index, from_bytes, read_notes, schema, write_part
+from focusdd.extraction.index import Index, contradictions, from_bytes, read_notes, schema, write_part
 from focusdd.extraction.inference import DecodedImage, Inference, attention_of
 from focusdd.extraction.patches import attention_area, key_patches
 from focusdd.extraction.probe import judge_parts
-from focusdd.models.checks import SAMPLE, Accuracy, refuse_near_chance, sample_accuracy, sample_batches
-from focusdd.models.classes import map_classes
+from focusdd.models.checks import (
+    SAMPLE,
+    Accuracy,
+    map_classes,
+    refuse_near_chance,
+    sample_accuracy,
+    sample_batches,
+)
 from focusdd.models.load import Model
 from focusdd.models.precision import autocast
 from focusdd.settings import ExtractSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from focusdd.extraction.index import Index
-from focusdd.extraction.realism import realism
+from focusdd.selection.focus import realism
 from focusdd.selection.subset import Candidates
 from focusdd.sources.base import Source
 from focusdd.tasks.base import Subsetting

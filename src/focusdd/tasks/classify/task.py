@@ -8,8 +8,7 @@ from typing import Any
 from focusdd.composition.dataset import card, open_distilled
 from focusdd.composition.images import LABELLED
 from focusdd.core.errors import FocusError
-from focusdd.extraction.duplicates import without_duplicates
-from focusdd.extraction.index import Index
+from focusdd.extraction.index import Index, without_duplicates
 from focusdd.models.load import Model
 from focusdd.selection.focus import select
 from focusdd.selection.plan import Plan
