@@ -105,6 +105,16 @@ def test_32_bit_grey_is_not_clipped_to_white(encoded: Encoded) -> None:
     np.testing.assert_array_equal(np.asarray(image)[..., 0], np.rint(values / 257))
 
 
+@pytest.mark.parametrize("white", [1.0, 255.0, 65535.0])
+def test_grey_of_fractions_is_scaled(encoded: Encoded, white: float) -> None:
+    """Floats from 0 to 1, to 255 or to 65535, as in TIFF files; a value that is no number is black."""
+    values = np.linspace(0, white, 64, dtype=np.float32).reshape(8, 8)
+    values[0, :3] = np.nan, np.inf, -np.inf
+    image, *_ = decode(encoded(Image.fromarray(values), "TIFF"))
+    expected = np.rint(np.where(np.isfinite(values), values, 0).astype(np.float64) * (255 / white))
+    np.testing.assert_array_equal(np.asarray(image)[..., 0], expected)
+
+
 def test_one_bit(encoded: Encoded) -> None:
     bits = np.random.default_rng(0).random((9, 13)) < 0.5
     image, *_ = decode(encoded(Image.fromarray(bits)))

@@ -28,7 +28,7 @@ from focusdd.demo.run import WEIGHTS
 from focusdd.settings import SourceSettings
 from focusdd.settings.source import with_options
 from focusdd.sources import DemoSource, FolderSource, Source, files, open_source, parquet, webdataset
-from focusdd.sources.classes import classes_of, folder_names, require_same_classes
+from focusdd.sources.classes import folder_names, labelled, require_same_classes
 from focusdd.sources.hub import HubSource
 from focusdd.sources.webdataset import TarSource
 
@@ -127,7 +127,7 @@ def test_names_that_would_meet(names: list[str], tmp_path: Path) -> None:
     for folder in folder_names(names):
         (tmp_path / folder).mkdir()
     assert len(list(tmp_path.iterdir())) == len(names)
-    found = classes_of(list(range(len(names))), names, "it")
+    found = labelled(names, list(range(len(names))), names, "it")
     assert sorted(found.class_names) == sorted(name.replace("\ud800", "?") for name in names)
 
 
@@ -139,9 +139,9 @@ def test_numbers_keep_their_order(values: list[int | None]) -> None:
         unlabelled = bool(given) and max(given) < 0
         words = "it is not labelled" if unlabelled else "telling classes apart needs two"
         with pytest.raises(FocusError, match=words):
-            classes_of(values, None, "it")
+            labelled([str(n) for n in range(len(values))], values, None, "it")
         return
-    found = classes_of(values, None, "it")
+    found = labelled([str(n) for n in range(len(values))], values, None, "it")
     assert [int(name) for name in found.classes] == known
     assert list(found.classes) == sorted(found.classes)
     wanted = [known.index(value) if value in known else None for value in values]
@@ -150,7 +150,7 @@ def test_numbers_keep_their_order(values: list[int | None]) -> None:
 
 def test_a_number_beyond_the_names() -> None:
     with pytest.raises(FocusError, match="label 3, but its list of classes has 2 names"):
-        classes_of([0, 3], ["a", "b"], "it")
+        labelled(["x", "y"], [0, 3], ["a", "b"], "it")
 
 
 # names of files

@@ -93,10 +93,12 @@ def decode(data: bytes, least_side: int | None = None) -> tuple[Image.Image, int
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: Pillow would clip, not scale
-        pixels = np.asarray(image, dtype=np.float64)
-        wide = image.mode.startswith("I;16") or (image.mode == "I" and pixels.max(initial=0) > 255)
-        scaled = np.clip(pixels * (255 / 65535 if wide else 1.0), 0, 255)
-        image = Image.fromarray(np.rint(scaled).astype(np.uint8))
+        pixels = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0, neginf=0)
+        most = pixels.max(initial=0)
+        white = 65535 if image.mode.startswith("I;16") or most > 255 else 255
+        if image.mode == "F" and most <= 1:
+            white = 1
+        image = Image.fromarray(np.rint(np.clip(pixels / white, 0, 1) * 255).astype(np.uint8))
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         image = Image.new("RGB", rgba.size, (255, 255, 255))

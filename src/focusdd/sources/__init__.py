@@ -10,6 +10,7 @@ from focusdd.core.errors import FocusError
 from focusdd.settings.source import SourceSettings, split_options
 from focusdd.sources.base import BoxedSource, Record, Source
 from focusdd.sources.demo import DemoSource
+from focusdd.sources.disk import files_in
 from focusdd.sources.folder import FolderSource, has_class_folders
 from focusdd.sources.holdout import HeldOut
 
@@ -67,7 +68,7 @@ def _open(name: str | Path, split: str, settings: SourceSettings) -> Source:
     # the readers of tables are imported late: a folder needs none
     from focusdd.sources.files import suffix_of
     from focusdd.sources.hub import HubSource, is_saved
-    from focusdd.sources.listed import SUFFIXES, ListedSource, find_lists
+    from focusdd.sources.listed import NO_LIST, SUFFIXES, ListedSource, find_lists
 
     text, folder = str(name), Path(name)
     columns = ("image_column", "label_column")
@@ -89,9 +90,14 @@ def _open(name: str | Path, split: str, settings: SourceSettings) -> Source:
 
         refuse_options(text, settings, "a table", *columns)
         return ParquetSource(text, split, settings)
-    listed = text.lower().endswith(SUFFIXES)
-    if listed or (folder.is_dir() and not has_class_folders(folder) and find_lists(folder, settings)):
+    flat = folder.is_dir() and not has_class_folders(folder)
+    if find_lists(folder, settings) if flat else text.lower().endswith(SUFFIXES) and not folder.is_dir():
         refuse_options(text, settings, "a list of images", *columns)
         return ListedSource(folder, split, settings)
     refuse_options(text, settings, "a folder of images", "classes")
-    return FolderSource(folder, split, settings)
+    try:
+        return FolderSource(folder, split, settings)
+    except FocusError as error:
+        if flat and (lists := files_in(folder, *SUFFIXES)):
+            raise FocusError(f"{error}; {lists[0]} {NO_LIST}") from error
+        raise

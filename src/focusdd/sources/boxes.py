@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
-from pathlib import PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import numpy as np
@@ -90,14 +90,22 @@ def clean_names(names: Iterable[object], where: str) -> list[str]:
     return cleaned
 
 
-def safe_key(name: object, where: str) -> str:
+def safe_key(name: object, where: str, root: Path | None = None) -> str:
     """A relative path with forward slashes and no dots, from one in an annotation file.
 
-    Raises FocusError where it is none, or leads out of the folder.
+    Args:
+        root: a folder: an absolute path in it, links followed or not, becomes the path from it on.
+
+    Raises:
+        FocusError: it is none, or leads out of the folder.
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name or not is_unicode(name):
         raise FocusError(f"{where} has an image without a file name, {shown(name)}: correct or remove it")
     path = name.replace("\\", "/")
+    if root is not None and path.startswith("/"):
+        for base, full in ((root, os.path.normpath(path)), (root.resolve(), os.path.realpath(path))):
+            if Path(full).is_relative_to(base):
+                return Path(full).relative_to(base).as_posix()
     key = os.path.normpath(path)
     if PureWindowsPath(path).anchor or PurePosixPath(path).anchor or PurePosixPath(key).parts[:1] == ("..",):
         raise FocusError(f"{where} names {name!r}, which is outside its folder: give a path inside it")

@@ -26,19 +26,8 @@ LABELS = (
 )
 """What columns of labels are called."""
 _NO_LABELS = {
-    *(
-        "id",
-        "path",
-        "file",
-        "file_name",
-        "filename",
-        "image",
-        "image_id",
-        "image_path",
-        "filepath",
-        "filepaths",
-    ),
-    *("text", "caption", "prompt", "url", "width", "height", "split"),
+    *("id", "path", "file", "file_name", "filename", "filepath", "filepaths"),
+    *("image", "image_id", "image_path", "text", "caption", "prompt", "url", "width", "height", "split"),
 }
 
 
@@ -51,7 +40,7 @@ def label_column(names: Sequence[str], given: str | None = None) -> str | None:
     return found[0] if usual or len(found) == 1 else None
 
 
-class Classes(NamedTuple):
+class Labelled(NamedTuple):
     """What the labels of a table mean."""
 
     classes: tuple[str, ...]
@@ -59,15 +48,27 @@ class Classes(NamedTuple):
     class_names: tuple[str, ...]
     labels: list[int | None]
     """For every row the index of its class; None where it has none."""
+    records: tuple[Record, ...]
+    """Of the rows with a label."""
+    skipped: tuple[tuple[str, str], ...]
+    """The others: (key, reason)."""
 
 
-def classes_of(values: Sequence[int | str | None], names: Sequence[str] | None, where: str) -> Classes:
-    """Turns labels into classes. Classes without a row are left out.
+def labelled(
+    keys: Sequence[str],
+    values: Sequence[int | str | None],
+    names: Sequence[str] | None,
+    where: str,
+    why: str = "no label",
+) -> Labelled:
+    """Turns the labels of images into classes. Classes without an image are left out.
 
     Args:
+        keys: of the images, a row each.
         values: a label per row, whole numbers or names; None, empty texts and numbers below zero are none.
         names: the names that numbers stand for, where they are known.
         where: what the labels are of, for the errors.
+        why: the reason why a row without a label is left out.
 
     Raises:
         FocusError: fewer than two classes, or a number without a name.
@@ -93,21 +94,16 @@ def classes_of(values: Sequence[int | str | None], names: Sequence[str] | None, 
     folders = folder_names(list(words.values()))
     order = sorted(zip(folders, words, strict=True))
     place = {value: index for index, (_, value) in enumerate(order)}
-    return Classes(
+    labels = [None if value is None else place.get(value) for value in values]
+    rows = list(zip(keys, labels, strict=True))
+    return Labelled(
         tuple(folder for folder, _ in order),
         # halves of surrogate pairs are no text
         tuple(class_name(words[value].encode(errors="replace").decode()) for _, value in order),
-        [None if value is None else place.get(value) for value in values],
+        labels,
+        tuple(Record(key, label) for key, label in rows if label is not None),
+        tuple((key, why) for key, label in rows if label is None),
     )
-
-
-def records_of(
-    keys: Sequence[str], labels: Sequence[int | None], why: str = "no label"
-) -> tuple[tuple[Record, ...], tuple[tuple[str, str], ...]]:
-    """The records of rows with a label, and why the others are left out."""
-    pairs = list(zip(keys, labels, strict=True))
-    records = tuple(Record(key, label) for key, label in pairs if label is not None)
-    return records, tuple((key, why) for key, label in pairs if label is None)
 
 
 def require_same_classes(name: str, classes: Sequence[str], other: str, expected: Sequence[str]) -> None:

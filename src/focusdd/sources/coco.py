@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +14,9 @@ import numpy as np
 
 from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
+from focusdd.sources import disk
 from focusdd.sources.annotated import ROW, Listed, Listing
 from focusdd.sources.boxes import check_finite, check_once, clean_names, safe_key, shown, stated_side
-from focusdd.sources.disk import Notes, file_size, folder_with, folders_in, read_file, text_of
 from focusdd.sources.names import few, has_image_suffix, split_word
 from focusdd.sources.outlines import box_around
 
@@ -34,7 +35,7 @@ class Content(NamedTuple):
     """In the file's order; their sizes in bytes are not known yet."""
     rows: np.ndarray
     """ROW (n,)."""
-    problems: Notes
+    problems: disk.Notes
     unknown: dict[int, str]
     """Images with an object whose box cannot be had -> why."""
 
@@ -43,10 +44,10 @@ def find_coco(root: Path) -> dict[str, Path]:
     """The COCO files of a folder by `split_word`. Raises FocusError where there are several for a split."""
     found: dict[str, list[Path]] = {}
     for folder in (root, root / "annotations"):
-        for path in sorted(folder.glob("*.json")):
-            if word := split_word(path.name.removeprefix("instances_")):
+        for path in disk.files_in(folder, ".json"):
+            if word := split_word(path.name.lower().removeprefix("instances_")):
                 found.setdefault(word, []).append(path)
-    for name in folders_in(root):
+    for name in disk.folders_in(root):
         if word := split_word(name):
             found.setdefault(word, []).extend(_plain(root / name))
     if not any(found.values()):
@@ -60,8 +61,8 @@ def find_coco(root: Path) -> dict[str, Path]:
 
 
 def _plain(folder: Path) -> list[Path]:
-    paths = [place / name for place in (folder, folder / "annotations") for name in _PLAIN]
-    return [path for path in paths if path.is_file()]
+    files = [*disk.files_in(folder, ".json"), *disk.files_in(folder / "annotations", ".json")]
+    return [file for file in files if file.name.lower() in _PLAIN]
 
 
 def read_coco(file: Path) -> Listing:
@@ -69,19 +70,19 @@ def read_coco(file: Path) -> Listing:
 
     Boxes are (x, y, x + w, y + h) of the file's `[x, y, w, h]`; without one, the box around the polygons.
     """
-    data = read_file(file)
+    data = disk.read_file(file)
     digest = hashlib.sha256(data).hexdigest()
-    text = text_of(data, file)
+    text = disk.text_of(data, file)
     del data  # as large as the text
-    names, listed, rows, problems, unknown = parse_coco(text, str(file))
+    names, listed, rows, problems, unknown = parse_coco(text, str(file), _bases(file)[-1])
     root = _images_of(file, [image.key for image in listed])
     images: list[Listed] = []
-    skipped: Notes = []
+    skipped: disk.Notes = []
     place = np.full(len(listed), -1)
     with progress(f"list {root}", None, "images") as advance:
         for index, image in enumerate(listed):
             advance(1)
-            size = unknown.get(index) or file_size(f"{root}/{image.key}")
+            size = unknown.get(index) or disk.file_size(f"{root}/{image.key}")
             if isinstance(size, int):
                 place[index] = len(images)
                 images.append(image._replace(size=size))
@@ -93,8 +94,8 @@ def read_coco(file: Path) -> Listing:
     return Listing(root, names, images, rows, skipped, problems, f"COCO, {file}, images in {root}", digest)
 
 
-def parse_coco(text: str, where: str) -> Content:
-    """Reads a COCO file's text; rows count the images in the file's order.
+def parse_coco(text: str, where: str, root: Path | None = None) -> Content:
+    """Reads a COCO file's text; rows count the images in the file's order, absolute paths start at `root`.
 
     Raises FocusError where it is no COCO file, or contradicts itself.
     """
@@ -112,7 +113,7 @@ def parse_coco(text: str, where: str) -> Content:
         raise FocusError(f"{where} has an image without an id: number the images")
     listed = [
         Listed(
-            safe_key(item.get("file_name"), where), 0,
+            safe_key(item.get("file_name"), where, root), 0,
             stated_side(item.get("width"), where), stated_side(item.get("height"), where),
         )
         for item in images
@@ -142,11 +143,11 @@ def _objects(
     categories: list[dict[str, Any]],
     listed: list[Listed],
     where: str,
-) -> tuple[np.ndarray, Notes, dict[int, str]]:
+) -> tuple[np.ndarray, disk.Notes, dict[int, str]]:
     place = {_id(item["id"]): index for index, item in enumerate(images)}
     label = {_id(item["id"]): index for index, item in enumerate(categories)}
     rows: list[tuple[int, tuple[float, ...], int, bool, int]] = []
-    problems: Notes = []
+    problems: disk.Notes = []
     unknown: dict[int, str] = {}
     ids: list[Any] = [item.get("id") for item in items]
     if not all(type(value) is int and abs(value) < 2**63 for value in ids):
@@ -178,13 +179,12 @@ def _objects(
 
 def _images_of(file: Path, keys: Sequence[str]) -> Path:
     """The folder where a file's images are: the first likely one that holds the first of them found."""
-    near = file.absolute().parent
-    bases = [near, *([near.parent] if near.name.lower().startswith(("annotation", "label")) else [])]
+    bases = _bases(file)
     stem = file.stem.removeprefix("instances_")
     names = dict.fromkeys([file.stem, stem, stem.rstrip("0123456789") or stem])
     likely = [base / inner / name for name in names for base in bases for inner in ("", "images")]
     likely += [folder for base in bases for folder in (base, base / "images", base / "Images", base / "data")]
-    if found := folder_with(likely, keys):
+    if found := disk.folder_with(likely, keys):
         return found
     raise FocusError(
         f"{file} lists {len(keys):,} images, but {keys[0]} is not there: put them into "
@@ -192,20 +192,21 @@ def _images_of(file: Path, keys: Sequence[str]) -> Path:
     )
 
 
-def _unlisted(root: Path, listed: set[str], name: str) -> Notes:
+def _bases(file: Path) -> list[Path]:
+    """The folder of a file, and the one around it where that is one of annotations."""
+    near = file.absolute().parent
+    return [near, near.parent] if near.name.lower().startswith(("annotation", "label")) else [near]
+
+
+def _unlisted(root: Path, listed: set[str], name: str) -> disk.Notes:
     """One line for all image files beside listed ones: a folder may be shared by all splits."""
     more: list[str] = []
     for folder in sorted({os.path.dirname(key) for key in listed}):  # noqa: PTH120 - much faster than a path
-        try:
-            inside = sorted(os.listdir(root / folder))  # noqa: PTH208
-        except OSError:
-            continue  # its images are in `skipped` already
-        found = (f"{folder}/{entry}" if folder else entry for entry in inside if entry[0] != ".")
-        more += [key for key in found if key not in listed and has_image_suffix(key)]
-    if not more:
-        return []
-    first = more[0].encode(errors="replace").decode()
-    return [(few([first, *more[1:]], 1), f"{name} does not list it")]
+        with suppress(FocusError):  # images of a folder that is not there are in `skipped` already
+            keys = [f"{folder}/{entry.name}".lstrip("/") for entry in disk.visible(root / folder)]
+            more += [key for key in keys if key not in listed and has_image_suffix(key)]
+    first = few(more, 1).encode(errors="replace").decode()
+    return [(first, f"{name} does not list it")] if more else []
 
 
 def _slim(item: dict[str, Any]) -> dict[str, Any]:

@@ -45,13 +45,15 @@ def find_columns(schema: pa.Schema, where: str, settings: SourceSettings | None 
     if image is None or label is None or wrong:
         there = ", ".join(f"{field.name} ({field.type})" for field in schema)
         kind = "image" if image is None or image in wrong else "label"
-        what = "images (bytes)" if kind == "image" else "labels (numbers or text)"
+        what = "images (bytes, or a struct with them)" if kind == "image" else "labels (numbers or text)"
         called = f" called {wrong[0]!r}" if wrong else ""
+        remedy = f"name it with --{kind}-column" if images and labels else "write one"
         raise FocusError(
-            f"{where} has no column of {what}{called}, or several: name it with --{kind}-column; "
-            f"it has {there[:500]}"
+            f"{where} has no column of {what}{called}, or several: {remedy}; it has {there[:500]}"
         )
-    return Columns(image, label, features.get(label, {}).get("names") if label in classed else None)
+    names = features[label].get("names") if label in classed else None
+    known = isinstance(names, list) and all(isinstance(name, str) and name.strip() for name in names)
+    return Columns(image, label, names if known else None)
 
 
 def label_values(column: Any, where: str) -> list[int | str | None]:
@@ -82,7 +84,7 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
 
 
 def _is_bytes(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return str(kind) in ("binary", "large_binary", "binary_view")
 
 
 def _is_image(kind: pa.DataType) -> bool:
@@ -94,7 +96,7 @@ def _is_image(kind: pa.DataType) -> bool:
 def _is_label(kind: pa.DataType) -> bool:
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     tests = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean)
-    return any(test(kind) for test in (*tests, pa.types.is_string, pa.types.is_large_string))
+    return str(kind) in ("string", "large_string", "string_view") or any(test(kind) for test in tests)
 
 
 def image_bytes(cell: Any) -> bytes:

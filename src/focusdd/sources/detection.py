@@ -42,7 +42,7 @@ def _open(name: str | Path, split: str, settings: SourceSettings) -> DetectionSo
         if not path.exists():
             raise FocusError(f"there is no file or folder {path}: check the path")
         listing = _of_folder(path, split) if path.is_dir() else _of_file(path, split)
-        there = f" there are {contents(path)}" if path.is_dir() else ""
+        there = f"there are {contents(path)}" if path.is_dir() else "unpack it where it is an archive"
     except OSError as error:
         raise FocusError(f"{path} cannot be read ({error.strerror}): check the path") from error
     if listing is None:
@@ -50,7 +50,7 @@ def _open(name: str | Path, split: str, settings: SourceSettings) -> DetectionSo
             f"{path} is no detection dataset: looked for data.yaml or another .yaml with names, or "
             "classes.txt (YOLO), <split>.json, annotations/instances_<split>*.json or "
             "<split>/_annotations.coco.json (COCO; give a file of another name itself), and *.xml beside the "
-            f"images, or in Annotations/ or annots/ beside images/ (Pascal VOC);{there}"
+            f"images, or in Annotations/ or annots/ beside images/ (Pascal VOC); {there}"
         )
     return AnnotatedSource(path, split, listing)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -35,6 +36,13 @@ def text_of(data: bytes, where: object) -> str:
         raise FocusError(f"{where} is not UTF-8 text: save it as such") from error
 
 
+def lines_of(text: str) -> list[str]:
+    """Its lines without white space around, but for empty ones. Nothing but a line's end parts them: a name
+    may hold U+2028.
+    """
+    return [line.strip() for line in re.split("[\r\n]", text) if line.strip()]
+
+
 def file_size(path: str) -> int | str:
     """Bytes of a file, or why it cannot be read as one."""
     try:
@@ -53,9 +61,24 @@ def visible(folder: Path | str) -> list[os.DirEntry[str]]:
         raise FocusError(f"{folder} cannot be read ({error.strerror}): check that it is there") from error
 
 
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link to itself is none, and no error."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
 def folders_in(folder: Path) -> list[str]:
     """Names of the folders in a folder, in sorted order; empty where that is none."""
-    return [entry.name for entry in visible(folder) if entry.is_dir()] if folder.is_dir() else []
+    return [entry.name for entry in visible(folder) if is_folder(entry)] if folder.is_dir() else []
+
+
+def files_in(folder: Path, *suffixes: str) -> list[Path]:
+    """The files in a folder with one of some suffixes in upper or lower case, sorted; none without it."""
+    entries = visible(folder) if folder.is_dir() else []
+    paths = [folder / entry.name for entry in entries if entry.name.lower().endswith(suffixes)]
+    return [path for path in paths if path.is_file()]
 
 
 def folder_with(folders: Iterable[Path], keys: Sequence[str]) -> Path | None:
@@ -72,8 +95,8 @@ def contents(folder: Path) -> str:
     """What a folder holds, for a sentence: sub-folders with their files by suffix, and files."""
     parts = []
     for entry in visible(folder):
-        if entry.is_dir():
-            kinds = Counter(Path(one.name).suffix for one in visible(entry.path) if one.is_file())
+        if is_folder(entry):
+            kinds = Counter(path.suffix for path in files_in(Path(entry.path), ""))
             held = ", ".join(f"{count:,} {suffix}" for suffix, count in kinds.most_common(2))
             parts.append(f"{entry.name}/" + (f" ({held})" if held else ""))
         else:
@@ -103,8 +126,9 @@ def walk(root: Path, folder: str, skipped: Notes) -> Iterator[tuple[str, int]]:
                 skipped.append((ascii(entry.name), "its name is not valid unicode"))
                 continue
             key = f"{inside}/{entry.name}" if inside else entry.name
+            size: int | str
             try:
-                if entry.is_dir():
+                if is_folder(entry):
                     yield from visit(entry.path, key)
                     continue
                 size = file_size(entry.path)

@@ -77,7 +77,7 @@ def _suffix_in(name: str) -> str | None:
         places = [place for place, kind in inside.items() if kind == "directory" and split_word(place)]
         for place in [f"{folder}/{place}" for place in places] or [folder, f"{folder}/data"]:
             there = _below(fs, place)
-            found = {kind for file in there for kind in _SUFFIXES if file.endswith(kind)}
+            found = {kind for file in there for kind in _SUFFIXES if file.lower().endswith(kind)}
             if found and "directory" not in there.values():
                 return min(found)
     return None
@@ -135,13 +135,14 @@ def read_names(files: Files) -> list[str] | None:
             data = files.fs.cat_file(path)
         try:
             if name.endswith(".txt"):
-                return [line.strip() for line in data.decode("utf-8-sig").rstrip().splitlines()]
-            value = json.loads(data)
+                value: Any = data.decode("utf-8-sig").rstrip().split("\n")
+            else:
+                value = json.loads(data)
             if isinstance(value, dict):
                 value = [value[str(number)] for number in range(len(value))]
-            if isinstance(value, list) and all(isinstance(item, str) for item in value):
-                return value
-        except (ValueError, KeyError):
+            if isinstance(value, list) and all(isinstance(item, str) and item.strip() for item in value):
+                return [item.strip() for item in value]
+        except (ValueError, KeyError, RecursionError):
             pass
         raise FocusError(f"{path} does not list class names: put one on a line, or a JSON list of them")
     return None

@@ -8,9 +8,9 @@ from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
 from focusdd.settings.source import SourceSettings
+from focusdd.sources import disk
 from focusdd.sources.base import Record
 from focusdd.sources.classes import folder_names
-from focusdd.sources.disk import Notes, contents, folders_in, images_below, read_file, visible
 from focusdd.sources.identity import listing_hash
 from focusdd.sources.imagenet import class_name
 from focusdd.sources.names import (
@@ -40,7 +40,7 @@ class FolderSource:
         self.split = split
         self.root = _split_folder(root, split)
         self.place = str(self.root) + _unused(root, self.root, split)
-        skipped: Notes = []
+        skipped: disk.Notes = []
         found = _listed(self.root, skipped)
         deep = settings.classes if settings else None
         if deep == "deep":
@@ -61,12 +61,12 @@ class FolderSource:
         self.fingerprint = listing_hash(((key, size) for _, key, size in files), facts)
 
     def read(self, key: str) -> bytes:
-        return read_file(self.root / key)
+        return disk.read_file(self.root / key)
 
 
 def _split_folder(root: Path, split: str) -> Path:
     """The folder of a split, or the folder itself where it has none."""
-    folders = folders_in(root)
+    folders = disk.folders_in(root)
     named = split_folders(root, folders)
     found = {word: folder for word, folder in named.items() if _holds_classes(folder)}
     flat = [folder for word, folder in named.items() if word in SPLITS[split] and word not in found]
@@ -83,37 +83,38 @@ def _split_folder(root: Path, split: str) -> Path:
 
 def _unused(root: Path, taken: Path, split: str) -> str:
     """Says which folder of the same split is left aside: test where there is validation, too."""
-    named = split_folders(root, folders_in(root)) if taken != root else {}
+    named = split_folders(root, disk.folders_in(root)) if taken != root else {}
     left = [folder.name for word, folder in named.items() if word in SPLITS[split] and folder != taken]
     return f" (not used: {few(left)})" if left else ""
 
 
 def _has_boxes(root: Path, split: Path) -> bool:
     """Whether annotations of objects seem to stand beside the images of a split."""
-    return (root / "annotations").is_dir() or any(any(at.glob("*.json")) for at in (root, split))
+    return (root / "annotations").is_dir() or any(disk.files_in(at, ".json") for at in (root, split))
 
 
 def has_class_folders(root: Path) -> bool:
     """Whether a folder, or one of a split in it, holds several folders, which then are classes."""
-    folders = folders_in(root)
+    folders = disk.folders_in(root)
     named = split_folders(root, folders)
-    if any(len(folders_in(folder)) > 1 for folder in named.values()):
+    if any(len(disk.folders_in(folder)) > 1 for folder in named.values()):
         return True
     return len(folders) > 1 and len(named) < len(folders)
 
 
 def _holds_classes(folder: Path) -> bool:
     """Whether it holds folders: one named "train" or "test" may be a class itself, full of images."""
-    return bool(folders_in(folder)) or not any(has_image_suffix(entry.name) for entry in visible(folder))
+    names = [entry.name for entry in disk.visible(folder)]
+    return bool(disk.folders_in(folder)) or not any(map(has_image_suffix, names))
 
 
-def _listed(root: Path, skipped: Notes) -> dict[str, _Files]:
+def _listed(root: Path, skipped: disk.Notes) -> dict[str, _Files]:
     """The images of each folder."""
     found: dict[str, _Files] = {}
     with progress(f"list {root}", None, "images") as advance:
-        for entry in visible(root):
+        for entry in disk.visible(root):
             name = entry.name if is_unicode(entry.name) else ascii(entry.name)
-            if not entry.is_dir():
+            if not disk.is_folder(entry):
                 image = has_image_suffix(entry.name)
                 skipped.append((name, "it is in no class folder" if image else not_an_image(name)))
                 continue
@@ -122,7 +123,7 @@ def _listed(root: Path, skipped: Notes) -> dict[str, _Files]:
                     f"{root} has a class folder whose name is not valid unicode, {name}: rename it"
                 )
             found[entry.name] = []
-            for file in images_below(root, entry.name, skipped):
+            for file in disk.images_below(root, entry.name, skipped):
                 found[entry.name].append(file)
                 advance(1)
     return found
@@ -143,11 +144,12 @@ def _require_classes(root: Path, found: dict[str, _Files]) -> None:
     """Raises FocusError where there are no two classes with images."""
     if not found:
         raise FocusError(
-            f"{root} has no class folders: expected {root}/<class>/<image>.jpg, there are {contents(root)}"
+            f"{root} has no class folders: expected {root}/<class>/<image>.jpg, there are "
+            f"{disk.contents(root)}"
         )
     for folder, files in found.items():
         if not files:
-            fuller = [name for name in found if len(folders_in(root / name)) > 1]
+            fuller = [name for name in found if len(disk.folders_in(root / name)) > 1]
             other = f", or give {root / fuller[0]} if the classes are there" if fuller else ""
             raise FocusError(
                 f"class folder {root / folder} holds no images: remove it or put images there{other}"
@@ -155,7 +157,7 @@ def _require_classes(root: Path, found: dict[str, _Files]) -> None:
     if len(found) == 1:
         (only,) = found
         below = root / only
-        while len(inside := folders_in(below)) == 1:
+        while len(inside := disk.folders_in(below)) == 1:
             below /= inside[0]
         remedy = f"give {below}, which holds {len(inside)} folders" if inside else "add another"
         raise FocusError(

@@ -9,7 +9,7 @@ from typing import Any
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
 from focusdd.settings.source import SourceSettings
-from focusdd.sources.classes import classes_of, records_of
+from focusdd.sources.classes import labelled
 from focusdd.sources.columns import find_columns, image_bytes, image_sizes, label_values
 from focusdd.sources.disk import read_file
 from focusdd.sources.identity import listing_hash
@@ -32,9 +32,10 @@ class HubSource:
         self.place = f"split {rows.split}" if rows.split else "all rows"
         columns = find_columns(rows.features.arrow_schema, name, settings)
         values = label_values(rows.select_columns([columns.label]).with_format("arrow")[:].column(0), name)
-        self.classes, self.class_names, labels = classes_of(values, columns.names, name)
         keys = [f"{row:07d}" for row in range(len(rows))]
-        self.records, self.skipped = records_of(keys, labels)
+        self.classes, self.class_names, labels, self.records, self.skipped = labelled(
+            keys, values, columns.names, name
+        )
         # bytes as they are in the table: nothing is decoded
         self._images = rows.select_columns([columns.image]).with_format("arrow")
         sizes = chain.from_iterable(image_sizes(part.column(0)) for part in self._images.iter(1000))

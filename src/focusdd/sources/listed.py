@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +11,18 @@ from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
 from focusdd.settings.source import SourceSettings
 from focusdd.sources.boxes import safe_key
-from focusdd.sources.classes import classes_of, label_column, records_of
-from focusdd.sources.disk import Notes, file_size, folder_with, folders_in, read_file, text_of
+from focusdd.sources.classes import label_column, labelled
+from focusdd.sources.disk import Notes, file_size, files_in, folder_with, folders_in, read_file, text_of
 from focusdd.sources.identity import listing_hash
 from focusdd.sources.names import few, of_split, path_name, split_folders, split_word
 
 SUFFIXES = (".csv", ".tsv")
 _ENDINGS = ("", ".jpg", ".png", ".jpeg", ".JPG", ".JPEG")  # an id may name a file without its suffix
+_LONGEST = 1 << 30  # characters of a field; by default csv refuses a file with a note of 131,073
+NO_LIST = (
+    "is no list of images: it needs a first line that names its columns, one of files that are near it "
+    "(--image-column), and one of labels (--label-column)"
+)
 
 
 class _List(NamedTuple):
@@ -40,10 +46,9 @@ class ListedSource:
         self.root = listed.root
         self.place = f"{listed.file} ({listed.columns}), images in {listed.root}"
         told: dict[str, dict[str, set[str]]] = {}
-        for key, label, part in listed.rows:
-            told.setdefault(split_word(part), {}).setdefault(safe_key(key, str(listed.file)), set()).add(
-                label
-            )
+        for name, label, part in listed.rows:
+            key = safe_key(name, str(listed.file), listed.root)
+            told.setdefault(split_word(part), {}).setdefault(key, set()).add(label)
         labels = of_split(told, split, listed.file)
         sizes: dict[str, int] = {}
         missing: Notes = []
@@ -57,8 +62,9 @@ class ListedSource:
                 sizes[key] = size
         values = [next(iter(labels[key])) for key in sizes]
         numbers = [int(value) if value.isdecimal() else value for value in values]
-        self.classes, self.class_names, indices = classes_of(numbers, None, str(listed.file))
-        self.records, unlabelled = records_of(list(sizes), indices)
+        self.classes, self.class_names, _, self.records, unlabelled = labelled(
+            list(sizes), numbers, None, str(listed.file)
+        )
         self.skipped = (*missing, *unlabelled)
         self.fingerprint = listing_hash(sizes.items(), hash_of([self.classes, values]))
 
@@ -69,47 +75,46 @@ class ListedSource:
 def find_lists(path: Path, settings: SourceSettings) -> dict[str, _List]:
     """The CSV files with images and labels, of a folder by `split_word`, or a file itself.
 
-    Raises FocusError where there are several for a split, or the file is none.
+    Raises FocusError where there are several for a split, or none though the file or its columns are given.
     """
-    if not path.is_dir():
-        listed = _read(path, settings)
-        if listed is None:
-            raise FocusError(
-                f"{path} is no list of images: it needs a column of files that are near it (--image-column), "
-                "and one of labels (--label-column)"
-            )
-        return {"": listed}
     found: dict[str, _List] = {}
-    for folder in (path, *split_folders(path, folders_in(path)).values()):
-        for file in sorted(file for suffix in SUFFIXES for file in folder.glob(f"[!.]*{suffix}")):
-            word = split_word(file.relative_to(path).as_posix())
-            if listed := _read(file, settings):
-                if word in found:
-                    several = few([found[word].file, file])
-                    raise FocusError(f"{path} has several lists, {several}: give the one that is meant")
-                found[word] = listed
+    folders = (path, *split_folders(path, folders_in(path)).values())
+    for file in [file for folder in folders for file in files_in(folder, *SUFFIXES)] or [path]:
+        listed = None if file.is_dir() else _read(file, settings)
+        word = "" if file == path else split_word(file.relative_to(path).as_posix())
+        if listed and word in found:
+            several = few([found[word].file, file])
+            raise FocusError(f"{path} has several lists, {several}: give the one that is meant")
+        if listed:
+            found[word] = listed
+    if not found and (not path.is_dir() or settings.image_column or settings.label_column):
+        raise FocusError(f"{path} {NO_LIST}")
     return found
 
 
 def _read(file: Path, settings: SourceSettings) -> _List | None:
     """None where it has no column of labels, or none that names files near it."""
-    lines = text_of(read_file(file), file).splitlines()
-    marks = {mark: lines[0].count(mark) for mark in ",;\t|"} if lines else {",": 0}
+    text = text_of(read_file(file), file)
+    header = text.partition("\n")[0]
+    csv.field_size_limit(_LONGEST)
     try:
-        rows = list(csv.DictReader(lines, delimiter=max(marks, key=lambda mark: marks[mark])))
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t|", key=header.count))
+        names, *values = [[value.strip() for value in line] for line in lines if any(line)] or [[]]
     except csv.Error:
         return None
-    names = [name for name in rows[0] if name] if rows else []
-    label = label_column(names, settings.label_column)
+    rows = [dict(zip(names, row, strict=False)) for row in values]
+    label = label_column([name for name in names if name], settings.label_column)
+    if label is None or label not in names:
+        return None
     near, word = file.absolute().parent, split_word(file.name)
     inside = [near / name for name in folders_in(near) if split_word(name) in ("", word)]
     likely = [near, *inside, *(near / "images" / name for name in folders_in(near / "images"))]
-    columns = [name for name in names if name != label and settings.image_column in (None, name)]
-    for column in columns if label in names else []:
+    columns = [name for name in names if name and name != label and settings.image_column in (None, name)]
+    for column in columns:
         for ending in _ENDINGS:
-            keys = [f"{row[column] or ''}{ending}".replace("\\", "/") for row in rows]
+            keys = [f"{row.get(column, '')}{ending}".replace("\\", "/") for row in rows]
             if root := folder_with(likely, keys):
-                parts = [row.get("split") or "" for row in rows]
-                labels = [(row[label] or "").strip() for row in rows]
-                return _List(file, f"{column}, {label}", root, list(zip(keys, labels, parts, strict=True)))
+                told = zip(keys, rows, strict=True)
+                kept = [(key, row.get(label, ""), row.get("split", "")) for key, row in told]
+                return _List(file, f"{column}, {label}", root, kept)
     return None

@@ -16,7 +16,7 @@ from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
 from focusdd.settings.source import SourceSettings
-from focusdd.sources.classes import classes_of, records_of
+from focusdd.sources.classes import labelled
 from focusdd.sources.columns import find_columns, image_bytes, label_values
 from focusdd.sources.files import File, find_files, read_names, said
 from focusdd.sources.identity import listing_hash
@@ -59,8 +59,9 @@ class ParquetSource:
                 keys += [f"{file.key}/{row:07d}" for row in range(sum(rows))]
                 advance(sum(rows))
         names = names if names is not None else read_names(found)
-        self.classes, self.class_names, labels = classes_of(values, names, self.name)
-        self.records, self.skipped = records_of(keys, labels)
+        self.classes, self.class_names, labels, self.records, self.skipped = labelled(
+            keys, values, names, self.name
+        )
         facts = hash_of([groups, labels, self.class_names])
         self.fingerprint = listing_hash(((file.key, file.size) for file in found.files), facts)
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
+from focusdd.sources import disk
 from focusdd.sources.annotated import ROW, Listed, Listing, rows_of
 from focusdd.sources.boxes import check_finite, check_once, clean_names, ordered, safe_key, stated_side
-from focusdd.sources.disk import Notes, folders_in, images_below, read_file, text_of, walk
 from focusdd.sources.names import SPLITS, few, of_split, split_folders
 
 _IMAGES = ("jpegimages", "images", "image", "imgs", "img")
@@ -52,7 +52,7 @@ class Scene(NamedTuple):
 
 def find_voc(root: Path) -> dict[str, Place]:
     """The places of a folder's splits by `split_word`; empty where it is no Pascal VOC dataset."""
-    splits = split_folders(root, folders_in(root))
+    splits = split_folders(root, disk.folders_in(root))
     if found := {word: place for word, folder in splits.items() if (place := _place(folder))}:
         return found
     place = _devkit(root) or _place(root)
@@ -63,7 +63,7 @@ def find_voc(root: Path) -> dict[str, Place]:
 
 def _by_folders(place: Place) -> dict[str, Place]:
     """The splits that are folders in both images/ and annotations/."""
-    splits = split_folders(place.images, folders_in(place.images))
+    splits = split_folders(place.images, disk.folders_in(place.images))
     pairs = {word: (folder, place.annotations / folder.name) for word, folder in splits.items()}
     return {word: Place(*pair, None, place.devkit) for word, pair in pairs.items() if _has_xml(pair[1])}
 
@@ -94,7 +94,7 @@ def read_voc(found: dict[str, Place], split: str, path: Path) -> Listing:
     Objects marked difficult are ignored ones.
     """
     place = of_split(found, split, path)
-    skipped: Notes = []
+    skipped: disk.Notes = []
     images, scenes = _read(place, skipped)
     trained = next((found[word] for word in SPLITS["train"] if word in found), place)
     names = _names((scenes if trained == place else _read(trained, [])[1]).values())
@@ -165,11 +165,11 @@ def _number(text: str | None) -> float | str | None:
         return text
 
 
-def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Scene]]:
+def _read(place: Place, skipped: disk.Notes) -> tuple[dict[str, Listed], dict[str, Scene]]:
     """Images and scenes by their common stem, scenes in sorted order and of images that are there."""
     images: dict[str, Listed] = {}
     marks: list[str] = []
-    for key, size in images_below(place.images, "", skipped, (".xml",), marks):
+    for key, size in disk.images_below(place.images, "", skipped, (".xml",), marks):
         stem = os.path.splitext(key)[0]  # noqa: PTH122 - much faster than a path
         if stem in images:
             raise FocusError(
@@ -178,7 +178,7 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
         images[stem] = Listed(key, size)
     if place.annotations != place.images:
         skipped += [(key, "it is beside the images") for key in marks]
-        marks = [key for key, _ in walk(place.annotations, "", skipped) if key.lower().endswith(".xml")]
+        marks = [key for key, _ in disk.walk(place.annotations, "", skipped) if key.lower().endswith(".xml")]
     files = {key[:-4]: key for key in marks}
     known = images.keys() | files.keys()
     wanted = sorted(known if place.wanted is None else _wanted(place.wanted, known))
@@ -193,7 +193,7 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
                 skipped.append((files[stem], "it has no image"))
             else:
                 path = place.annotations / files[stem]
-                scene = parse_voc(read_file(path), str(path), place.devkit)
+                scene = parse_voc(disk.read_file(path), str(path), place.devkit)
                 if scene.dropped:
                     skipped.append((images[stem].key, f"{scene.dropped} of its objects have no box"))
                 else:
@@ -203,7 +203,7 @@ def _read(place: Place, skipped: Notes) -> tuple[dict[str, Listed], dict[str, Sc
 
 def _wanted(file: Path, known: Set[str]) -> list[str]:
     """The images of a list, which may give more behind the name."""
-    lines = [line.strip() for line in text_of(read_file(file), file).splitlines() if line.strip()]
+    lines = disk.lines_of(disk.text_of(disk.read_file(file), file))
     stems = [line if line in known else safe_key(line.split()[0], str(file)) for line in lines]
     check_once(stems, "image", str(file))
     return stems
@@ -222,11 +222,11 @@ def _place(folder: Path) -> Place | None:
 
 def _pair(folder: Path) -> Place | None:
     """The folder's folders of images and of XML files; those of the original devkit have its names."""
-    inside = {name.lower(): folder / name for name in folders_in(folder)}
+    inside = {name.lower(): folder / name for name in disk.folders_in(folder)}
     images = next((inside[name] for name in _IMAGES if name in inside), None)
     for marks in (inside[name] for name in _ANNOTATIONS if name in inside):
         if images is not None and _has_xml(marks):
-            deeper = _has_xml(marks / "xmls") and not _has_xml(marks, deep=False)
+            deeper = _has_xml(marks / "xmls") and not disk.files_in(marks, ".xml")
             return Place(images, marks / "xmls" if deeper else marks, None, images.name == "JPEGImages")
     return None
 
@@ -234,7 +234,7 @@ def _pair(folder: Path) -> Place | None:
 def _devkit(root: Path) -> Place | None:
     """The devkit in a folder: the folder itself, or the only one in it."""
     every = [Place(folder / "JPEGImages", folder / "Annotations", devkit=True)
-             for folder in (root, *(root / name for name in folders_in(root)))]  # fmt: skip
+             for folder in (root, *(root / name for name in disk.folders_in(root)))]  # fmt: skip
     inside = [place for place in every if place.images.is_dir() and place.annotations.is_dir()]
     if len(inside) > 1 and inside[0] != every[0]:
         several = few([place.images.parent.name for place in inside])
@@ -242,5 +242,5 @@ def _devkit(root: Path) -> Place | None:
     return inside[0] if inside else None
 
 
-def _has_xml(folder: Path, deep: bool = True) -> bool:
-    return folder.is_dir() and any(folder.glob("**/[!.]*.xml" if deep else "[!.]*.xml"))
+def _has_xml(folder: Path) -> bool:
+    return folder.is_dir() and any(key.lower().endswith(".xml") for key, _ in disk.walk(folder, "", []))

@@ -16,14 +16,14 @@ import numpy as np
 from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of, read_json, write_whole
-from focusdd.sources.classes import classes_of, records_of
+from focusdd.sources.classes import labelled
 from focusdd.sources.disk import Notes
 from focusdd.sources.files import File, find_files, read_names, read_range, said
 from focusdd.sources.identity import listing_hash
 from focusdd.sources.imagenet import descriptions
 from focusdd.sources.names import has_image_suffix, is_hidden, is_unicode, path_name, split_word
 
-_VERSION = 3  # of the listing: part of its name in the cache
+_VERSION = 4  # of the listing: part of its name in the cache
 _NAME = re.compile(r"((?:.*/)?[^./]+)\.[^/]*", re.DOTALL)  # a sample's name ends at the first dot
 _LABELS = ("label", "class", "cls")  # in a .json
 _LONGEST = 1 << 20  # bytes of a label file
@@ -66,8 +66,10 @@ class TarSource:
                     f"the images in {self.name} have no labels: looked for {_LOOKED_FOR} beside each, and "
                     "for class folders without splits around them; unpack the tars into such folders"
                 )
-        self.classes, self.class_names, labels = classes_of(values, read_names(found), self.name)
-        self.records, unlabelled = records_of(keys, labels, f"no label: looked for {_LOOKED_FOR}")
+        why = f"no label: looked for {_LOOKED_FOR}"
+        self.classes, self.class_names, labels, self.records, unlabelled = labelled(
+            keys, values, read_names(found), self.name, why
+        )
         self.skipped = (*skipped, *unlabelled)
         self._places = np.array(places, np.int64)[[label is not None for label in labels]]
         self._rows = {record.key: row for row, record in enumerate(self.records)}
@@ -149,18 +151,18 @@ def list_tar(fs: Any, path: str, advance: Callable[[int], None]) -> Listing:
         file.seek(tar.offset)
         if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
             raise tarfile.ReadError("no end mark")
-    samples: list[Sample] = []
-    taken: set[str] = set()
+    samples: dict[str, Sample] = {}
     for sample, name, offset, size in images:
         # a label beside the whole name goes before one beside the name up to its first dot
         own = os.path.splitext(name)[0]  # noqa: PTH122
         sample = own if own in labels or not labels else sample
-        if sample in taken:
-            skipped.append((name, f"a second image of the sample {sample}"))
-            continue
-        taken.add(sample)
-        samples.append((name, offset, size, labels.get(sample)))
-    return samples, skipped
+        new = (name, offset, size, labels.get(sample))
+        kept = samples.setdefault(sample, new)
+        if kept != new and name.count(".") < kept[0].count("."):  # 0.jpg goes before 0.depth.png
+            samples[sample], kept, new = new, new, kept
+        if kept != new:
+            skipped.append((new[0], f"a second image of the sample {sample}"))
+    return list(samples.values()), skipped
 
 
 def _is_left_there(name: str) -> bool:
@@ -181,9 +183,9 @@ def _problem(member: tarfile.TarInfo, seen: bool) -> str:
 def _label(data: bytes, ending: str) -> int | str | None:
     """The label that a .cls or .json file holds; None without."""
     try:
-        text = data.decode().strip()
+        text = data.decode("utf-8-sig").strip()
         value = json.loads(text) if ending == "json" else text
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if isinstance(value, dict):
         value = next((value[name] for name in _LABELS if value.get(name) is not None), None)

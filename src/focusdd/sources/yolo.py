@@ -14,9 +14,9 @@ import yaml
 
 from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
+from focusdd.sources import disk
 from focusdd.sources.annotated import ROW, Listed, Listing, rows_of
 from focusdd.sources.boxes import check_finite, clean_names, safe_key, shown
-from focusdd.sources.disk import Notes, file_size, folders_in, images_below, read_file, text_of, walk
 from focusdd.sources.names import SPLITS, few, of_split, split_folders
 
 _YAML = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
@@ -40,8 +40,9 @@ def find_yaml(root: Path) -> Path | None:
 
     Raises FocusError where there are several.
     """
-    found = [root / name for name in _YAML if (root / name).is_file()][:1]
-    found = found or [path for path in sorted(root.glob("[!.]*.y*ml")) if _NAMES.search(read_file(path))]
+    files = {file.name.lower(): file for file in disk.files_in(root, ".yaml", ".yml")}
+    found = [files[name] for name in _YAML if name in files][:1]
+    found = found or [file for file in files.values() if _NAMES.search(disk.read_file(file))]
     if len(found) > 1:
         several = few([path.name for path in found])
         raise FocusError(f"{root} has several YAML files, {several}: give the one that is meant")
@@ -66,17 +67,17 @@ def read_yolo(file: Path, split: str) -> Listing:
     folder is called images. An image without a text file has no objects, as Ultralytics takes it.
     Boxes are `cx cy w h` as fractions of the image's sides; of a polygon the box around it is taken.
     """
-    data = read_file(file)
+    data = disk.read_file(file)
     if file.suffix.lower() in (".yaml", ".yml"):
         config = parse_yaml(data, str(file))
         root = _root(file, config)
     else:
         root = file.absolute().parent
         root = root.parent if root.name == "labels" else root
-        names = [line for line in text_of(data, file).splitlines() if line.strip()]
-        config = Config("", _by_folders(root), clean_names(names, str(file)))
-    skipped: Notes = []
-    problems: Notes = []
+        names = clean_names(disk.lines_of(disk.text_of(data, file)), str(file))
+        config = Config("", _by_folders(root), names)
+    skipped: disk.Notes = []
+    problems: disk.Notes = []
     images: list[Listed] = []
     rows = [np.empty(0, ROW)]
     unlabelled: list[str] = []
@@ -85,22 +86,24 @@ def read_yolo(file: Path, split: str) -> Listing:
     with progress(f"read {root}", None, "images") as advance:
         for key, size in _images(root, file, entries, skipped):
             advance(1)
-            where = f"{root}/{label_key(key)}"
-            labelled = os.path.isfile(where)  # noqa: PTH113 - false, not an error, for impossible names
-            unlabelled += [] if labelled else [key]
-            written = read_file(where) if labelled else b""
+            inside = label_key(key)
+            spelt = (f"{root}/{inside}", f"{root}/{inside[:-3]}TXT")
+            # false, not an error, for impossible names
+            where = next((path for path in spelt if os.path.isfile(path)), "")  # noqa: PTH113
+            unlabelled += [] if where else [key]
+            written = disk.read_file(where) if where else b""
             labels, boxes, polygons = parse_labels(
-                text_of(written, where), len(config.names), where, config.keypoints
+                disk.text_of(written, where), len(config.names), where, config.keypoints
             )
             if polygons and not problems:
-                inside = label_key(key)
                 problems.append((inside, "polygons are taken as the boxes around them, here and elsewhere"))
             digest.update(f"{key}\0{len(written)}\n".encode() + written)
             rows.append(rows_of(len(images), boxes, labels))
             images.append(Listed(key, size))
     if unlabelled:  # as Ultralytics takes them
         count = f"{len(unlabelled):,} images" if len(unlabelled) > 1 else "1 image"
-        problems.append((unlabelled[0], f"{count} without a label file: taken as one without objects"))
+        where = f"such as {label_key(unlabelled[0])}"
+        problems.append((unlabelled[0], f"{count} without a label file, {where}: taken as without objects"))
     place = f"YOLO, {file}, images in {', '.join(entries)}"
     return Listing(
         root, config.names, images, np.concatenate(rows), skipped, problems, place, digest.hexdigest(), True
@@ -142,7 +145,7 @@ def parse_labels(
     """
     rows: list[list[float]] = []
     polygons = False
-    for line in text.splitlines():
+    for line in disk.lines_of(text):
         words = line.split()[: 5 if keypoints else None]
         try:
             numbers = [float(word) for word in words]
@@ -155,7 +158,7 @@ def parse_labels(
             polygons = True
             outline = np.array(numbers[1:]).reshape(-1, 2)
             rows.append([numbers[0], *outline.min(0).tolist(), *outline.max(0).tolist()])
-        elif words:
+        else:
             raise FocusError(
                 f"{where}: {' '.join(words)[:80]!r} is no line of a class and four numbers, nor of a "
                 "polygon: correct it"
@@ -189,14 +192,14 @@ def label_key(key: str) -> str:
 def _by_folders(root: Path) -> dict[str, list[str]]:
     """The folders of images of each split where no YAML file names them."""
     for base in (root / "images", root):
-        if splits := split_folders(base, folders_in(base)):
+        if splits := split_folders(base, disk.folders_in(base)):
             inner = {word: path / "images" for word, path in splits.items()}
             inner = {word: path if path.is_dir() else path.parent for word, path in inner.items()}
             return {word: [path.relative_to(root).as_posix()] for word, path in inner.items()}
     return {"": ["images" if (root / "images").is_dir() else "."]}
 
 
-def _images(root: Path, file: Path, entries: list[str], skipped: Notes) -> Iterator[tuple[str, int]]:
+def _images(root: Path, file: Path, entries: list[str], skipped: disk.Notes) -> Iterator[tuple[str, int]]:
     """The images that a split's entries in a file name, and their bytes."""
     seen: set[str] = set()
     for entry in entries:
@@ -216,28 +219,25 @@ def _images(root: Path, file: Path, entries: list[str], skipped: Notes) -> Itera
             yield key, size
 
 
-def _in_folder(root: Path, folder: str, skipped: Notes) -> Iterator[tuple[str, int]]:
+def _in_folder(root: Path, folder: str, skipped: disk.Notes) -> Iterator[tuple[str, int]]:
     labels = os.path.dirname(label_key(f"{folder}/x" if folder else "x"))  # noqa: PTH120
-    belonging = {f"{part}{name}" for part in ("", f"{labels}/") for name in (*_CLASSES, *_YAML)}
+    belonging = {f"{part}{name}".lower() for part in ("", f"{labels}/") for name in (*_CLASSES, *_YAML)}
     beside: list[str] = []
-    for key, size in images_below(root, folder, skipped, (".txt", ".yaml", ".yml"), beside):
-        belonging.add(label_key(key))
+    for key, size in disk.images_below(root, folder, skipped, (".txt", ".yaml", ".yml"), beside):
+        belonging.add(label_key(key).lower())
         yield key, size
     if labels != folder and (root / labels).is_dir():
-        beside += [key for key, _ in walk(root, labels, []) if key.endswith(".txt")]
-    skipped += [(key, "it has no image") for key in beside if key not in belonging]
+        beside += [key for key, _ in disk.walk(root, labels, []) if key.lower().endswith(".txt")]
+    skipped += [(key, "it has no image") for key in beside if key.lower() not in belonging]
 
 
-def _in_text(root: Path, name: str, skipped: Notes) -> Iterator[tuple[str, int]]:
+def _in_text(root: Path, name: str, skipped: disk.Notes) -> Iterator[tuple[str, int]]:
     where = str(root / name)
     folder = os.path.dirname(name)  # noqa: PTH120
-    for line in text_of(read_file(where), where).splitlines():
-        path = line.strip()
-        if not path:
-            continue
+    for path in disk.lines_of(disk.text_of(disk.read_file(where), where)):
         # as in Ultralytics: "./" is the folder of the list
         key = _inside(root, f"{folder}/{path[2:]}" if path.startswith("./") and folder else path, where)
-        size = file_size(f"{root}/{key}")
+        size = disk.file_size(f"{root}/{key}")
         if isinstance(size, int):
             yield key, size
         else:
@@ -256,16 +256,11 @@ def _root(file: Path, config: Config) -> Path:
 
 def _inside(root: Path, path: str, where: str) -> str:
     """A path from a dataset's file, from its root on; FocusError where it is outside."""
-    if not Path(path).is_absolute() or "\0" in path:
-        # Roboflow writes ../train/images for train/images
-        shorter = path.removeprefix("../")
-        if shorter != path and not path.startswith("../..") and os.path.exists(root / shorter):  # noqa: PTH110
-            path = shorter
-        return safe_key(path, where)
-    for base, full in ((root, os.path.normpath(path)), (root.resolve(), os.path.realpath(path))):
-        if Path(full).is_relative_to(base):
-            return safe_key(Path(full).relative_to(base).as_posix(), where)
-    raise FocusError(f"{where} names {path!r}, which is outside {root}: set `path` to a folder that holds it")
+    # Roboflow writes ../train/images for train/images
+    shorter = path.removeprefix("../")
+    if shorter != path and not path.startswith("../..") and os.path.exists(root / shorter):  # noqa: PTH110
+        path = shorter
+    return safe_key(path, where, root)
 
 
 def _class_names(content: dict[str, Any], where: str) -> list[str]:
