@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from itertools import chain
@@ -17,12 +18,8 @@ from typing import Any, NamedTuple
 from focusdd.reports.collect import METHODS
 from focusdd.reports.results import Row
 
-_FIXED: dict[Any, Any] = {
-    "svg.hashsalt": "focusdd",
-    "svg.fonttype": "path",
-    "text.parse_math": False,
-    "font.size": 12.0,
-}
+_FIXED = {"svg.hashsalt": "focusdd", "text.parse_math": False, "font.size": 12.0}
+_INKED = ("text.color", "xtick.color", "ytick.color", "axes.labelcolor", "axes.edgecolor")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "h")
 _LIGHT = (
     *("#0b62a4", "#c2500a", "#0a7d5b", "#6b7280", "#a13d87", "#8a6d00", "#30363d"),
@@ -92,7 +89,7 @@ def _lines(rows: Sequence[Row]) -> list[Line]:
     lines: dict[str, Line] = {}
     for row in rows:
         parts = [f"{row.epochs} epochs"] * epochs + [row.variant] * bool(row.variant)
-        label = _printable(f"{row.method} ({', '.join(parts)})" if parts else row.method)
+        label = f"{row.method} ({', '.join(parts)})" if parts else row.method
         line = lines.setdefault(label, Line(label, row.method, {}, {}))
         line.points.setdefault(row.ipc, []).extend(100 * share for share in row.main)
         if row.times.train:  # a time that rounds to nothing has no place on a logarithmic axis
@@ -110,29 +107,34 @@ def _styles(lines: Sequence[Line]) -> list[int]:
     return [styles[place] for place in range(len(lines))]
 
 
-def _printable(text: str) -> str:
-    text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _wrapped(label: str, width: int) -> str:
+    """A label in lines of `width` characters; what cannot be printed is "?", what is left over "..."."""
+    printable = "".join(letter if letter.isprintable() else "?" for letter in label)
+    return textwrap.fill(printable, width, max_lines=5, placeholder=" ...")
 
 
 def _svg(draw: Callable[..., None], lines: list[Line], title: str, dark: bool) -> str:
     """A figure 5.2 inches wide, under matplotlib's own defaults whatever the user's are."""
-    import matplotlib
+    import matplotlib.style
     from matplotlib.figure import Figure as Canvas
 
-    height = 0.9 + 0.38 * len(lines) if draw is _bars else 3.2 + 0.25 * math.ceil(len(lines) / 2)
-    inked: Any = ("text.color", "xtick.color", "ytick.color", "axes.labelcolor", "axes.edgecolor")
+    lines = [line._replace(label=_wrapped(line.label, 18 if draw is _bars else 42)) for line in lines]
+    tall = [1 + line.label.count("\n") for line in lines]
+    if draw is _bars:
+        height = 0.9 + len(lines) * (0.18 + 0.2 * max(tall))
+    else:
+        height = 3.2 + 0.25 * math.ceil(sum(tall) / _columns(lines))
+    ink = dict.fromkeys(_INKED, "#d5dbe1" if dark else "#30363d")
     buffer = io.BytesIO()
-    with matplotlib.rc_context(), warnings.catch_warnings():
+    with matplotlib.style.context(["default", _FIXED | ink]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a letter that the font lacks is drawn as a box
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update({**_FIXED, **dict.fromkeys(inked, "#d5dbe1" if dark else "#30363d")})
         canvas = Canvas(figsize=(5.2, height), layout="constrained")
         axes = canvas.add_subplot()
         axes.set_facecolor("none")
         axes.spines[["top", "right"]].set_visible(False)
         draw(axes, lines, f"{title}, %", _DARK if dark else _LIGHT)
-        canvas.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        about = {"Date": None, "Creator": None}
+        canvas.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata=about)
     return data_uri("svg+xml", buffer.getvalue())
 
 
@@ -146,20 +148,22 @@ def _curve(axes: Any, lines: list[Line], title: str, colours: Sequence[str]) -> 
         else:
             _points(axes, line, {ipc: ipc for ipc in line.points}, style, colours)
     ticks = sorted({ipc for line in lines for ipc in line.points if line.method != "full"})
-    _finish(axes, "distilled images per class", title)
+    _finish(axes, lines, "distilled images per class", title)
     axes.set_xticks(ticks, [str(ipc) for ipc in ticks])
 
 
 def _costs(axes: Any, lines: list[Line], title: str, colours: Sequence[str]) -> None:
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogLocator, MaxNLocator
 
     for line, style in zip(lines, _styles(lines), strict=True):
         _points(axes, line, line.seconds, style, colours)
         for ipc, spent in line.seconds.items():
             place = (spent, mean(line.points[ipc]))
             axes.annotate(str(ipc), place, xytext=(5, 4), textcoords="offset points", fontsize=9)
-    _finish(axes, "seconds to distil and train", title)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    _finish(axes, lines, "seconds to distil and train", title)
+    spent = [seconds for line in lines for seconds in line.seconds.values()]
+    far = max(spent) > 5 * min(spent)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if far else MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
 
 
@@ -177,7 +181,7 @@ def _points(axes: Any, line: Line, where: dict[float, float], style: int, colour
     )
 
 
-def _finish(axes: Any, across: str, title: str) -> None:
+def _finish(axes: Any, lines: list[Line], across: str, title: str) -> None:
     axes.set_xscale("log")
     axes.minorticks_off()
     axes.set_xlabel(across)
@@ -185,7 +189,12 @@ def _finish(axes: Any, across: str, title: str) -> None:
     axes.margins(x=0.08)
     axes.set_ylim(0, 1.1 * axes.get_ylim()[1])  # room for what is written above the highest point
     axes.grid(axis="y", alpha=0.25)
-    axes.figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=11)
+    axes.figure.legend(loc="outside lower center", ncols=_columns(lines), frameon=False, fontsize=11)
+
+
+def _columns(lines: list[Line]) -> int:
+    """Columns of the legend."""
+    return 2 if all(len(line.label) <= 20 for line in lines) else 1
 
 
 def _bars(axes: Any, lines: list[Line], title: str, colours: Sequence[str]) -> None:
@@ -193,11 +202,12 @@ def _bars(axes: Any, lines: list[Line], title: str, colours: Sequence[str]) -> N
     tops, ends = [mean(of) for of in values], [mean(of) + deviation(of) for of in values]
     style = {"ecolor": axes.xaxis.label.get_color(), "capsize": 3}
     colour, whiskers = [colours[number] for number in _styles(lines)], [_whisker(of) for of in values]
-    axes.barh(range(len(lines)), tops, xerr=whiskers, height=0.62, color=colour, error_kw=style)
+    thick = 0.62 / (1 + 0.5 * max(line.label.count("\n") for line in lines))
+    axes.barh(range(len(lines)), tops, xerr=whiskers, height=thick, color=colour, error_kw=style)
     for place, (top, end) in enumerate(zip(tops, ends, strict=True)):
         axes.annotate(f"{top:.1f}", (end, place), xytext=(6, 0), textcoords="offset points", va="center")
-    axes.set_yticks(range(len(lines)), [line.label for line in lines])
-    axes.invert_yaxis()
+    axes.set_yticks(range(len(lines)), [line.label for line in lines], fontsize=11)
+    axes.set_ylim(len(lines) - 0.5, -0.5)  # the first line stands at the top
     axes.set_xlim(0, 1.15 * max(1.0, *ends))
     axes.set_xlabel(title)
     axes.grid(axis="x", alpha=0.25)
