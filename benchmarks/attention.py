@@ -17,8 +17,7 @@ import torch
 from tables import publish
 
 from focusdd.extraction.attention import as_vit, class_attention
-from focusdd.models.device import pick_device
-from focusdd.models.precision import autocast, cast_weights
+from focusdd.models.device import autocast, cast_weights, pick_device
 from focusdd.settings import ExtractorSettings
 
 

@@ -25,10 +25,9 @@ from focusdd import DistillSettings, ExtractorSettings, TrainSettings, distill, 
 from focusdd.core.decoders import decoders, most
 from focusdd.core.images import decode, encode, resize, square
 from focusdd.extraction.attention import as_vit, class_attention
-from focusdd.models.device import pick_device
+from focusdd.models.device import autocast, pick_device
 from focusdd.models.families import recipe
 from focusdd.models.load import load_model, new_net, normalise
-from focusdd.models.precision import autocast
 from focusdd.settings.resolve import resolve
 from focusdd.settings.train import DENSE
 from focusdd.sources.folder import FolderSource

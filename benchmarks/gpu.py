@@ -43,10 +43,9 @@ from focusdd.extraction.attention import as_vit, class_attention
 from focusdd.models import graphs
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.dense import DenseLogits, PooledLogits
-from focusdd.models.device import peak_device_memory_mb, pick_device
+from focusdd.models.device import autocast, cast_weights, peak_device_memory_mb, pick_device
 from focusdd.models.families import recipe
 from focusdd.models.load import Model, load_model, new_net
-from focusdd.models.precision import autocast, cast_weights
 from focusdd.settings.resolve import resolve
 from focusdd.settings.train import DENSE
 from focusdd.sources.base import Record, Source

@@ -25,11 +25,10 @@ from focusdd import DistillSettings, LabelSettings, TrainSettings, distill, labe
 from focusdd.composition.dataset import open_distilled
 from focusdd.labels.packed import pack, record_type
 from focusdd.labels.reader import LabelledViews
-from focusdd.labels.render import render
 from focusdd.labels.store import write_array, write_joined
 from focusdd.labels.teacher import Teacher, tile_logits
 from focusdd.labels.tiles import compose, shares, visible
-from focusdd.labels.views import draw_views
+from focusdd.labels.views import draw_views, render
 from focusdd.models.device import pick_device
 from focusdd.models.load import load_model, new_net
 from focusdd.settings import AugmentSettings

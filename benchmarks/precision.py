@@ -18,8 +18,7 @@ import timm
 import torch
 from tables import publish
 
-from focusdd.models.device import pick_device
-from focusdd.models.precision import autocast
+from focusdd.models.device import autocast, pick_device
 
 
 def main() -> None:

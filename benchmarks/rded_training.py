@@ -22,10 +22,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import Compose, Normalize, RandomHorizontalFlip, RandomResizedCrop, ToTensor
 
 from focusdd.composition.dataset import Distilled
-from focusdd.labels.render import render
-from focusdd.labels.views import draw_views
+from focusdd.labels.views import draw_views, render
+from focusdd.models.device import autocast
 from focusdd.models.load import normalise
-from focusdd.models.precision import autocast
 from focusdd.settings import AugmentSettings
 from focusdd.sources.pixels import load_files
 

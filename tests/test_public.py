@@ -134,7 +134,7 @@ def test_everything_public_is_in_all() -> None:
 
 
 def test_pictures_with_boxes_are_drawn_at_their_place(tmp_path: Path) -> None:
-    from focusdd.composition.show import Picture, figure_of
+    from focusdd.composition.dataset import Picture, figure_of
 
     Image.new("RGB", (40, 20)).save(tmp_path / "a.png")
     figure = figure_of([Picture(tmp_path / "a.png", "$a$", [(0.5, 0.5, 0.5, 1.0)])])

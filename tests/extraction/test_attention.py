@@ -18,7 +18,7 @@ from focusdd.extraction.attention import (
     as_vit,
     class_attention,
 )
-from focusdd.models.precision import autocast, cast_weights
+from focusdd.models.device import autocast, cast_weights
 from focusdd.settings import ExtractorSettings
 
 SMALL = {"embed_dim": 64, "num_heads": 4, "depth": 3, "num_classes": 7}

@@ -16,8 +16,8 @@ from focusdd.composition.dataset import open_distilled
 from focusdd.demo.run import WEIGHTS
 from focusdd.labels import label as stage
 from focusdd.labels.reader import LabelledViews
-from focusdd.labels.render import resized_crops
 from focusdd.labels.store import open_store
+from focusdd.labels.views import resized_crops
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.load import load_model, new_net
 from focusdd.sources import DemoSource

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 
 from focusdd import FocusError, TrainSettings, label, train
 from focusdd.labels.reader import LabelledViews
-from focusdd.models.dense import DenseLogits, PooledLogits, has_dense_logits
+from focusdd.models.dense import DenseLogits, PooledLogits, dense_grid
+from focusdd.models.device import autocast
 from focusdd.models.load import load_model, new_net, normalisation, normalise
-from focusdd.models.precision import autocast
 from focusdd.sources import DemoSource
 from focusdd.training.loop import epoch_counter
 from focusdd.training.losses import divergence_of_logits, stored_loss
@@ -104,7 +104,7 @@ def test_the_loss_of_stored_labels_is_that_of_every_place(dense: Path, size: int
     net, _ = new_net(student, 10, size, CPU, 0)
     recipe = TrainSettings(labels="stored", **RECIPE | {"student": student}, dense_weight=0.3)
     data = LabelledViews(dense, recipe)
-    knows = has_dense_logits(net, size, CPU)
+    knows = dense_grid(net, size, CPU)
     settled = data.settings.model_copy(update={"dense_weight": 0.3 if knows else 0.0})
     net.eval()  # the same batch statistics for both ways
     rows = torch.tensor([3, 19, 0, 7])

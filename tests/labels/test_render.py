@@ -10,8 +10,7 @@ from painting import painted
 from PIL import Image
 from torchvision.transforms.functional import resize
 
-from focusdd.labels.render import render, resized_crops
-from focusdd.labels.views import draw_views, plain_views
+from focusdd.labels.views import draw_views, plain_views, render, resized_crops
 from focusdd.settings import AugmentSettings
 
 

@@ -13,8 +13,8 @@ import torch
 from focusdd.core.errors import FocusError
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.checks import map_classes, matched_outputs, refuse_near_chance, stratified
+from focusdd.models.device import autocast
 from focusdd.models.load import Model, load_model, new_net, normalise
-from focusdd.models.precision import autocast
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Record
 from focusdd.sources.imagenet import class_name, imagenet_classes

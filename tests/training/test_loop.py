@@ -1,6 +1,7 @@
 """The loop: steps, schedules, and runs that are resumed."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import timm
@@ -75,6 +76,28 @@ def test_a_run_that_was_stopped_takes_the_same_steps(tmp_path, monkeypatch, ema)
     found, _ = learn(resumed, inputs, labels, tmp_path / "stopped.pt", ema=ema)
     for one, other in zip(kept.state_dict().values(), found.state_dict().values(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("cost", "saves"), [(0.3, 9), (5.0, 1)])
+def test_checkpoints_that_take_long_come_less_often(tmp_path, monkeypatch, cost: float, saves: int):
+    """20 epochs of 10 seconds; 5 seconds are 2 % of 250."""
+    now, written = 0.0, []
+
+    def write(path, data) -> None:
+        nonlocal now
+        now += cost
+        written.append(now)
+
+    def loss(rows: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+        nonlocal now
+        now += 10 / 4
+        return nn.functional.cross_entropy(net(inputs[rows]), labels[rows])
+
+    monkeypatch.setattr("focusdd.training.loop.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("focusdd.training.loop.write_whole", write)
+    net, inputs, labels = toy()
+    learn(net, inputs, labels, tmp_path / "x.pt", loss=loss, epochs=20)
+    assert len(written) == saves
 
 
 def test_a_last_batch_of_one_is_left_out(tmp_path):

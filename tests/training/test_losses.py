@@ -14,9 +14,8 @@ from torch import nn
 
 from focusdd import DistillSettings, TrainSettings, distill, train
 from focusdd.demo.run import WEIGHTS
-from focusdd.labels.render import render
-from focusdd.labels.views import Views, draw_views
-from focusdd.models.dense import DenseLogits, has_dense_logits, on_one_grid
+from focusdd.labels.views import Views, draw_views, render
+from focusdd.models.dense import DenseLogits, dense_grid, on_one_grid
 from focusdd.models.load import load_model, new_net, normalisation, normalise
 from focusdd.sources import DemoSource
 from focusdd.sources.pixels import Pixels, load_source
@@ -92,7 +91,7 @@ def test_a_place_is_where_it_is_seen() -> None:
 def test_whether_a_network_has_dense_logits(name: str, expected: bool) -> None:
     net = new_net(name, 7, 64, CPU, 0)[0].train()
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    assert has_dense_logits(net, 64, CPU) is expected
+    assert (dense_grid(net, 64, CPU) is not None) is expected
     assert net.training
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
 

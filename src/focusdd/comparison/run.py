@@ -27,10 +27,9 @@ from focusdd.core.stage import overwrite_if_other, stage_in
 from focusdd.extraction.attention import as_vit
 from focusdd.labels.label import label
 from focusdd.models.checks import matched_outputs
-from focusdd.models.device import pick_device
+from focusdd.models.device import autocast, pick_device
 from focusdd.models.load import load_model, new_net
 from focusdd.models.names import Origin, needs_download, origin, require_reachable
-from focusdd.models.precision import autocast
 from focusdd.settings import (
     DistillSettings,
     ExtractorSettings,

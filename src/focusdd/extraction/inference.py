@@ -14,8 +14,8 @@ from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import ViT, as_vit, class_attention
 from focusdd.extraction.geometry import margins, without_padding
 from focusdd.extraction.index import to_bytes
+from focusdd.models.device import autocast, cast_weights
 from focusdd.models.load import Model
-from focusdd.models.precision import autocast, cast_weights
 from focusdd.settings import ExtractorSettings
 from focusdd.sources.base import Record, Source
 

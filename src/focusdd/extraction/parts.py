@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -55,13 +56,9 @@ def fill_parts(
     parts = [_part(work.out, shard) for shard in range(shards)]
     work.declare(["index.json", *(part.relative_to(work.out).as_posix() for part in parts)])
     items = [len(records[shard * SHARD : (shard + 1) * SHARD]) for shard in range(shards)]
-
-    def here(numbers: Sequence[int], advance: Advance) -> None:
-        make_parts(inference, work.out, SHARD, numbers, advance)
-
-    what = "images", "extract"
+    here, device = partial(make_parts, inference, work.out, SHARD), inference.settings.device
     files = [[part] for part in parts]
-    return make_missing(files, items, *what, here, worker(SHARD), engine, inference.settings.device)
+    return make_missing(files, items, "images", "extract", here, worker(SHARD), engine, device)
 
 
 def make_parts(inference: Inference, out: Path, shard: int, numbers: Sequence[int], advance: Advance) -> None:

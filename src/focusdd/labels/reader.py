@@ -15,10 +15,9 @@ from focusdd.composition.dataset import Distilled, open_distilled
 from focusdd.core.console import warn
 from focusdd.core.distributed import local_world_size
 from focusdd.core.errors import FocusError
-from focusdd.labels.render import render
 from focusdd.labels.store import Kind, Store, open_store, stored_kinds
 from focusdd.labels.tiles import compose, shares
-from focusdd.labels.views import Views, draw_views, plain_views
+from focusdd.labels.views import Views, draw_views, plain_views, render
 from focusdd.models.dense import Logits
 from focusdd.models.families import other_family
 from focusdd.settings import AugmentSettings, TrainSettings

@@ -11,14 +11,13 @@ import torch.nn.functional as F
 
 from focusdd.composition.dataset import Distilled
 from focusdd.core.errors import FocusError
-from focusdd.labels.render import render, resized_crops
 from focusdd.labels.tiles import tile_boxes
-from focusdd.labels.views import Views
+from focusdd.labels.views import Views, render, resized_crops
 from focusdd.models.checks import SAMPLE, matched_outputs, refuse_near_chance, stratified
-from focusdd.models.dense import DenseLogits, has_dense_logits
+from focusdd.models.dense import DenseLogits, dense_grid
+from focusdd.models.device import autocast
 from focusdd.models.load import Model
 from focusdd.models.names import origin
-from focusdd.models.precision import autocast
 from focusdd.settings import LabelSettings
 from focusdd.sources.base import Record
 
@@ -51,15 +50,7 @@ class Teacher(NamedTuple):
 
     def require_dense(self, side: int, size: int) -> None:
         """Raises FocusError unless the teacher's last feature map has so many locations per side."""
-        if not side:
-            return
-        most = 0
-        if has_dense_logits(self.model.net, size, self.model.device):
-            with torch.inference_mode():
-                _, said = DenseLogits(self.model.net)(
-                    torch.zeros((1, 3, size, size), device=self.model.device)
-                )
-            most = min(said.shape[2:])
+        most = min(dense_grid(self.model.net, size, self.model.device) or (0,)) if side else 0
         if side > most:
             who, use = f"teacher {self.model.name!r}", f"use --dense {most}"
             if most:

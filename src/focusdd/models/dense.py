@@ -42,8 +42,9 @@ class DenseLogits(PooledLogits):
         return whole.float(), dense.view(batch, height, width, -1).permute(0, 3, 1, 2).float()
 
 
-def has_dense_logits(net: nn.Module, size: int, device: torch.device) -> bool:
-    """Whether a network has feature maps of several locations, and a head that can read one.
+def dense_grid(net: nn.Module, size: int, device: torch.device) -> tuple[int, int] | None:
+    """Height and width of a network's last feature map; None unless it has several locations and a head that
+    can read one.
 
     Args:
         size: side in pixels of its input.
@@ -54,10 +55,12 @@ def has_dense_logits(net: nn.Module, size: int, device: torch.device) -> bool:
         with torch.no_grad():
             whole, dense = DenseLogits(net)(torch.zeros((1, 3, size, size), device=device))
     except (AttributeError, RuntimeError, TypeError, ValueError):
-        return False
+        return None
     finally:
         net.train(mode)
-    return dense is not None and dense.shape[:2] == whole.shape and dense[0, 0].numel() > 1
+    if dense is None or dense.shape[:2] != whole.shape or dense[0, 0].numel() == 1:
+        return None
+    return dense.shape[2], dense.shape[3]
 
 
 def on_one_grid(mine: torch.Tensor, theirs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

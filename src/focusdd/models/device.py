@@ -1,8 +1,12 @@
-"""The device that models run on."""
+"""The device that models run on, and the precision that they compute in there."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
+from torch import nn
 
 from focusdd.core.errors import FocusError
 
@@ -30,3 +34,54 @@ def peak_device_memory_mb(device: torch.device) -> int | None:
     peak = torch.cuda.max_memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     return round(peak / 2**20)
+
+
+def autocast(device: torch.device, cached: bool = True) -> AbstractContextManager[Any]:
+    """bfloat16 where the hardware computes it faster; on most CPUs this does nothing.
+
+    Nor on GPUs without bfloat16 units (T4, V100), which would emulate it: float16 overflows in some networks,
+    and training in it needs a gradient scaler.
+
+    Args:
+        cached: a weight that is used twice is cast once.
+    """
+    if device.type == "cuda" and _has_bfloat16(device):
+        return torch.autocast("cuda", torch.bfloat16, cache_enabled=cached)
+    if device.type == "cpu" and _bfloat16_pays():
+        return torch.autocast("cpu", torch.bfloat16)
+    return nullcontext()
+
+
+def _has_bfloat16(gpu: torch.device) -> bool:
+    """Whether a GPU has units for bfloat16: AMD's, and NVIDIA's since Ampere."""
+    return torch.version.hip is not None or torch.cuda.get_device_capability(gpu) >= (8, 0)
+
+
+def _bfloat16_pays() -> bool:
+    """Whether this CPU computes in bfloat16 faster than in float32 (`benchmarks/precision.py` measures it).
+
+    Without AVX-512, PyTorch runs its convolutions without oneDNN, ten times slower than float32; with it but
+    without bfloat16 instructions, oneDNN emulates them; and Intel's take two turns each, so that there AMX
+    alone pays.
+    """
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    # older versions of PyTorch do not say
+    known: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    if known.get("architecture") != "x86_64":
+        return True
+    return known["amx_bf16"] or (known["avx512_bf16"] and not known["cpu_name"].startswith("Intel"))
+
+
+def cast_weights(net: nn.Module, device: torch.device) -> None:
+    """Casts the weights that `autocast` would cast in every forward pass, for inference under it alone.
+
+    The results are the same bits: it is what autocast does, once.
+    """
+    with autocast(device):
+        if not torch.is_autocast_enabled(device.type):
+            return
+        dtype = torch.get_autocast_dtype(device.type)
+    for module in net.modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            module.to(dtype)

@@ -14,8 +14,8 @@ from torch import nn
 
 from focusdd.core.console import say
 from focusdd.models.dense import Logits, PooledLogits
+from focusdd.models.device import autocast
 from focusdd.models.load import Model
-from focusdd.models.precision import autocast
 
 _WARM_UP = 3  # passes before recording, as PyTorch advises: libraries choose their kernels in them
 

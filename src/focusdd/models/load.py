@@ -14,9 +14,8 @@ from safetensors import SafetensorError
 from torch import nn
 
 from focusdd.core.errors import FocusError
-from focusdd.models.device import pick_device
+from focusdd.models.device import autocast, pick_device
 from focusdd.models.names import Origin, origin, unreachable
-from focusdd.models.precision import autocast
 from focusdd.sources.imagenet import imagenet_classes
 
 

@@ -37,6 +37,8 @@ class Origin:
     """Holds config.json and model.safetensors; None for weights that timm knows."""
     model_args: dict[str, Any] = field(default_factory=dict)
     """Arguments of the architecture that config.json holds."""
+    hub: tuple[str, str] | None = None
+    """Repository on the hub and file of weights that timm knows."""
 
     @property
     def has_weights(self) -> bool:
@@ -71,10 +73,12 @@ def origin(name: str, weights: bool = True) -> Origin:
     if "/" not in plain and (prefix is None or name.removeprefix(prefix) != plain):
         _require_known(plain)
         config = timm.get_pretrained_cfg(plain)
-        if weights and config is not None and config.hf_hub_id:
-            _from_hub(name, config.hf_hub_id, [config.hf_hub_filename or "model.safetensors"])
-        size = config.input_size[-1] if config is not None else 224
-        return Origin(name, plain, plain, size)
+        if config is None:
+            return Origin(name, plain, plain, 224)
+        hub = (config.hf_hub_id, config.hf_hub_filename or "model.safetensors") if config.hf_hub_id else None
+        if weights and hub is not None:
+            _from_hub(name, hub[0], [hub[1]])
+        return Origin(name, plain, plain, config.input_size[-1], hub=hub)
     if prefix is None:
         raise FocusError(
             f"{name} is not a checkpoint folder: there is no such folder (a name on the Hugging Face Hub is "
@@ -134,19 +138,17 @@ def needs_download(name: str) -> bool:
     found = origin(name, weights=False)
     if found.folder is not None:
         return not (found.folder / "model.safetensors").is_file()
-    config = timm.get_pretrained_cfg(found.architecture)
-    if config is None or not config.hf_hub_id:
+    if found.hub is None:
         return False
-    file = config.hf_hub_filename or "model.safetensors"
-    return not isinstance(try_to_load_from_cache(config.hf_hub_id.partition("@")[0], file), str)
+    repository, file = found.hub
+    return not isinstance(try_to_load_from_cache(repository.partition("@")[0], file), str)
 
 
 def require_reachable(name: str) -> None:
     """Raises FocusError when the weights of a model are not on this machine and the hub does not answer."""
-    found = origin(name, weights=False)
-    config = timm.get_pretrained_cfg(found.architecture)
-    if found.folder is None and config is not None and config.hf_hub_id and needs_download(name):
-        _from_hub(name, config.hf_hub_id, ["config.json"])  # a small file that lies beside the weights
+    hub = origin(name, weights=False).hub
+    if hub is not None and needs_download(name):
+        _from_hub(name, hub[0], ["config.json"])  # a small file that lies beside the weights
 
 
 def unreachable(name: str, reason: str) -> FocusError:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import nn
 
 from focusdd.models.checks import Accuracy
+from focusdd.models.device import autocast
 from focusdd.models.load import normalise
-from focusdd.models.precision import autocast
 from focusdd.sources.pixels import Pixels
 
 
@@ -29,20 +28,13 @@ def evaluate(
     std: tuple[float, float, float],
     device: torch.device,
     num_classes: int,
-    outputs: np.ndarray | None = None,
 ) -> Score:
-    """Scores a network on decoded images.
-
-    Args:
-        outputs: the network's outputs in label order, when they are not already.
-    """
+    """Scores a network, whose outputs are in label order, on decoded images."""
     net.eval()
     best = []
     for images in pixels.images.split(128):
         with autocast(device):
             logits = net(normalise(images.to(device), mean, std)).float().cpu()
-        if outputs is not None:
-            logits = logits[:, torch.as_tensor(outputs)]
         best.append(logits.topk(min(5, num_classes), dim=1).indices)
     hits = (torch.cat(best) == pixels.labels[:, None]).numpy()
     found = Accuracy.of(hits[:, 0], pixels.labels.numpy(), num_classes)

@@ -25,6 +25,7 @@ from focusdd.training.ranks import ALONE, Ranks
 
 RESUME = "resume.pt"  # the checkpoint, in the folder of an unfinished stage
 _SAVE_SECONDS = 20.0  # between checkpoints
+_SAVE_COST = 0.4  # seconds; one that takes longer comes as much less often: they take 2 % of the time at most
 
 StepLoss = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 """loss(rows, generator): the mean loss of the batch of these rows, over those that are this process's own."""
@@ -109,6 +110,7 @@ def run_epochs(
         done, before = state["done"], state["seconds"]
         say(f"resuming: {done} of {epochs} epochs are done")
     start = saved_at = time.monotonic()
+    pause = _SAVE_SECONDS
     loss_before = ""  # of the epoch before: to read a step's own would wait for the GPU
     with progress(what, epochs * sum(sizes), "images", done * sum(sizes)) as advance:
         for epoch in range(done, epochs):
@@ -138,13 +140,14 @@ def run_epochs(
                 raise FocusError(
                     f"the loss is no longer a number after epoch {epoch + 1}: use a smaller --lr"
                 )
-            due = time.monotonic() - saved_at > _SAVE_SECONDS and epoch + 1 < epochs
+            due = time.monotonic() - saved_at > pause and epoch + 1 < epochs
             if due and ranks.rank == 0:
                 saved_at = time.monotonic()
                 state = {"models": models.state_dict(), "optimizer": optimizer.state_dict()}
                 buffer = io.BytesIO()
                 torch.save(state | {"done": epoch + 1, "seconds": before + saved_at - start}, buffer)
                 write_whole(checkpoint, buffer.getvalue())
+                pause = _SAVE_SECONDS * max(1.0, (time.monotonic() - saved_at) / _SAVE_COST)
     return net if average is None else average.module, before + time.monotonic() - start
 
 

@@ -9,12 +9,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from focusdd.labels.reader import LabelledViews
-from focusdd.labels.render import render
-from focusdd.labels.views import Views, draw_views, plain_views
+from focusdd.labels.views import Views, draw_views, plain_views, render
 from focusdd.models.dense import DenseLogits, Logits, PooledLogits, on_one_grid
+from focusdd.models.device import autocast
 from focusdd.models.graphs import graphed, teacher_forward
 from focusdd.models.load import Model, normalisation, normalise
-from focusdd.models.precision import autocast
 from focusdd.settings import TrainSettings
 from focusdd.sources.pixels import Pixels
 from focusdd.training.loop import StepLoss, epoch_counter

@@ -21,7 +21,7 @@ from focusdd.core.stage import Stage, Workspace
 from focusdd.labels.reader import LabelledViews
 from focusdd.models.checkpoint import CHECKPOINT, save_checkpoint
 from focusdd.models.checks import checked_outputs
-from focusdd.models.dense import has_dense_logits
+from focusdd.models.dense import dense_grid
 from focusdd.models.device import pick_device
 from focusdd.models.families import other_family, other_sizes, recipe
 from focusdd.models.load import Model, load_model, new_net, normalisation
@@ -157,7 +157,11 @@ def _train_on(
 ) -> dict[str, Any]:
     """Makes the stage; returns the content of result.json."""
     run = RunRecord()
-    teacher = _teacher(asked, device) if asked.labels == "soft" else None
+    teacher = None
+    if asked.labels == "soft":
+        if not asked.teacher:
+            raise FocusError("soft labels need a teacher: give --teacher, or use --labels stored or hard")
+        teacher = load_model(asked.teacher, device, asked.size)
     with run.measure("read"):
         data = _stored(dataset, asked, device) if asked.labels not in ("soft", "hard") else None
     inputs = dataset.inputs | {"val": val.fingerprint}
@@ -168,7 +172,7 @@ def _train_on(
         facts = {"taught": DENSE, "size": teacher.input_size, "other_family": other}
     elif data is not None:
         inputs["labels"], facts = data.store.key, data.facts
-    facts |= recipe(asked.student)._asdict()
+    facts = facts | recipe(asked.student)._asdict()
     settings, own = (resolved := resolve_and_warn(asked, **facts)).settings, resolved.key
     if teacher and (words := other_sizes(dataset.facts["size"], teacher.fitted_size, settings.size)):
         warn_once(words)
@@ -231,13 +235,6 @@ def _train_on(
     return ranks.broadcast(read_json(out / "result.json") if ranks.rank == 0 else None)
 
 
-def _teacher(settings: TrainSettings, device: torch.device) -> Model:
-    """The teacher at hand."""
-    if not settings.teacher:
-        raise FocusError("soft labels need a teacher: give --teacher, or use --labels stored or hard")
-    return load_model(settings.teacher, device, settings.size)
-
-
 def _stored(dataset: _TrainingSet, settings: TrainSettings, device: torch.device) -> LabelledViews:
     """The images with their stored labels, which are distributions of CutMix views."""
     if dataset.stored is None:
@@ -265,7 +262,7 @@ def _followed(
     settings = resolve(asked, **facts).settings
     nets = [net] if teacher is None else [net, teacher.net]
     dense = asked.dense_weight > 0 and facts["taught"] == DENSE
-    if dense and not all(has_dense_logits(one, settings.size, device) for one in nets):
+    if dense and not all(dense_grid(one, settings.size, device) for one in nets):
         say(f"{asked.student} is taught by whole views: it or its teacher has no dense logits")
         dense = False
     if dense:

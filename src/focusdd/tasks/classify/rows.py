@@ -25,8 +25,8 @@ from focusdd.models.checks import (
     sample_accuracy,
     sample_batches,
 )
+from focusdd.models.device import autocast
 from focusdd.models.load import Model
-from focusdd.models.precision import autocast
 from focusdd.settings import ExtractSettings
 from focusdd.sources.base import Source
 from focusdd.tasks.base import Extracted, Extraction

@@ -10,8 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from focusdd.composition.dataset import Shown
-from focusdd.composition.show import Picture
+from focusdd.composition.dataset import Picture, Shown
 from focusdd.core.console import progress
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError

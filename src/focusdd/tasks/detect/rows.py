@@ -22,8 +22,8 @@ from focusdd.extraction.geometry import margins, token_cover
 from focusdd.extraction.index import Index, from_bytes, read_notes, write_part
 from focusdd.extraction.inference import DecodedImage, Inference, attention_of
 from focusdd.extraction.probe import Judged, judge_parts
+from focusdd.models.device import autocast
 from focusdd.models.load import Model
-from focusdd.models.precision import autocast
 from focusdd.settings import ExtractorSettings
 from focusdd.sources.base import DetectionSource, Objects
 from focusdd.tasks.base import Extracted, Extraction

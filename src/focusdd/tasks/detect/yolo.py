@@ -28,7 +28,7 @@ from PIL import Image
 from torch import nn
 
 from focusdd.core.errors import FocusError
-from focusdd.models.precision import autocast
+from focusdd.models.device import autocast
 from focusdd.tasks.detect.detectors import Family, Found
 from focusdd.tasks.detect.distilled import Sample
 
