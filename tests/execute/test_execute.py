@@ -40,8 +40,8 @@ from focusdd.core.files import read_json, write_whole
 from focusdd.core.lock import locked
 from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.demo.run import WEIGHTS
-from focusdd.execute import Work, remote, run_shards
-from focusdd.execute.ray import _hand_out, _plan
+from focusdd.execute import Work, make_missing, remote
+from focusdd.execute.ray import _hand_out, _plan, run_on_ray
 from focusdd.execute.remote import SourceName, load_same, once_free, require_shared, require_there
 from focusdd.extraction import parts
 from focusdd.extraction.inference import DecodedImage
@@ -160,14 +160,20 @@ def test_the_local_engine_works_on_all_shards_at_once(tmp_path: Path) -> None:
     def refuse() -> Work:
         raise AssertionError("nothing is opened again at home")
 
-    run_shards(range(3), lambda shards, advance: calls.append(list(shards)), refuse, lambda *_: None)
-    run_shards([], lambda shards, advance: calls.append(list(shards)), refuse, lambda *_: None, RAY)
+    def here(shards: Sequence[int], _: Any) -> None:
+        calls.append(list(shards))
+        for shard in shards:
+            missing[shard][0].touch()
+
+    missing = [[tmp_path / str(number)] for number in range(3)]
+    assert make_missing(missing, [2] * 3, "images", "draw", here, refuse) == 6
+    assert make_missing(missing, [2] * 3, "images", "draw", here, refuse, RAY) == 0
     assert calls == [[0, 1, 2]]
 
 
 def test_a_worker_that_dies_over_a_shard_is_restarted(cluster: Any, tmp_path: Path) -> None:
     worker, said = files(tmp_path, deaths=2), []
-    run_shards(range(6), worker.work, worker, lambda *done: said.append(done), RAY)
+    run_on_ray(range(6), worker, lambda *done: said.append(done), RAY, "cpu")
     assert {path.name: path.read_text() for path in worker.out.iterdir()} == {
         f"{n}.txt": str(n**2) for n in range(6)
     }
@@ -177,13 +183,13 @@ def test_a_worker_that_dies_over_a_shard_is_restarted(cluster: Any, tmp_path: Pa
 def test_a_shard_that_kills_every_worker_is_named(cluster: Any, tmp_path: Path) -> None:
     worker = files(tmp_path, deaths=6)
     with pytest.raises(FocusError, match="ended 6 times, at last over shard 2"):
-        run_shards(range(2, 4), worker.work, worker, lambda *_: None, RAY)
+        run_on_ray(range(2, 4), worker, lambda *_: None, RAY, "cpu")
 
 
 def test_a_users_mistake_comes_back_as_it_is(cluster: Any, tmp_path: Path) -> None:
     worker = files(tmp_path, sentence="photos/x.jpg has changed: run it again")
     with pytest.raises(FocusError) as caught:
-        run_shards(range(2, 4), worker.work, worker, lambda *_: None, RAY)
+        run_on_ray(range(2, 4), worker, lambda *_: None, RAY, "cpu")
     assert str(caught.value) == worker.sentence
     assert type(caught.value) is FocusError
 
@@ -510,4 +516,4 @@ def test_a_worker_that_ray_gives_up_is_one_sentence(kind: str, said: list[str], 
 def test_ray_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(FocusError, match=r"pip install 'focusdd\[ray\]'"):
-        run_shards([0], lambda *_: None, lambda: lambda *_: None, lambda *_: None, RAY)
+        run_on_ray([0], lambda: lambda *_: None, lambda *_: None, RAY, "cpu")

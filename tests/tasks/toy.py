@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from focusdd.composition.dataset import Finished
 from focusdd.composition.images import Drawing
 from focusdd.core.files import read_json, write_json
+from focusdd.core.finished import Finished
 from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.extraction.index import Index
 from focusdd.extraction.inference import DecodedImage, Inference

@@ -7,7 +7,6 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,13 +14,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow.parquet as pq
 
 from focusdd.core.errors import FocusError
-from focusdd.core.files import read_json
-from focusdd.core.manifest import remedy_for, require_finished
+from focusdd.core.finished import Finished, open_finished
+from focusdd.core.manifest import remedy_for
 from focusdd.selection.plan import Plan
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+STAGES = ("distill", "detect distill")
+"""Whose output a distilled dataset of any kind is: one of the other kind is told so."""
 _INCHES = 1.8  # of one image
 
 
@@ -34,25 +35,6 @@ class Picture(NamedTuple):
     """Centre, width and height as fractions of the image."""
 
 
-@dataclass(frozen=True)
-class Finished:
-    """A finished distilled dataset on disk, of whatever kind."""
-
-    folder: Path
-    info: dict[str, Any]
-    """The content of distilled.json."""
-
-    @property
-    def name(self) -> str:
-        return str(self.folder)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(self.info["classes"])
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return tuple(self.info["class_names"])
 
 
 class Shown(Finished, ABC):
@@ -110,15 +92,12 @@ def open_distilled(folder: Path | str | Distilled) -> Distilled:
     Raises:
         FocusError: there is none, or it is unfinished or damaged.
     """
-    if isinstance(folder, Distilled):
-        return folder
-    folder = Path(folder)
-    command = f"focusdd distill SOURCE --out {folder}"
-    require_finished(folder, ("distill", "detect distill"), "a distilled dataset", command)
-    info = read_json(folder / "distilled.json")
-    if info.get("task") == "detect":
-        raise FocusError(f"{folder} is a dataset for object detection: use `focusdd detect train`")
-    return Distilled(folder, info)
+    found = open_finished(
+        Distilled, folder, "distilled.json", STAGES, "a distilled dataset", "focusdd distill SOURCE"
+    )
+    if found.info.get("task") == "detect":
+        raise FocusError(f"{found.folder} is a dataset for object detection: use `focusdd detect train`")
+    return found
 
 
 def card(info: dict[str, Any], labels: Sequence[dict[str, Any]] = (), soft_labels: bool = False) -> str:
@@ -151,8 +130,6 @@ def own_cards(info: dict[str, Any], labels: Sequence[dict[str, Any]]) -> set[str
 
 def source_hashes(folder: Path) -> list[str]:
     """The hash of the file of every source image that a distilled dataset shows."""
-    import pyarrow.parquet as pq
-
     return pq.read_table(folder / "plan.parquet", columns=["hash"])["hash"].unique().to_pylist()
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from focusdd.core.console import Advance, progress, say
@@ -16,34 +15,6 @@ how many items are done, with a note for the progress line."""
 
 Worker = Callable[[], Work]
 """Makes the work in another process: it can be pickled, so it holds names and settings, never data."""
-
-
-def run_shards(
-    shards: Sequence[int],
-    work: Work,
-    worker: Worker,
-    advance: Advance,
-    engine: EngineSettings | None = None,
-    device: str = "cpu",
-) -> None:
-    """Works on every shard; the caller holds the stage's lock and leaves out the shards that are there.
-
-    Args:
-        work: what this process does.
-        worker: what makes the same work elsewhere, from the files that all nodes share.
-        device: "cpu" for work that needs no GPU; "auto" takes GPUs where the cluster has any.
-
-    Raises:
-        FocusError: what a worker raised, wherever it ran.
-    """
-    if not shards:
-        return
-    if engine is None or engine.engine == "local":
-        work(shards, advance)
-    else:
-        from focusdd.execute.ray import run_on_ray
-
-        run_on_ray(shards, worker, advance, engine, device)
 
 
 def make_missing(
@@ -63,7 +34,10 @@ def make_missing(
         items: how many items every part holds.
         unit: of the items.
         what: is done, in a word.
-        work: as for `run_shards`, like the arguments after it.
+        work: what this process does. The caller holds the stage's lock.
+        worker: what makes the same work elsewhere, from the files that all nodes share.
+        engine: where; default: here.
+        device: "cpu" for work that needs no GPU; "auto" takes GPUs where the cluster has any.
 
     Returns:
         The number of items made.
@@ -76,22 +50,11 @@ def make_missing(
         say(f"resuming: {len(parts) - len(pending)} of {len(parts)} parts are there")
     total = sum(items[number] for number in pending)
     with progress(what, total, unit) as advance:
-        run_shards(pending, work, worker, advance, engine, device)
+        if pending and (engine is None or engine.engine == "local"):
+            work(pending, advance)
+        elif pending:
+            from focusdd.execute.ray import run_on_ray
+
+            run_on_ray(pending, worker, advance, engine, device)
     require_there(file for files in parts for file in files)
     return total
-
-
-@contextmanager
-def session(engine: EngineSettings | None) -> Iterator[None]:
-    """One connection to the cluster, if there is one, for all that is handed out while the block runs.
-
-    Raises:
-        FocusError: Ray is not installed, or the cluster does not answer.
-    """
-    if engine is None or engine.engine == "local":
-        yield
-    else:
-        from focusdd.execute.ray import connected
-
-        with connected(engine.address):
-            yield

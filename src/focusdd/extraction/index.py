@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from focusdd.core.errors import FocusError
-from focusdd.core.files import read_json, write_whole
-from focusdd.core.manifest import require_finished
+from focusdd.core.files import write_whole
+from focusdd.core.finished import Finished, open_finished
 
 PATCH = pa.struct([(name, pa.float32()) for name in ("x0", "y0", "x1", "y1", "mass")])
 
@@ -55,26 +55,11 @@ def read_notes(path: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Index:
+class Index(Finished):
     """A finished index on disk."""
 
-    folder: Path
-    info: dict[str, Any]
-    """The content of index.json."""
     kept: np.ndarray | None = None
     """bool (n,): rows that the tables have; None for all."""
-
-    @property
-    def key(self) -> str:
-        return self.info["key"]
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(self.info["classes"])
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return tuple(self.info["class_names"])
 
     @property
     def hashes(self) -> dict[str, str]:
@@ -109,12 +94,8 @@ def open_index(folder: Path | str | Index) -> Index:
     Raises:
         FocusError: there is none, or it is unfinished or damaged.
     """
-    if isinstance(folder, Index):
-        return folder
-    folder = Path(folder)
-    command = f"focusdd extract SOURCE --out {folder}"
-    require_finished(folder, ("extract", "* extract"), "an index", command)
-    return Index(folder, read_json(folder / "index.json"))
+    stages = ("extract", "* extract")
+    return open_finished(Index, folder, "index.json", stages, "an index", "focusdd extract SOURCE")
 
 
 def contradictions(index: Index) -> list[list[str]]:

@@ -16,9 +16,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from focusdd.composition.dataset import Finished
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
+from focusdd.core.finished import Finished
 from focusdd.extraction.index import Index, open_index
 from focusdd.tasks import task_of
 from focusdd.tasks.base import Task

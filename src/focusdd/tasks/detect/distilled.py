@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from focusdd.composition.dataset import Picture, Shown
+from focusdd.composition.dataset import STAGES, Picture, Shown
 from focusdd.core.console import progress
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
-from focusdd.core.files import read_json
+from focusdd.core.finished import open_finished
 from focusdd.core.images import UnreadableImage, decode
-from focusdd.core.manifest import remedy_for, require_finished
+from focusdd.core.manifest import remedy_for
 from focusdd.sources.names import has_image_suffix
 from focusdd.sources.pixels import require_memory
 
@@ -99,15 +99,15 @@ def open_detection(folder: Path | str | DistilledDetection) -> DistilledDetectio
     Raises:
         FocusError: there is none, it is unfinished or damaged, or it holds images to classify.
     """
-    if isinstance(folder, DistilledDetection):
-        return folder
-    folder = Path(folder)
-    command = f"focusdd detect distill SOURCE --out {folder}"
-    require_finished(folder, ("distill", "detect distill"), "a distilled detection dataset", command)
-    info = read_json(folder / "distilled.json")
-    if not isinstance(info, dict) or info.get("task") != "detect":
-        raise FocusError(f"{folder} is a distilled dataset without boxes: train on it with `focusdd train`")
-    return DistilledDetection(folder, info)
+    make = "focusdd detect distill SOURCE"
+    found = open_finished(
+        DistilledDetection, folder, "distilled.json", STAGES, "a distilled detection dataset", make
+    )
+    if found.info.get("task") != "detect":
+        raise FocusError(
+            f"{found.folder} is a distilled dataset without boxes: train on it with `focusdd train`"
+        )
+    return found
 
 
 def _labels(path: Path, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
