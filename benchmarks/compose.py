@@ -78,10 +78,8 @@ def random_patches(source: Source, ipc: int, grid: int) -> Plan:
                 side = min(width, height) * rng.uniform(0.3, 1)
                 x, y = rng.uniform(0, width - side), rng.uniform(0, height - side)
                 box = (x, y, x + side, y + side)
-                tiles.append(
-                    Tile(image_name(folder, number), label, *divmod(cell, grid), "patch", key, box, width,
-                         height, 0.0)
-                )  # fmt: skip
+                piece = ("patch", key, box, width, height, 0.0)
+                tiles.append(Tile(*piece, image_name(folder, number), label, *divmod(cell, grid)))
     return Plan(grid, tuple(tiles))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import sys
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ def _missing(error: BaseException | None) -> str:
 def _nothing_said_before() -> None:
     """What is said once in a process is said again in every test."""
     warn_once.cache_clear()
+    if (checks := sys.modules.get("focusdd.models.checks")) is not None:  # importing it takes seconds
+        checks._scored.clear()
 
 
 @pytest.hookimpl(wrapper=True)

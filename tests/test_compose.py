@@ -43,7 +43,7 @@ class Memory:
 
 def tile(key: str, box: tuple[float, float, float, float], size: tuple[int, int], cell: int = 0) -> Tile:
     row, column = divmod(cell, 2)
-    return Tile("ant/ant_00000", 0, row, column, "patch", key, box, *size, 0.5)
+    return Tile("patch", key, box, *size, 0.5, "ant/ant_00000", 0, row, column)
 
 
 def files_of(out: Path) -> dict[str, bytes]:
@@ -154,7 +154,7 @@ def test_a_failure_leaves_whole_images_alone(tmp_path: Path, encoded: Callable[.
     good = encoded(Image.new("RGB", (30, 20)))
     source = Memory(good=good, bad=b"no image")
     tiles = [
-        Tile(f"ant/ant_{n:05d}", 0, 0, 0, "view", key, (0, 0, 30, 20), 30, 20, 0.0)
+        Tile("view", key, (0, 0, 30, 20), 30, 20, 0.0, f"ant/ant_{n:05d}", 0, 0, 0)
         for n, key in enumerate(["good"] * 5 + ["bad"] + ["good"] * 5)
     ]
     with pytest.raises(FocusError, match="bad of memory"):

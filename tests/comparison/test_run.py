@@ -43,7 +43,7 @@ def test_run_makes_what_the_single_commands_make(
         return fitted(out)
 
     monkeypatch.setattr("focusdd.comparison.run.fit", fit)
-    monkeypatch.setattr("focusdd.comparison.run.needs_download", lambda name: name == "test_resnet")
+    monkeypatch.setattr("focusdd.comparison.plan.needs_download", lambda name: name == "test_resnet")
     source, val = DemoSource(8), DemoSource(4, "val")
     out = tmp_path / "run"
     made = run(source, out, val=val, fit_epochs=12, control=True, **SMALL)

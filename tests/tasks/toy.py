@@ -20,6 +20,7 @@ from focusdd.selection.plan import Plan, Tile, image_name
 from focusdd.settings import CompareSettings, DistillSettings, ExtractorSettings
 from focusdd.sources import open_source
 from focusdd.tasks import base
+from focusdd.tasks.trials import Budget, ComparisonContext, Trial, every_trial
 
 ROWS = pa.schema({"key": pa.string(), "hash": pa.string(), "label": pa.int32(), "level": pa.float64()})
 RESULTS = [("method", pa.string()), ("ipc", pa.int32()), ("seed", pa.int32()), ("level", pa.float64())]
@@ -44,8 +45,8 @@ def plan(source: Any, settings: DistillSettings, index: Index | None, *_: Any) -
     table, tiles = index.table(["key", "label", "level"]).sort_by("level").to_pylist(), []
     for label, name in enumerate(source.classes):
         for number, row in enumerate([row for row in table if row["label"] == label][: settings.ipc]):
-            cell = (label, 0, 0, "whole", row["key"], (0, 0, 8, 8), 8, 8, 0.0)
-            tiles.append(Tile(image_name(name, number), *cell))
+            piece = ("whole", row["key"], (0, 0, 8, 8), 8, 8, 0.0)
+            tiles.append(Tile(*piece, image_name(name, number), label, 0, 0))
     return Plan(1, tuple(tiles))
 
 
@@ -53,7 +54,7 @@ def write(source: Any, _: Any, image: str, tiles: list[Tile], out: Path, __: Any
     write_json(out / f"{image}.json", len(source.read(tiles[0].key)))
 
 
-def train(trial: base.Trial, data: Finished, context: base.ComparisonContext) -> None:
+def train(trial: Trial, data: Finished, context: ComparisonContext) -> None:
     def make(work: Workspace) -> dict[str, Any]:
         work.declare(["result.json"])
         with work.record.measure("train"):
@@ -65,9 +66,8 @@ def train(trial: base.Trial, data: Finished, context: base.ComparisonContext) ->
     run_stage(stage, context.student(trial), make)
 
 
-def trials(settings: CompareSettings) -> list[base.Trial]:
-    budget = base.Budget("ipc", settings.ipc[0])
-    return [base.Trial(m, budget, "table", n) for n in range(settings.seeds) for m in settings.methods]
+def trials(settings: CompareSettings) -> list[Trial]:
+    return every_trial(settings, [Budget("ipc", settings.ipc[0])], ["table"])
 
 
 TOY = base.Task(

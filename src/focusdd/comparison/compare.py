@@ -7,6 +7,7 @@ it was, and one that was extended does only what is new.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from focusdd.comparison.remote import hand_out
 from focusdd.comparison.scores import Outcome, Scores, score
 from focusdd.comparison.verdict import verdicts
 from focusdd.core.console import say, warn
@@ -22,16 +24,17 @@ from focusdd.core.errors import FocusError
 from focusdd.core.files import csv_text, read_json, write_whole
 from focusdd.core.lock import locked
 from focusdd.core.stage import overwrite_if_other
-from focusdd.execute import session
+from focusdd.execute.ray import connected
 from focusdd.extraction.index import Index, open_index
 from focusdd.settings import EngineSettings
 from focusdd.settings.resolve import idle_in_all, not_given, resolve
 from focusdd.sources.disk import require_apart
 from focusdd.sources.understood import fact, understood, understood_validation
-from focusdd.tasks.base import ComparisonContext, Task, Trial
+from focusdd.tasks.base import Task
 from focusdd.tasks.classify.task import CLASSIFY
 from focusdd.tasks.distill import distill, require_index_of, require_smaller
 from focusdd.tasks.extract import extract
+from focusdd.tasks.trials import ComparisonContext, Trial
 
 RESULTS, SCORES = "results.csv", "scores.csv"
 _SECONDS = ("seconds_extract", "seconds_distil", "seconds_train")
@@ -80,7 +83,8 @@ def compare(
             understood_validation(held_out, source, role=role)
     fact("writes", f"{out}: {len(trials):,} runs")
     needing = [trial for trial in trials if trial.method in task.distillation.with_index]
-    with locked(out), session(engine):
+    cluster = nullcontext() if engine.engine == "local" else connected(engine.address)
+    with locked(out), cluster:
         held_out = task.comparison.validation(val)
         context = ComparisonContext(task, settings, source, held_out, other, found, out, overwrite)
         reader = "methods " + " ".join(dict.fromkeys(trial.method for trial in trials))
@@ -152,9 +156,7 @@ def _distil(trials: Sequence[Trial], context: ComparisonContext, engine: EngineS
         if engine.engine == "local" or ((folder / "done.json").exists() and not context.overwrite):
             make_dataset(trial, context)
     if missing := {trial: [folder] for folder, trial in firsts.items() if folder not in context.made}:
-        from focusdd.comparison.remote import hand_out
-
-        hand_out("distil", missing, context, engine, lambda _: None)
+        hand_out("distil", make_dataset, missing, context, engine, lambda _: None)
 
 
 def _run(trials: Sequence[Trial], context: ComparisonContext, engine: EngineSettings) -> pa.Table:
@@ -173,10 +175,8 @@ def _run(trials: Sequence[Trial], context: ComparisonContext, engine: EngineSett
             run_trial(trial, context)
             finished(trial)
     else:
-        from focusdd.comparison.remote import hand_out
-
         folders = {trial: comparison.folders(trial, context) for trial in trials}
-        hand_out("train", folders, context, engine, finished)
+        hand_out("train", run_trial, folders, context, engine, finished)
     table = [rows[trial] for trial in trials]
     if {"labels", "top1"} <= set(names):
         outcomes = (Outcome(*(row[name] for name in Outcome._fields)) for row in table)

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from focusdd.comparison.compare import make_dataset, run_trial
 from focusdd.core.console import Advance, progress
 from focusdd.core.version import __version__
 from focusdd.execute import Work
@@ -16,11 +15,12 @@ from focusdd.execute.ray import run_on_ray
 from focusdd.execute.remote import SourceName, once_free, require_there, require_version
 from focusdd.extraction.index import open_index
 from focusdd.settings import EngineSettings
-from focusdd.tasks.base import ComparisonContext, Trial
+from focusdd.tasks.trials import ComparisonContext, Trial
 
 
 def hand_out(
     what: str,
+    do: Callable[[Trial, ComparisonContext], Any],
     folders: Mapping[Trial, Sequence[Path]],
     context: ComparisonContext,
     engine: EngineSettings,
@@ -30,6 +30,7 @@ def hand_out(
 
     Args:
         what: "distil" or "train".
+        do: does it, in a worker.
         finished: is called with every trial when its files are there, in whatever order that is.
 
     Raises:
@@ -43,7 +44,7 @@ def hand_out(
     }
     index = context.index.folder.absolute() if context.index is not None else None
     named: Any = {**sources, "index": index, "out": context.out.absolute(), "made": {}}
-    worker = partial(_opened, what == "train", trials, replace(context, **named), __version__)
+    worker = partial(_opened, do, what == "train", trials, replace(context, **named), __version__)
     with progress(what, len(trials), "runs") as advance:
 
         def done(items: int, note: str = "") -> None:
@@ -55,11 +56,17 @@ def hand_out(
         run_on_ray(range(1, len(trials) + 1), worker, done, engine, context.settings.device, "run")
 
 
-def _opened(train: bool, trials: tuple[Trial, ...], named: ComparisonContext, version: str) -> Work:
+def _opened(
+    do: Callable[[Trial, ComparisonContext], Any],
+    train: bool,
+    trials: tuple[Trial, ...],
+    named: ComparisonContext,
+    version: str,
+) -> Work:
     """Works on trials in another process, from the files that all nodes share.
 
     Args:
-        train: or only make their datasets.
+        train: their datasets are there.
         named: with the names of sources and the folder of the index in their places.
     """
     task = named.task
@@ -71,20 +78,14 @@ def _opened(train: bool, trials: tuple[Trial, ...], named: ComparisonContext, ve
         "index": open_index(named.index) if named.index is not None else None,
     }
     context = replace(named, **opened)
-    if train:  # all datasets are there, and two workers must not open one as a stage at once
+    if train:  # two workers must not open a dataset as a stage at once
         folders = {folder for trial in trials if (folder := context.dataset(trial)) is not None}
         require_there(folder / "done.json" for folder in folders)
         context.made.update({folder: task.distillation.open(folder) for folder in folders})
-    return partial(_work, trials, context, run_trial if train else make_dataset)
 
+    def work(numbers: Sequence[int], advance: Advance) -> None:
+        for number in numbers:
+            once_free(partial(do, trials[number - 1], context))
+            advance(1, str(number))
 
-def _work(
-    trials: Sequence[Trial],
-    context: ComparisonContext,
-    do: Callable[[Trial, ComparisonContext], Any],
-    numbers: Sequence[int],
-    advance: Advance,
-) -> None:
-    for number in numbers:
-        once_free(partial(do, trials[number - 1], context))
-        advance(1, str(number))
+    return work

@@ -6,30 +6,23 @@ teaches 20 to 30 points more than a better one of another architecture (results/
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import torch
-from rich.table import Column, Table
+from rich.table import Table
 
+from focusdd.comparison.plan import STUDENTS, Step, made_again, say_plan
 from focusdd.composition.dataset import open_distilled
-from focusdd.core.console import console, say
-from focusdd.core.cores import cpu_count
-from focusdd.core.errors import FocusError
+from focusdd.core.console import console
 from focusdd.core.files import read_json
-from focusdd.core.images import UnreadableImage, decode, square
-from focusdd.core.stage import overwrite_if_other, stage_in
+from focusdd.core.stage import overwrite_if_other
 from focusdd.extraction.attention import as_vit
 from focusdd.labels.label import label
 from focusdd.models.checks import matched_outputs
-from focusdd.models.device import autocast, pick_device
-from focusdd.models.load import load_model, new_net
-from focusdd.models.names import Origin, needs_download, origin, require_reachable
+from focusdd.models.load import load_model
+from focusdd.models.names import Origin, origin, require_reachable
 from focusdd.settings import (
     DistillSettings,
     ExtractorSettings,
@@ -38,7 +31,6 @@ from focusdd.settings import (
     RunSettings,
     TrainSettings,
 )
-from focusdd.settings.base import Settings
 from focusdd.settings.keywords import with_keywords
 from focusdd.settings.resolve import not_given, resolve
 from focusdd.sources import open_source
@@ -57,9 +49,6 @@ if TYPE_CHECKING:
 
 _SIZE = 224  # pixels, where no teacher says another
 _CUTMIX = 0.5  # of the batches that the teacher learns from
-_STUDENTS = {"distilled": "student", "random": "random-student"}  # images -> who learns from them
-_CHOSEN = {"ipc", "size", "seed", "epochs", "student", "model", "input_size"}  # stages derive others
-_PROBED = 8  # images that seconds are estimated from
 
 
 @dataclass(frozen=True)
@@ -79,26 +68,6 @@ class Ran:
     def show(self, images: int = 20) -> Figure:
         """A matplotlib figure of so many distilled images; see `Distilled.show`."""
         return open_distilled(self.distilled).show(images)
-
-
-class _Made(NamedTuple):
-    """What the folder of a stage is made with."""
-
-    settings: Settings
-    after: tuple[str, ...] = ()
-    """Folders of stages that it is made from."""
-
-
-class _Step(NamedTuple):
-    """A stage as the plan shows it."""
-
-    command: str
-    folder: str
-    """Below that of the run."""
-    model: str
-    images: int
-    seconds: float
-    """How long it will take, estimated."""
 
 
 @with_keywords(settings=RunSettings)
@@ -127,65 +96,36 @@ def run(
     given = origin(settings.teacher, weights=False) if settings.teacher else None
     own = given if given is not None and _is_teacher(given, settings.student) else None
     settings = resolve(settings, size=own.input_size if own else _SIZE).settings
-    seed, device, size = settings.seed, settings.device, settings.size
+    device, size = settings.device, settings.size
     require_apart(out, source, held_out)
     understood(source)
     understood_validation(held_out, source)
     reading = ExtractorSettings(extractor=settings.extractor, device=device, anyway=settings.anyway)
-    wanted = not_given(DistillSettings(ipc=settings.ipc, size=size, seed=seed))
-    how = not_given(CLASSIFY.distillation.extract_settings(wanted, reading))
-    own_folder = own.folder if own is not None else None
-    teacher = own_folder or out / "teacher"
-    made = {"index": _Made(how)}
-    fitting = FitSettings(
-        model=settings.student, size=size, epochs=settings.fit_epochs, mix_prob=_CUTMIX,
-        teacher=settings.teacher, device=device, seed=seed, anyway=settings.anyway,
-    )  # fmt: skip
-    fitting = not_given(fitting)  # nothing is remarked on settings that nobody typed
-    if own_folder is None:
-        made["teacher"] = _Made(fitting)
-    # of a teacher that was fitted here it is known what it was fitted on, however little it has learnt
-    anyway = settings.anyway or own is None
-    common: dict[str, Any] = {"size": size, "device": device, "seed": seed, "anyway": anyway}
-    asked = common | settings.model_dump(include={"student", "labels", "epochs"})
-    if settings.labels == "soft":
-        asked["teacher"] = str(teacher)
-    else:
-        labels = not_given(LabelSettings(teacher=str(teacher), kind=settings.labels, **common))
-    lesson = not_given(TrainSettings(**asked))
-    methods = {"distilled": wanted}
-    if settings.control:
-        methods["random"] = not_given(wanted.model_copy(update={"method": "random"}))
-    for folder, method in methods.items():
-        uses_index = method.method in CLASSIFY.distillation.with_index
-        made[folder] = _Made(method, ("index",) if uses_index else ())
-        if settings.labels != "soft":
-            made[f"{folder}/labels/{settings.labels}"] = _Made(labels, (folder, "teacher"))
-        made[_STUDENTS[folder]] = _Made(lesson, (folder, "teacher"))
-    again = _made_again(out, made, source.fingerprint, overwrite)
-    side = resolve(how).settings.input_size
+    teacher = own.folder if own is not None and own.folder is not None else out / "teacher"
+    steps = _steps(settings, reading, str(teacher), own is not None)
+    again = made_again(out, steps, source.fingerprint, overwrite)
+    side = resolve(steps[0].settings).settings.input_size
     as_vit(load_model(settings.extractor, device, side, pretrained=False).net, settings.extractor)
     require_reachable(settings.extractor)
-    _plan(source, out, settings, side, own is not None, again)
+    say_plan(source, out, settings, side, steps, again)
     if given is not None:  # before hours are spent
         matched_outputs(load_model(settings.teacher, device, size), source, "teacher")
-
-    def stage(folder: str, make: Callable[..., Any]) -> Any:
-        return overwrite_if_other(partial(make, overwrite=folder in again), overwrite)
-
-    index = stage("index", partial(extract, source, out / "index", how))
-    if own_folder is None:
-        stage("teacher", partial(fit, source, teacher, fitting, val=held_out))
-
-    students: list[TrainedStudent] = []
-    for folder, method in methods.items():
-        chosen = index if method.method in CLASSIFY.distillation.with_index else None
-        tiny = stage(folder, partial(distill, source, out / folder, method, index=chosen))
-        if settings.labels != "soft":
-            stage(f"{folder}/labels/{settings.labels}", partial(label, tiny, labels))
-        trained = _STUDENTS[folder]
-        students.append(stage(trained, partial(train, tiny, held_out, out / trained, lesson)))
-    ours, control = students[0], students[1] if settings.control else None
+    made: dict[str, Any] = {}
+    for step in steps:
+        folder, data = out / step.folder, made.get(step.after[0]) if step.after else None
+        make: partial[Any]
+        if step.command == "extract":
+            make = partial(extract, source, folder, step.settings)
+        elif step.command == "fit":
+            make = partial(fit, source, folder, step.settings, val=held_out)
+        elif step.command == "distill":
+            make = partial(distill, source, folder, step.settings, index=data)
+        elif step.command == "label":
+            make = partial(label, data, step.settings)
+        else:
+            make = partial(train, data, held_out, folder, step.settings)
+        made[step.folder] = overwrite_if_other(make, overwrite)
+    ours, control = made["student"], made.get("random-student")
     _say_table(out, teacher, ours, control)
     following: tuple[str, ...] = ("publish", str(out / "distilled"))
     if settings.labels == "soft":
@@ -193,31 +133,42 @@ def run(
     return Ran(out, teacher, out / "distilled", ours, control, following)
 
 
-def _made_again(out: Path, made: dict[str, _Made], fingerprint: str, overwrite: bool) -> set[str]:
-    """Folders whose finished stage was made with other settings, or from such a stage.
+def _steps(settings: RunSettings, reading: ExtractorSettings, teacher: str, fitted: bool) -> list[Step]:
+    """The stages with their settings, in the order of the work.
 
-    Raises:
-        FocusError: there is such a stage and it may not be overwritten.
+    Args:
+        reading: how images are read.
+        teacher: its folder.
+        fitted: it is there already.
     """
-    again: set[str] = set()
-    for folder, (settings, after) in made.items():
-        before = stage_in(out / folder) or {}
-        known, now = before.get("settings", {}), settings.model_dump(include=_CHOSEN, exclude_none=True)
-        changed = [
-            f"{name} was {known[name]!r}, now {value!r}"
-            for name, value in now.items()
-            if name in known and known[name] != value
-        ]
-        if before.get("inputs", {}).get("source", fingerprint) != fingerprint:
-            changed.append("its images were others")
-        if changed and not overwrite:
-            raise FocusError(
-                f"{out / folder} was made with other settings ({', '.join(changed[:3])}): use another --out, "
-                "or --overwrite, which makes again only what has changed"
-            )
-        if changed or again.intersection(after):
-            again.add(folder)
-    return again
+    seed, device, size = settings.seed, settings.device, settings.size
+    ours = DistillSettings(ipc=settings.ipc, size=size, seed=seed)
+    how = CLASSIFY.distillation.extract_settings(ours, reading)
+    steps = [Step("extract", "index", how)]
+    if not fitted:
+        fitting = FitSettings(
+            model=settings.student, size=size, epochs=settings.fit_epochs, mix_prob=_CUTMIX,
+            teacher=settings.teacher, device=device, seed=seed, anyway=settings.anyway,
+        )  # fmt: skip
+        steps.append(Step("fit", "teacher", fitting))
+    # of a teacher that was fitted here it is known what it was fitted on, however little it has learnt
+    common: dict[str, Any] = {"size": size, "device": device, "seed": seed}
+    common["anyway"] = settings.anyway or not fitted
+    lesson: dict[str, Any] = common | settings.model_dump(include={"student", "labels", "epochs"})
+    if settings.labels == "soft":
+        lesson["teacher"] = teacher
+    methods = {"distilled": ours}
+    if settings.control:
+        methods["random"] = ours.model_copy(update={"method": "random"})
+    for folder, method in methods.items():
+        uses_index = method.method in CLASSIFY.distillation.with_index
+        steps.append(Step("distill", folder, method, ("index",) if uses_index else ()))
+        if settings.labels != "soft":
+            labels = LabelSettings(teacher=teacher, kind=settings.labels, **common)
+            steps.append(Step("label", f"{folder}/labels/{settings.labels}", labels, (folder, "teacher")))
+        steps.append(Step("train", STUDENTS[folder], TrainSettings(**lesson), (folder, "teacher")))
+    # nothing is remarked on settings that nobody typed
+    return [step._replace(settings=not_given(step.settings)) for step in steps]
 
 
 def _is_teacher(given: Origin, student: str) -> bool:
@@ -226,99 +177,13 @@ def _is_teacher(given: Origin, student: str) -> bool:
     return given.folder is not None and len({name.partition(".")[0] for name in names}) == 1
 
 
-def _plan(
-    source: Source, out: Path, settings: RunSettings, input_size: int | None, own: bool, again: set[str]
-) -> None:
-    """Says the stages with their models, images and estimated minutes.
-
-    Args:
-        own: the teacher need not be fitted.
-        again: folders that are there and will be made again.
-    """
-    images, tiny, student = len(source.records), settings.ipc * len(source.classes), settings.student
-    read, look, learn, ask, guide = _costs(source, settings, input_size)
-    steps = [_Step("extract", "index", settings.extractor, images, images * (read + look))]
-    if not own:
-        seconds = images * (read + settings.fit_epochs * (learn + guide))
-        steps.append(_Step("fit", "teacher", student, images, seconds))
-    shown = {"soft": settings.epochs, "tiles": 5, "views": LabelSettings.model_fields["num_crops"].default}
-    asking = tiny * shown[settings.labels] * ask
-    for folder, trained in _STUDENTS.items():
-        if folder == "random" and not settings.control:
-            continue
-        steps.append(_Step("distill", folder, "", tiny, tiny * read))
-        learning = tiny * settings.epochs * learn
-        if settings.labels == "soft":
-            learning += asking
-        else:
-            steps.append(_Step("label", f"{folder}/labels/{settings.labels}", student, tiny, asking))
-        steps.append(_Step("train", trained, student, tiny, learning))
-    folders, models = (Column(name, overflow="fold") for name in ("folder", "model"))
-    table = Table("stage", folders, models, "images", "estimate", title="plan")
-    missing = []
-    for step in steps:
-        done = step.folder not in again and (out / step.folder / "done.json").exists()
-        table.add_row(*step[:3], f"{step.images:,}", "done" if done else f"about {_minutes(step.seconds)}")
-        needed = {"extract": [settings.extractor], "fit": [student, settings.teacher]}.get(step.command, [])
-        missing += [] if done else [name for name in needed if name and needs_download(name)]
-    console.print(table)
-    if missing:
-        say(f"to be downloaded: the weights of {', '.join(dict.fromkeys(missing))}")
-
-
-def _costs(source: Source, settings: RunSettings, input_size: int | None) -> list[float]:
-    """Seconds per image, tried on networks without trained weights.
-
-    To read it; forward pass of the extractor; forward and backward pass of the student, or of a teacher like
-    it; forward pass of a teacher like it, and of the large teacher.
-    """
-    device, size = pick_device(settings.device), settings.size
-    keys = [record.key for record in source.records[:: -(-len(source.records) // _PROBED)]]
-
-    def read() -> None:
-        for key in keys:
-            with contextlib.suppress(UnreadableImage):
-                square(decode(source.read(key), size)[0], size)
-
-    def forward(name: str, side: int | None) -> Callable[[], object]:
-        model = load_model(name, device, side, pretrained=False)
-        images = torch.zeros((_PROBED, 3, model.input_size, model.input_size))
-        return lambda: model.logits(images).cpu()
-
-    net, _ = new_net(settings.student, len(source.classes), size, device, 0)
-    images = torch.zeros((_PROBED, 3, size, size), device=device)
-
-    def learn() -> None:
-        with autocast(device):
-            net(images).float().sum().backward()
-        float(next(net.parameters()).detach().sum())  # waits for the GPU
-
-    probes = [forward(settings.extractor, input_size), learn, forward(settings.student, size)]
-    guide = _each(forward(settings.teacher, size)) if settings.teacher else 0.0
-    return [_each(read) / cpu_count(), *map(_each, probes), guide]
-
-
-def _each(probe: Callable[[], object]) -> float:
-    """Seconds for one of the images of a probe: the better of two tries."""
-    best = float("inf")
-    for _ in range(2):
-        begin = time.perf_counter()
-        probe()
-        best = min(best, time.perf_counter() - begin)
-    return best / _PROBED
-
-
-def _minutes(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 90 else f"{max(1, round(seconds))} s"
-
-
 def _say_table(out: Path, teacher: Path, ours: TrainedStudent, control: TrainedStudent | None) -> None:
     """Top-1 of teacher and students, the images that they learnt from, and the seconds of their training."""
     table = Table("", "top-1", "images", "bytes", "seconds", title=str(out))
     known = read_json(teacher / "config.json").get("focusdd", {}).get("val_top1")
     fitted = teacher == out / "teacher"
     table.add_row("teacher", _share(known), "", "", _seconds(teacher) if fitted else "")
-    rows = zip(("student", "student of random images"), _STUDENTS.items(), (ours, control), strict=True)
+    rows = zip(("student", "student of random images"), STUDENTS.items(), (ours, control), strict=True)
     for name, (folder, trained), student in rows:
         if student is not None:
             files = [path for path, _ in open_distilled(out / folder).files()]

@@ -13,7 +13,7 @@ from focusdd.core.decoders import PILLOW
 from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import ViT, as_vit, class_attention
 from focusdd.extraction.geometry import margins, without_padding
-from focusdd.extraction.index import to_bytes
+from focusdd.extraction.index import from_bytes, to_bytes
 from focusdd.models.device import autocast, cast_weights
 from focusdd.models.load import Model
 from focusdd.settings import ExtractorSettings
@@ -95,3 +95,25 @@ def attention_of(
         empty = (margins(one.width, one.height, "letterbox") for one in images)
         grids = np.stack([without_padding(grid, *sides) for grid, sides in zip(grids, empty, strict=True)])
     return to_bytes(grids), tokens
+
+
+def read_images(
+    images: list[DecodedImage], model: Model, vit: ViT, settings: ExtractorSettings
+) -> tuple[np.ndarray, torch.Tensor, dict[str, Any]]:
+    """`attention_of` a batch: grids that sum to 1, the final tokens, and the columns of rows of any task."""
+    stored, tokens = attention_of(images, model, vit, settings)
+    with autocast(model.device):
+        feature = model.net.forward_head(tokens, pre_logits=True).float()  # type: ignore[operator]
+    columns = {
+        "key": [one.record.key for one in images],
+        "hash": [one.hash for one in images],
+        "width": np.array([one.width for one in images], np.int32),
+        "height": np.array([one.height for one in images], np.int32),
+        "attention": [grid.tobytes() for grid in stored],
+        "feature": list(feature.cpu().numpy().astype(np.float16)),
+    }
+    return (
+        from_bytes(stored),
+        tokens,
+        columns,
+    )  # what follows comes from what is stored: it can be found again

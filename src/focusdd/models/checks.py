@@ -100,6 +100,9 @@ class Accuracy:
         return f"{self.top1:.1%} top-1 ({self.balanced:.1%} balanced, chance {self.chance:.1%})"
 
 
+_scored: dict[tuple[object, ...], Accuracy] = {}  # one teacher may have many students
+
+
 def checked_outputs(
     model: Model, source: Source, role: str, anyway: bool | None = None
 ) -> tuple[torch.Tensor, Accuracy]:
@@ -115,7 +118,7 @@ def checked_outputs(
 def sample_accuracy(
     model: Model, outputs: torch.Tensor | np.ndarray, source: Source, role: str, anyway: bool | None = None
 ) -> Accuracy:
-    """Scores a model on a stratified sample of a source, and says the result.
+    """Scores a model on a stratified sample of a source, and says the result; once in a process.
 
     Args:
         outputs: the model's outputs in the order of the source's classes.
@@ -125,6 +128,10 @@ def sample_accuracy(
         FocusError: the accuracy is near chance; the sentence names the likely cause.
     """
     choose = torch.as_tensor(outputs).cpu()
+    asked = (role, model.name, model.weights, model.input_size, model.device, *choose.tolist())
+    asked += (source.name, source.fingerprint, anyway)
+    if asked in _scored:
+        return _scored[asked]
     predicted, labels = [], []
     for pixels, of_them in sample_batches(source, SAMPLE, model.input_size):
         predicted.append(model.logits(pixels).cpu()[:, choose].argmax(1).numpy())
@@ -135,6 +142,7 @@ def sample_accuracy(
     sizes = f" (fitted at {model.fitted_size} px, used at {model.input_size} px)"
     words = sizes if model.fitted_size != model.input_size else ""
     say(f"{role} {model.name}{words}: {found} on a sample of {found.images} images of {source.name}")
+    _scored[asked] = found
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import pyarrow as pa
 
@@ -13,6 +13,7 @@ from focusdd.core.images import Box
 
 Kind = Literal["patch", "view", "crop", "whole"]
 
+_EDGES = ("x0", "y0", "x1", "y1")
 SCHEMA = pa.schema(
     [
         ("image", pa.string()),  # distilled image: "<class>/<class>_<n>"
@@ -21,7 +22,7 @@ SCHEMA = pa.schema(
         ("column", pa.int32()),
         ("kind", pa.string()),  # patch, view, crop (rded) or whole (random)
         ("key", pa.string()),  # source image
-        *((name, pa.float64()) for name in ("x0", "y0", "x1", "y1")),  # half-open, original pixels
+        *((name, pa.float64()) for name in _EDGES),  # half-open, original pixels
         ("width", pa.int32()),  # of the source image
         ("height", pa.int32()),
         ("score", pa.float64()),  # what it was chosen by: realism, or minus the teacher's loss
@@ -30,7 +31,8 @@ SCHEMA = pa.schema(
 )
 
 
-class Piece(NamedTuple):
+@dataclass(frozen=True)
+class Piece:
     """A part of a source image that fills a cell of a distilled image."""
 
     kind: Kind
@@ -41,19 +43,14 @@ class Piece(NamedTuple):
     score: float
 
 
-class Tile(NamedTuple):
+@dataclass(frozen=True)
+class Tile(Piece):
     """One cell of a distilled image, with the piece in it."""
 
     image: str
     label: int
     row: int
     column: int
-    kind: Kind
-    key: str
-    box: Box
-    width: int
-    height: int
-    score: float
     hash: str = ""
     """Of the source image's file; empty where nobody looked."""
 
@@ -75,18 +72,20 @@ class Plan:
 
     def table(self) -> pa.Table:
         """The plan as a table, one row per tile."""
-        rows = [(*tile[:6], *tile.box, *tile[7:]) for tile in self.tiles]
-        return pa.table(dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)), schema=SCHEMA)
+        rows = [vars(tile) | dict(zip(_EDGES, tile.box, strict=True)) for tile in self.tiles]
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
 
     def with_hashes(self, hashes: dict[str, str]) -> Plan:
         """The same tiles, each with the hash of its source image."""
-        return replace(self, tiles=tuple(tile._replace(hash=hashes[tile.key]) for tile in self.tiles))
+        return replace(self, tiles=tuple(replace(tile, hash=hashes[tile.key]) for tile in self.tiles))
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Plan:
         """The inverse of `table` (`short` is not kept)."""
-        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-        tiles = tuple(Tile._make((*row[:6], row[6:10], *row[10:])) for row in rows)
+        tiles = tuple(
+            Tile(box=tuple(row.pop(name) for name in _EDGES), **row)  # type: ignore[arg-type]
+            for row in table.to_pylist()
+        )
         return cls(1 + max(tile.row for tile in tiles), tiles)
 
 
@@ -95,7 +94,7 @@ def lay_out(
 ) -> tuple[Tile, ...]:
     """Tiles of distilled images, cell by cell, from the pieces of each image of each class."""
     return tuple(
-        Tile._make((image_name(folder, number), label, *divmod(cell, grid), *piece, ""))
+        Tile(*vars(piece).values(), image_name(folder, number), label, *divmod(cell, grid))
         for label, (folder, mine) in enumerate(zip(classes, images, strict=True))
         for number, pieces in enumerate(mine)
         for cell, piece in enumerate(pieces)

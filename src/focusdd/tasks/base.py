@@ -8,12 +8,12 @@ It holds functions and no state, so a Ray worker gets the task itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from focusdd.core.errors import FocusError
-from focusdd.settings.resolve import not_given, resolve
+from focusdd.tasks.trials import ComparisonContext, Trial, distilling, folders_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -136,85 +136,6 @@ class Subsetting:
     """(source, images): text files by their names below the output."""
 
 
-class Budget(NamedTuple):
-    """How many distilled images there are: a setting of `distill` and its value."""
-
-    name: str
-    value: float
-
-
-class Trial(NamedTuple):
-    """One run of a comparison: one student, trained once."""
-
-    method: str
-    budget: Budget | None
-    """None for all images of the source."""
-    student: str
-    seed: int
-    labels: str = ""
-    """Kind of labels, for a task that has several."""
-    augmented: bool = True
-
-    @property
-    def data(self) -> str:
-        """What the folder of its dataset is called, but for the seed."""
-        return f"{self.method}-{self.budget.name}{self.budget.value:g}" if self.budget else self.method
-
-    def __str__(self) -> str:
-        labels = f", {self.labels} labels" if self.labels else ""
-        plain = "" if self.augmented else " without augmentation"
-        return f"{self.data}, {self.student}{labels}{plain}, seed {self.seed}"
-
-
-@dataclass(frozen=True)
-class ComparisonContext:
-    """What all trials of a comparison share."""
-
-    task: Task
-    settings: Any
-    source: Any
-    val: Any
-    other: Any
-    """A second source that every student is scored on too, or None."""
-    index: Index | None
-    out: Path
-    overwrite: bool
-    made: dict[Path, Shown] = field(default_factory=dict)
-    """Datasets opened so far."""
-
-    def distilling(self, trial: Trial) -> Any:
-        """How a trial's dataset is made; None where it learns from the source as it is."""
-        return self.task.comparison.distilling(trial, self.settings)
-
-    def dataset(self, trial: Trial) -> Path | None:
-        """The folder of its dataset; trials of several students, labels or seeds may share it."""
-        settings = self.distilling(trial)
-        if settings is None:
-            return None
-        seed = f"-seed{trial.seed}" if self.redrawn(trial) else ""
-        return self.out / "distilled" / (trial.data + seed)
-
-    def redrawn(self, trial: Trial) -> bool:
-        """Whether another seed makes another dataset: else it changes the training alone."""
-        settings = self.distilling(trial)
-        return settings is not None and "seed" in resolve(settings).key
-
-    def student(self, trial: Trial) -> Path:
-        """The folder of its student."""
-        return self.task.comparison.folders(trial, self)[0]
-
-
-def distilling(trial: Trial, settings: Any, **more: Any) -> Any:
-    """How a trial's dataset is made: by its method, budget and seed, and `more` settings of `distill`."""
-    budget = {trial.budget.name: trial.budget.value} if trial.budget else {}
-    own = {"method": trial.method, "seed": trial.seed, **budget, **more}
-    return not_given(settings.distill.model_copy(update=own))
-
-
-def _folders(trial: Trial, context: ComparisonContext) -> list[Path]:
-    return [context.out / "students" / f"{trial.data}-{trial.student}-seed{trial.seed}"]
-
-
 @dataclass(frozen=True)
 class Comparison:
     """How methods of a task are compared."""
@@ -229,7 +150,7 @@ class Comparison:
     own: Mapping[str, Mapping[str, str]]
     """Settings by group that the comparison sets itself, with the name of its own setting for each."""
     trials: Callable[[Any], list[Trial]]
-    """All trials, seed by seed, so that an unfinished comparison has something of everything."""
+    """All trials in the order in which they are run: see `every_trial`."""
     train: Callable[[Trial, Any, ComparisonContext], None]
     """(trial, its dataset or None, context): trains and scores a student, or finds it finished."""
     row: Callable[[Trial, dict[str, Any], ComparisonContext], dict[str, Any]]
@@ -238,7 +159,7 @@ class Comparison:
     """(trial, settings) -> settings of `distill`; None where the trial learns from the source as it is."""
     training: Callable[[Trial, ComparisonContext], Any] = lambda _, context: context.settings.train
     """How a trial's student is trained."""
-    folders: Callable[[Trial, ComparisonContext], list[Path]] = _folders
+    folders: Callable[[Trial, ComparisonContext], list[Path]] = folders_of
     """The folders that `train` fills, the student's first."""
     check: Callable[[Any], None] = _nothing
     """(settings): raises FocusError for a combination that makes no sense."""

@@ -13,8 +13,8 @@ import torch
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import ViT
-from focusdd.extraction.index import Index, contradictions, from_bytes, read_notes, schema, write_part
-from focusdd.extraction.inference import DecodedImage, Inference, attention_of
+from focusdd.extraction.index import Index, contradictions, read_notes, schema, write_part
+from focusdd.extraction.inference import DecodedImage, Inference, read_images
 from focusdd.extraction.patches import attention_area, key_patches
 from focusdd.extraction.probe import judge_parts
 from focusdd.models.checks import (
@@ -99,39 +99,27 @@ def _rows(
     images: list[DecodedImage], model: Model, vit: ViT, outputs: np.ndarray | None, settings: ExtractSettings
 ) -> dict[str, Any]:
     """One batch through the ViT: the columns of its rows."""
-    stored, tokens = attention_of(images, model, vit, settings)
-    with autocast(model.device):
-        feature = model.net.forward_head(tokens, pre_logits=True).float()  # type: ignore[operator]
-        logits = model.net.forward_head(tokens).float() if outputs is not None else None  # type: ignore[operator]
+    attention, tokens, columns = read_images(images, model, vit, settings)
     labels = np.array([image.record.label for image in images], np.int32)
     confidence = np.full(len(images), np.nan, np.float32)
     predicted = np.full(len(images), -1, np.int32)
-    if logits is not None:
+    if outputs is not None:
+        with autocast(model.device):
+            logits = model.net.forward_head(tokens).float()  # type: ignore[operator]
         probabilities = logits[:, torch.as_tensor(outputs, device=logits.device)].softmax(1).cpu().numpy()
         confidence = probabilities[np.arange(len(images)), labels]
         predicted = probabilities.argmax(1).astype(np.int32)
-    sizes = np.array([(image.width, image.height) for image in images])
-    # patches come from what is stored, so that they can be found again
-    boxes, mass = key_patches(from_bytes(stored), sizes, settings, settings.tile)
-    return {
-        "key": [image.record.key for image in images],
+    sizes = np.stack([columns["width"], columns["height"]], 1)
+    boxes, mass = key_patches(attention, sizes, settings, settings.tile)
+    names = ("x0", "y0", "x1", "y1", "mass")
+    patches = np.concatenate([boxes, mass[..., None]], axis=2).tolist()
+    return columns | {
         "label": labels,
-        "hash": [image.hash for image in images],
-        "width": sizes[:, 0].astype(np.int32),
-        "height": sizes[:, 1].astype(np.int32),
         "confidence": confidence,
         "predicted": predicted,
         "mass": np.minimum(mass.sum(1), 1.0).astype(np.float32),
-        "area": attention_area(from_bytes(stored), settings.share).astype(np.float32),
-        "patches": [
-            [
-                dict(zip(("x0", "y0", "x1", "y1", "mass"), (*box, share), strict=True))
-                for box, share in zip(*pair, strict=True)
-            ]
-            for pair in zip(boxes.tolist(), mass.tolist(), strict=True)
-        ],
-        "attention": [grid.tobytes() for grid in stored],
-        "feature": list(feature.cpu().numpy().astype(np.float16)),
+        "area": attention_area(attention, settings.share).astype(np.float32),
+        "patches": [[dict(zip(names, patch, strict=True)) for patch in image] for image in patches],
     }
 
 

@@ -18,11 +18,19 @@ from focusdd.models.checks import checked_outputs
 from focusdd.models.device import pick_device
 from focusdd.models.load import load_model
 from focusdd.settings import CompareSettings, DistillSettings, EngineSettings, TrainSettings
-from focusdd.settings.resolve import not_given
 from focusdd.settings.train import DENSE, WHOLE_VIEWS
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import DecodedOnce
-from focusdd.tasks.base import Budget, Comparison, ComparisonContext, Trial, distilling
+from focusdd.tasks.base import Comparison
+from focusdd.tasks.trials import (
+    Budget,
+    ComparisonContext,
+    Trial,
+    distilling,
+    every_trial,
+    result_columns,
+    training,
+)
 from focusdd.training.corruptions import CORRUPTIONS
 from focusdd.training.robustness import robustness
 from focusdd.training.train import train, train_on_source
@@ -48,14 +56,7 @@ SCHEMA = pa.schema(
         *((f"{name}_top1", _SHARE) for name in CORRUPTIONS),  # mean over strengths
         ("other_top1", _SHARE),  # on the second source
         ("teacher_top1", _SHARE),  # on a sample of the validation images
-        ("redrawn", pa.bool_()),  # whether the seed chose the images too, or the training alone
-        ("seconds_extract", _SHARE),  # once for all datasets of the index
-        ("seconds_distil", _SHARE),
-        ("seconds_train", _SHARE),
-        ("memory_distil_mb", _COUNT),  # peak of the stage
-        ("memory_train_mb", _COUNT),
-        ("device_memory_train_mb", _COUNT),  # peak on the GPU
-        *((name, _TEXT) for name in ("device", "commit", "focusdd", "torch", "timm", "machine", "date")),
+        *result_columns("timm", "memory_distil_mb", "memory_train_mb", "device_memory_train_mb"),
     ]
 )
 _OWN = {
@@ -84,15 +85,7 @@ def _ready(settings: CompareSettings, val: Source, engine: EngineSettings) -> No
 
 def _trials(settings: CompareSettings) -> list[Trial]:
     budgets = [Budget("ipc", ipc) for ipc in sorted(set(settings.ipc))]
-    return [
-        Trial(method, budget, student, seed, labels, augmented)
-        for seed in range(settings.seeds)
-        for method in dict.fromkeys([*settings.methods, "random"])
-        for budget in (budgets if method != "full" else [None])
-        for student in dict.fromkeys(settings.students)
-        for labels in dict.fromkeys(settings.labels)
-        for augmented in ([True, False] if settings.plain and method != "full" else [True])
-    ]
+    return every_trial(settings, budgets, settings.students, settings.labels, settings.plain)
 
 
 def _distilling(trial: Trial, settings: CompareSettings) -> DistillSettings | None:
@@ -111,17 +104,15 @@ def _folders(trial: Trial, context: ComparisonContext) -> list[Path]:
 
 
 def _training(trial: Trial, context: ComparisonContext) -> TrainSettings:
-    settings: CompareSettings = context.settings
-    own = {
-        "student": trial.student,
-        "teacher": settings.teacher,
-        "labels": trial.labels,
-        "augment": trial.augmented,
-        "epochs": _epochs(trial, context),
-        "seed": trial.seed,
-        "device": settings.device,
-    }
-    return not_given(settings.train.model_copy(update=own))
+    return training(
+        trial,
+        context,
+        student=trial.student,
+        teacher=context.settings.teacher,
+        labels=trial.labels,
+        augment=trial.augmented,
+        epochs=_epochs(trial, context),
+    )
 
 
 def _facts(settings: CompareSettings) -> dict[str, str]:

@@ -19,8 +19,8 @@ from focusdd.core.console import say
 from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import ViT
 from focusdd.extraction.geometry import margins, token_cover
-from focusdd.extraction.index import Index, from_bytes, read_notes, write_part
-from focusdd.extraction.inference import DecodedImage, Inference, attention_of
+from focusdd.extraction.index import Index, read_notes, write_part
+from focusdd.extraction.inference import DecodedImage, Inference, read_images
 from focusdd.extraction.probe import Judged, judge_parts
 from focusdd.models.device import autocast
 from focusdd.models.load import Model
@@ -60,12 +60,10 @@ def _inference(source: DetectionSource, model: Model, vit: ViT, settings: Extrac
 @torch.inference_mode()
 def _rows(images: list[DecodedImage], model: Model, vit: ViT, settings: ExtractorSettings) -> dict[str, Any]:
     """One batch through the ViT: the columns of its rows."""
-    stored, tokens = attention_of(images, model, vit, settings)
-    with autocast(model.device):
-        feature = model.net.forward_head(tokens, pre_logits=True).float()  # type: ignore[operator]
-    maps = tokens[:, -stored[0].size :].float().cpu().numpy()  # class and register tokens come first
+    grids, tokens, columns = read_images(images, model, vit, settings)
+    maps = tokens[:, -grids[0].size :].float().cpu().numpy()  # class and register tokens come first
     objects, features = [], []
-    for one, attention, tokens_of in zip(images, from_bytes(stored), maps, strict=True):
+    for one, attention, tokens_of in zip(images, grids, maps, strict=True):
         notes: Objects = one.notes
         shares = notes.boxes / np.array([one.width, one.height] * 2)
         mass = (token_cover(shares, attention.shape) * attention).sum((1, 2))
@@ -76,16 +74,7 @@ def _rows(images: list[DecodedImage], model: Model, vit: ViT, settings: Extracto
         )
         cover /= np.maximum(cover.sum(1, keepdims=True), 1e-12)
         features.append((cover.astype(np.float32) @ tokens_of).astype(np.float16).tobytes())
-    return {
-        "key": [one.record.key for one in images],
-        "hash": [one.hash for one in images],
-        "width": np.array([one.width for one in images], np.int32),
-        "height": np.array([one.height for one in images], np.int32),
-        "attention": [grid.tobytes() for grid in stored],
-        "objects": objects,
-        "features": features,
-        "feature": list(feature.cpu().numpy().astype(np.float16)),
-    }
+    return columns | {"objects": objects, "features": features}
 
 
 def _objects(notes: Objects, mass: np.ndarray) -> list[dict[str, Any]]:

@@ -11,10 +11,17 @@ import pyarrow as pa
 from focusdd.core.files import read_json
 from focusdd.core.stage import overwrite_if_other
 from focusdd.settings import DetectCompareSettings, DetectTrainSettings
-from focusdd.settings.resolve import not_given
-from focusdd.tasks.base import Budget, Comparison, ComparisonContext, Trial
+from focusdd.tasks.base import Comparison
 from focusdd.tasks.detect.distilled import DistilledDetection
 from focusdd.tasks.detect.train import train
+from focusdd.tasks.trials import (
+    Budget,
+    ComparisonContext,
+    Trial,
+    every_trial,
+    result_columns,
+    training,
+)
 
 _TEXT, _COUNT, _NUMBER = pa.string(), pa.int32(), pa.float64()
 SCHEMA = pa.schema(
@@ -29,15 +36,7 @@ SCHEMA = pa.schema(
         ("steps", _COUNT),
         ("map", _NUMBER),  # mAP50-95 and mAP50, fractions, 0 to 1
         ("map50", _NUMBER),
-        ("redrawn", pa.bool_()),  # whether the seed chose the images too, or the training alone
-        ("seconds_extract", _NUMBER),  # once for all datasets of the index
-        ("seconds_distil", _NUMBER),
-        ("seconds_train", _NUMBER),
-        ("memory_train_mb", _COUNT),
-        *(
-            (name, _TEXT)
-            for name in ("device", "commit", "focusdd", "torch", "ultralytics", "machine", "date")
-        ),
+        *result_columns("ultralytics", "memory_train_mb"),
     ]
 )
 _OWN = {
@@ -50,19 +49,11 @@ _OWN = {
 def _trials(settings: DetectCompareSettings) -> list[Trial]:
     budgets = [Budget("ratio", ratio) for ratio in sorted(set(settings.ratio))]
     budgets += [Budget("ipc", ipc) for ipc in sorted(set(settings.ipc or (() if budgets else (10,))))]
-    return [
-        Trial(method, budget, detector, seed)
-        for seed in range(settings.seeds)
-        for method in dict.fromkeys([*settings.methods, "random"])
-        for budget in (budgets if method != "full" else [None])
-        for detector in dict.fromkeys(settings.detectors)
-    ]
+    return every_trial(settings, budgets, settings.detectors)
 
 
 def _training(trial: Trial, context: ComparisonContext) -> DetectTrainSettings:
-    settings: DetectCompareSettings = context.settings
-    own = {"detector": trial.student, "seed": trial.seed, "device": settings.device}
-    return not_given(settings.train.model_copy(update=own))
+    return training(trial, context, detector=trial.student)
 
 
 def _folders(trial: Trial, context: ComparisonContext) -> list[Path]:
