@@ -82,10 +82,7 @@ class Plan:
     @classmethod
     def from_table(cls, table: pa.Table) -> Plan:
         """The inverse of `table` (`short` is not kept)."""
-        tiles = tuple(
-            Tile(box=tuple(row.pop(name) for name in _EDGES), **row)  # type: ignore[arg-type]
-            for row in table.to_pylist()
-        )
+        tiles = tuple(Tile(box=tuple(row.pop(name) for name in _EDGES), **row) for row in table.to_pylist())
         return cls(1 + max(tile.row for tile in tiles), tiles)
 
 
@@ -94,7 +91,9 @@ def lay_out(
 ) -> tuple[Tile, ...]:
     """Tiles of distilled images, cell by cell, from the pieces of each image of each class."""
     return tuple(
-        Tile(*vars(piece).values(), image_name(folder, number), label, *divmod(cell, grid))
+        Tile(
+            **vars(piece), image=image_name(folder, number), label=label, row=cell // grid, column=cell % grid
+        )
         for label, (folder, mine) in enumerate(zip(classes, images, strict=True))
         for number, pieces in enumerate(mine)
         for cell, piece in enumerate(pieces)
