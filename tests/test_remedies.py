@@ -23,7 +23,7 @@ from focusdd.models.load import load_model
 from focusdd.models.names import origin
 from focusdd.sources import DemoSource
 from focusdd.sources.disk import require_apart
-from focusdd.tasks.detect.checkpoint import load_detector
+from focusdd.tasks.detect.detectors import load_detector
 from folders import everything
 
 MADE = {

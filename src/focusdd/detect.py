@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from focusdd.settings import DetectDistillSettings as DistillSettings
     from focusdd.settings import DetectTrainSettings as TrainSettings
     from focusdd.sources.detection import open_detection_source as open_source
-    from focusdd.tasks.detect.checkpoint import Detector as Detector
-    from focusdd.tasks.detect.checkpoint import load_detector as load_model
+    from focusdd.tasks.detect.detectors import Detector as Detector
+    from focusdd.tasks.detect.detectors import load_detector as load_model
     from focusdd.tasks.detect.distilled import DistilledDetection as Distilled
     from focusdd.tasks.detect.distilled import open_detection as open_distilled
     from focusdd.tasks.detect.train import train as train

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from focusdd import FocusError, SubsetSettings, open_source, subset
 from focusdd.selection.subset import Candidates, choose, shares
-from focusdd.tasks.classify.subset import SUBSETTING
+from focusdd.tasks.classify.task import SUBSETTING
 
 COUNTS = {"ant": 12, "bee": 30, "cat": 3}
 

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from focusdd.models.load import Model
     from focusdd.selection.subset import Candidates
     from focusdd.settings import EngineSettings, ExtractorSettings
-    from focusdd.tasks.written import Content
+
+
+Content = Callable[[], str | bytes | Path]
+"""What a file holds; a path is what it links to."""
 
 
 def _nothing(*_: Any) -> None:

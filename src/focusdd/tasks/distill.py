@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from focusdd.composition.images import compose, files_of
-from focusdd.core.console import say, warn
+from focusdd.core.console import progress, say, warn
+from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
-from focusdd.core.files import write_json, write_whole
+from focusdd.core.files import make_folder, write_json, write_whole
 from focusdd.core.manifest import CARD
 from focusdd.core.stage import Stage, Workspace, overwrite_if_other, run_stage
 from focusdd.extraction.index import Index, open_index
@@ -18,11 +21,10 @@ from focusdd.settings import EngineSettings, ExtractorSettings
 from focusdd.settings.resolve import not_given, resolve_and_warn
 from focusdd.sources.disk import require_apart
 from focusdd.sources.identity import content_hashes
-from focusdd.sources.understood import fact, understood
-from focusdd.tasks.base import Task
+from focusdd.sources.understood import fact, understood, understood_validation
+from focusdd.tasks.base import Content, Task
 from focusdd.tasks.classify.task import CLASSIFY
 from focusdd.tasks.extract import extract as run_extract
-from focusdd.tasks.written import validation_key, write_missing
 
 
 def distill(
@@ -61,7 +63,8 @@ def distill(
     reading = reading_for(task, settings.method, settings.method in adapter.with_index, index, extract)
     inputs = {"source": source.fingerprint}
     if val is not None:
-        inputs["val"] = validation_key(source, val)
+        understood_validation(val, source)
+        inputs["val"] = val.fingerprint
     found, judge = None, adapter.judge(settings, reading)
     if settings.method in adapter.with_index:
         wanted = adapter.extract_settings(settings, reading)
@@ -164,3 +167,28 @@ def require_smaller(task: Task, source: Any, settings: Any) -> None:
             f"{wanted:,} distilled images are no fewer than the {there:,} of {source.name}: "
             "ask for fewer, or add --oversize"
         )
+
+
+def write_missing(out: Path, contents: Mapping[str, Content], what: str) -> None:
+    """Writes the files that are not there yet, by their names below `out`.
+
+    Args:
+        what: is done, in a word.
+    """
+
+    def write(name: str) -> None:
+        path = out / name
+        if path.is_symlink() or path.exists():
+            return
+        content = contents[name]()
+        if isinstance(content, Path):
+            path.symlink_to(content.absolute())
+        else:
+            write_whole(path, content)
+
+    for folder in {(out / name).parent for name in contents}:
+        make_folder(folder)
+    # half of the threads wait for the disk to sync
+    with progress(what, len(contents), "files") as advance, ThreadPoolExecutor(2 * cpu_count()) as pool:
+        for _ in pool.map(write, contents):
+            advance(1, "")

@@ -24,11 +24,10 @@ from focusdd.settings import EngineSettings, ExtractorSettings, SubsetSettings
 from focusdd.settings.resolve import resolve_and_warn
 from focusdd.sources.disk import require_apart
 from focusdd.sources.names import has_image_suffix
-from focusdd.sources.understood import fact, understood
-from focusdd.tasks.base import OpenedImage, Task
+from focusdd.sources.understood import fact, understood, understood_validation
+from focusdd.tasks.base import Content, OpenedImage, Task
 from focusdd.tasks.classify.task import CLASSIFY
-from focusdd.tasks.distill import index_for, reading_for
-from focusdd.tasks.written import Content, validation_key, write_missing
+from focusdd.tasks.distill import index_for, reading_for, write_missing
 
 
 def subset(
@@ -73,7 +72,8 @@ def subset(
     if val is not None:
         if settings.form == "list":
             raise FocusError("--val has no place beside a list: use --form links or --form copies")
-        inputs["val"] = validation_key(source, val)
+        understood_validation(val, source)
+        inputs["val"] = val.fingerprint
     reading = reading_for(task, settings.method, settings.method != "random", index, extract)
     if settings.method != "random":
         wanted = task.extraction.settings(**reading.model_dump())

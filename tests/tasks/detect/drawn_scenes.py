@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from focusdd.settings import DetectDistillSettings
 from focusdd.settings.resolve import resolve
 from focusdd.sources.base import Objects, Record
-from focusdd.tasks.detect.objects import ObjectTable
+from focusdd.tasks.detect.rows import ObjectTable
 
 
 class Drawn:

@@ -16,11 +16,10 @@ from focusdd.composition.images import compose
 from focusdd.core.images import decode
 from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import Objects
-from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
-from focusdd.tasks.detect.compose import BOXED, GREY, draw, kept
+from focusdd.tasks.detect.compose import BOXED, GREY, draw
 from focusdd.tasks.detect.formats import Annotated, Pictured, coco, yolo_label
-from focusdd.tasks.detect.scenes import Scenes, Tile
-from focusdd.tasks.detect.select import focus_scenes
+from focusdd.tasks.detect.scenes import Placed, Scenes, Tile
+from focusdd.tasks.detect.select import focus_scenes, pasted_scenes, random_scenes
 from focusdd.tasks.detect.task import DETECT
 from focusdd.tasks.distill import distill
 
@@ -31,6 +30,11 @@ def scenes_of(source: Drawn, own: DetectDistillSettings) -> Scenes:
             table_of(source), own, own.size, [1 if count else 0 for count in source.class_counts]
         )
     return (random_scenes if own.method == "random" else pasted_scenes)(source, own, own.size, 3)
+
+
+def kept(tiles: list[Tile]) -> list[Placed]:
+    """The labelled objects of a distilled image."""
+    return [one for tile in tiles for one in tile.objects if one.kept]
 
 
 def unlabelled(image: Image.Image, tiles: list[Tile]) -> np.ndarray:

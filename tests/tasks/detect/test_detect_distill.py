@@ -22,7 +22,7 @@ from focusdd.settings.resolve import resolve
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Objects
 from focusdd.sources.detection import open_detection_source
-from focusdd.tasks.detect.objects import object_table
+from focusdd.tasks.detect.rows import object_table
 from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import focus_scenes, quotas, selected_scenes
 from focusdd.tasks.detect.task import DETECT

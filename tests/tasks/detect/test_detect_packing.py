@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from focusdd.tasks.detect.packing import Canvas
+from focusdd.tasks.detect.fill import Canvas
 
 EXTENTS = st.lists(st.tuples(st.floats(1, 12), st.floats(1, 12)), max_size=15)
 

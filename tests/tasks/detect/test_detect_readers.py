@@ -12,8 +12,8 @@ from drawn_scenes import random_source, settings_of
 from test_detect_compose import unlabelled
 
 from focusdd.sources.detection import open_detection_source
-from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
 from focusdd.tasks.detect.compose import draw
+from focusdd.tasks.detect.select import pasted_scenes, random_scenes
 
 KINDS = ("plain", "polygon", "rle", "negative", "none", "empty")
 

@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from focusdd.sources.base import Objects
-from focusdd.tasks.detect.baselines import random_scenes
 from focusdd.tasks.detect.scenes import Scenes, fitted, mask_boxes, onto, place_objects
+from focusdd.tasks.detect.select import random_scenes
 
 SIDES = st.integers(20, 400)
 

@@ -12,11 +12,10 @@ from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage
 from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import Objects
-from focusdd.tasks.detect.baselines import pasted_scenes, random_scenes
-from focusdd.tasks.detect.choose import check, choose_scenes, defaults_of
 from focusdd.tasks.detect.scale import default_size, object_sizes
 from focusdd.tasks.detect.scenes import Scenes
-from focusdd.tasks.detect.select import focus_scenes, quotas, selected_scenes
+from focusdd.tasks.detect.select import focus_scenes, pasted_scenes, quotas, random_scenes, selected_scenes
+from focusdd.tasks.detect.task import check, choose_scenes, defaults_of
 
 
 def small_objects(side: int, images: int = 60, seed: int = 0, size: tuple[int, int] = (1200, 800)) -> Drawn:

@@ -10,8 +10,7 @@ import pytest
 import torch
 from test_detect_training import Scenes, make_distilled, scene, settings
 
-from focusdd.tasks.detect.checkpoint import load_detector
-from focusdd.tasks.detect.detectors import family_of
+from focusdd.tasks.detect.detectors import family_of, load_detector
 from focusdd.tasks.detect.distilled import open_detection
 from focusdd.tasks.detect.ssdlite import SSDLITE
 from focusdd.tasks.detect.train import train

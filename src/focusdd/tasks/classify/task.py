@@ -5,19 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from focusdd.composition.dataset import card, open_distilled
 from focusdd.composition.images import LABELLED
 from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index, without_duplicates
 from focusdd.models.load import Model
-from focusdd.selection.focus import select
+from focusdd.selection.focus import realism, select
 from focusdd.selection.plan import Plan
+from focusdd.selection.subset import Candidates
 from focusdd.settings import DistillSettings, ExtractorSettings, ExtractSettings, PatchSettings
 from focusdd.sources import open_source
 from focusdd.sources.base import Source
-from focusdd.tasks.base import Distillation, Task
+from focusdd.tasks.base import Distillation, Subsetting, Task
 from focusdd.tasks.classify.rows import EXTRACTION
-from focusdd.tasks.classify.subset import SUBSETTING
 from focusdd.tasks.classify.trials import COMPARISON
 
 _CHOSEN = "chosen"  # folder of an unfinished stage: what method rded has chosen so far
@@ -96,6 +98,24 @@ DISTILLATION = Distillation(
     judge=_judge,
     scratch=(_CHOSEN,),
 )
+
+
+def _candidates(source: Source, index: Index | None) -> Candidates:
+    if index is None:
+        keys = [record.key for record in source.records]
+        labels = np.array([record.label for record in source.records])
+        score, features = np.zeros(len(keys)), None
+    else:
+        rows = index.table(["key", "label", "confidence", "mass", "area"])
+        keys, labels = rows["key"].to_pylist(), rows["label"].to_numpy()
+        confidence, mass, area = (rows[name].to_numpy() for name in ("confidence", "mass", "area"))
+        score = realism(confidence, mass, area, (1, 1, 0))
+        features = index.features()
+    shown = [np.flatnonzero(labels == label) for label in range(len(source.classes))]
+    return Candidates(keys, shown, labels, score, features, several=False)
+
+
+SUBSETTING = Subsetting(_candidates, folder=lambda source, label: f"train/{source.classes[label]}")
 
 CLASSIFY = Task(
     name="classify",

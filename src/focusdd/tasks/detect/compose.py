@@ -14,7 +14,7 @@ from focusdd.settings import ComposeSettings
 from focusdd.sources.base import Source
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.detect.formats import IMAGES, LABELS, Annotated, Pictured, coco, yolo_label
-from focusdd.tasks.detect.scenes import Placed, Scenes, Tile, mask_boxes
+from focusdd.tasks.detect.scenes import Scenes, Tile, mask_boxes
 
 GREY = (114, 114, 114)  # what YOLO pads with
 
@@ -44,7 +44,8 @@ def _pictured(image: str, tiles: list[Tile], settings: ComposeSettings) -> Pictu
     objects = [
         Annotated(one.label, one.box, {"image": tile.key, "id": one.id})
         for tile in tiles
-        for one in kept([tile])
+        for one in tile.objects
+        if one.kept
     ]
     return Pictured(f"{image}.{settings.format}", settings.size, settings.size, objects)
 
@@ -59,11 +60,6 @@ def draw(source: Source, tiles: list[Tile], size: int) -> Image.Image:
         for box in mask_boxes(hidden, tile.place).tolist():
             canvas.paste(GREY, tuple(box))
     return canvas
-
-
-def kept(tiles: list[Tile]) -> list[Placed]:
-    """The labelled objects of a distilled image."""
-    return [one for tile in tiles for one in tile.objects if one.kept]
 
 
 BOXED = Drawing(

@@ -16,8 +16,7 @@ from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode
 from focusdd.sources.base import DetectionSource, Objects
-from focusdd.tasks.detect.checkpoint import Detector
-from focusdd.tasks.detect.detectors import Found
+from focusdd.tasks.detect.detectors import Detector, Found
 
 _BATCH = 32  # images; no part of the result
 

@@ -1,14 +1,20 @@
-"""Images with boxes as other tools read them: YOLO labels, COCO annotations and `data.yaml`."""
+"""Images with boxes for other tools: YOLO labels, COCO annotations, `data.yaml` and validation images."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from focusdd.core.images import Box
+from focusdd.core.console import progress, warn
+from focusdd.core.images import Box, UnreadableImage, decode
+from focusdd.sources.base import DetectionSource, Objects
+from focusdd.tasks.base import Content
 
 IMAGES, LABELS = "images/train", "labels/train"
+_VAL_IMAGES, _VAL_LABELS = "images/val", "labels/val"
 
 
 class Annotated(NamedTuple):
@@ -30,6 +36,16 @@ class Pictured(NamedTuple):
     width: int
     height: int
     objects: list[Annotated]
+
+    @classmethod
+    def original(cls, file: str, width: int, height: int, key: str, objects: Objects) -> Pictured:
+        """An image of a source with all of its objects."""
+        columns = (values.tolist() for values in objects)
+        shown = [
+            Annotated(label, tuple(box), {"image": key, "id": number}, ignored)
+            for box, label, ignored, number in zip(*columns, strict=True)
+        ]
+        return cls(file, width, height, shown)
 
 
 def yolo_label(image: Pictured) -> str:
@@ -80,3 +96,34 @@ def data_yaml(class_names: Sequence[str], val: str = "") -> str:
         "# val: /data/images/val\n# or make this folder with --val, which copies them and their labels.\n"
     )
     return (f"val: {val}\n" if val else missing) + f"train: {IMAGES}\nnames:\n{names}"
+
+
+def beside(source: DetectionSource, val: DetectionSource | None) -> dict[str, Content]:
+    """`data.yaml`, and copies of validation images with their labels where there are any.
+
+    Images that cannot be read are left out. Ultralytics knows no crowds: their boxes are left out.
+    """
+    yaml = data_yaml(source.class_names, _VAL_IMAGES if val is not None else "")
+    files: dict[str, Content] = {"data.yaml": lambda: yaml}
+    if val is None:
+        return files
+    unreadable, crowds = [], 0
+    with progress("read", len(val.records), "images") as advance:
+        for number, record in enumerate(val.records):
+            advance(1, "")
+            try:
+                _, width, height = decode(val.read(record.key), least_side=1)
+                objects = val.objects(record.key, width, height)
+            except UnreadableImage as error:
+                unreadable.append(f"{record.key} ({error})")
+                continue
+            crowds += int(objects.ignored.sum())
+            name = PurePosixPath(f"{number:06d}_{PurePosixPath(record.key).name}")
+            label = yolo_label(Pictured.original(name.name, width, height, record.key, objects))
+            files[f"{_VAL_IMAGES}/{name}"] = partial(val.read, record.key)
+            files[f"{_VAL_LABELS}/{name.stem}.txt"] = partial(str, label)
+    if unreadable:
+        warn(f"{len(unreadable)} images of {val.name} are left out, the first: {unreadable[0]}")
+    if crowds:
+        warn(f"{crowds} crowds and difficult objects of {val.name} have no label in {_VAL_LABELS}/")
+    return files

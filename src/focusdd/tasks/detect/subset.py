@@ -14,8 +14,8 @@ from focusdd.extraction.index import Index
 from focusdd.selection.subset import Candidates
 from focusdd.sources.base import DetectionSource
 from focusdd.tasks.base import OpenedImage, Subsetting
-from focusdd.tasks.detect.formats import IMAGES, LABELS, Annotated, Pictured, coco, yolo_label
-from focusdd.tasks.detect.objects import object_table
+from focusdd.tasks.detect.formats import IMAGES, LABELS, Pictured, coco, yolo_label
+from focusdd.tasks.detect.rows import object_table
 
 
 def _candidates(source: DetectionSource, index: Index | None) -> Candidates:
@@ -44,14 +44,10 @@ def _candidates(source: DetectionSource, index: Index | None) -> Candidates:
 
 
 def _about(source: DetectionSource, images: Sequence[OpenedImage]) -> dict[str, str]:
-    pictured = []
-    for one in images:
-        columns = (values.tolist() for values in one.notes)
-        objects = [
-            Annotated(label, tuple(box), {"image": one.key, "id": number}, ignored)
-            for box, label, ignored, number in zip(*columns, strict=True)
-        ]
-        pictured.append(Pictured(PurePosixPath(one.file).name, one.width, one.height, objects))
+    pictured = [
+        Pictured.original(PurePosixPath(one.file).name, one.width, one.height, one.key, one.notes)
+        for one in images
+    ]
     labels = {f"{LABELS}/{PurePosixPath(image.file).stem}.txt": yolo_label(image) for image in pictured}
     return {**labels, "annotations.json": json_text(coco(pictured, source.class_names))}
 

@@ -6,34 +6,135 @@ import json
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
+from focusdd.core.console import warn
+from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index
 from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.base import Distillation, Task
-from focusdd.tasks.detect.choose import check, choose_scenes, defaults_of, facts_of, images_of
 from focusdd.tasks.detect.compose import BOXED
 from focusdd.tasks.detect.distilled import open_detection
-from focusdd.tasks.detect.rows import EXTRACTION
-from focusdd.tasks.detect.scenes import Scenes
-from focusdd.tasks.detect.select import WITH_INDEX
+from focusdd.tasks.detect.formats import beside
+from focusdd.tasks.detect.rows import EXTRACTION, object_table
+from focusdd.tasks.detect.scale import default_context, default_size, object_sizes
+from focusdd.tasks.detect.scenes import Scenes, sides
+from focusdd.tasks.detect.select import (
+    WITH_INDEX,
+    focus_scenes,
+    pasted_scenes,
+    quotas,
+    random_scenes,
+    selected_scenes,
+)
 from focusdd.tasks.detect.subset import SUBSETTING
 from focusdd.tasks.detect.trials import COMPARISON
-from focusdd.tasks.detect.validation import beside
+
+_LEAST_CELL = 32  # pixels
+
+
+def defaults_of(source: DetectionSource, settings: DetectDistillSettings) -> dict[str, Any]:
+    """The size of distilled images and the surroundings of objects where the settings name none."""
+    found: dict[str, Any] = {}
+    if settings.size is None or settings.context is None:
+        sizes = object_sizes(source)
+        found = {"size": default_size(sizes), "context": default_context(sizes, settings.grid)}
+    return {name: value for name, value in found.items() if getattr(settings, name) is None}
+
+
+def check(source: DetectionSource, settings: DetectDistillSettings) -> None:
+    """Raises FocusError for resolved settings with too small a budget or no room for windows."""
+    _wanted(source, settings)
+    if settings.method != "focus":
+        return
+    grid = settings.grid
+    if settings.size // grid < _LEAST_CELL:
+        raise FocusError(
+            f"a {grid} x {grid} grid on {settings.size} px makes tiles under {_LEAST_CELL} px: use a smaller "
+            "--grid or a larger --size"
+        )
+    if settings.views >= grid**2 + (settings.layout == "pack"):
+        raise FocusError(
+            f"{settings.views} views leave no room for patches on a {grid} x {grid} grid: use fewer --views"
+        )
+
+
+def choose_scenes(
+    source: DetectionSource, settings: DetectDistillSettings, index: Index | None, *_: object
+) -> Scenes:
+    """The scenes of a method, from resolved settings.
+
+    Args:
+        index: for the methods that choose among what the extractor found.
+
+    Raises:
+        FocusError: no object can be shown with its label.
+    """
+    wanted = _wanted(source, settings)
+    if index is not None:
+        choose = focus_scenes if settings.method == "focus" else selected_scenes
+        scenes = choose(object_table(index), settings, settings.size, wanted)
+    else:
+        make = pasted_scenes if settings.method == "paste" else random_scenes
+        scenes = make(source, settings, settings.size, sum(wanted))
+    if not any(one.kept for tile in scenes.tiles for one in tile.objects):
+        raise FocusError(
+            f"no object of {source.name} can be shown with its label on {settings.size} px: use a lower "
+            "--min-size or --visible, or a larger --size"
+        )
+    return scenes
+
+
+def images_of(source: DetectionSource, settings: DetectDistillSettings) -> int:
+    """Distilled images that are asked for; 0 for all of the source."""
+    return 0 if settings.method == "full" else sum(_wanted(source, settings))
+
+
+def _wanted(source: DetectionSource, settings: DetectDistillSettings) -> list[int]:
+    return quotas(settings, len(source.records), source.class_counts)
 
 
 def _describe(
     source: DetectionSource, settings: DetectDistillSettings, scenes: Scenes, index: Index | None
 ) -> dict[str, Any]:
-    kept = Counter(one.label for tile in scenes.tiles for one in tile.objects if one.kept)
+    """What distilled.json says of scenes, and warnings of what deserves one."""
+    objects = [one for tile in scenes.tiles for one in tile.objects]
+    kept = [one for one in objects if one.kept]
+    masked, size, images = len(objects) - len(kept), settings.size, len(list(scenes.images()))
+    labelled = Counter(one.label for one in kept)
     before = dict(enumerate(index.info["class_counts"])) if index is not None else {}
-    images = len(list(scenes.images()))
+    views = [one.kept for tile in scenes.tiles if tile.kind != "patch" for one in tile.objects]
+    if views and 2 * sum(views) < len(views):
+        warn(
+            f"whole images label {sum(views)} objects and mask {len(views) - sum(views)}, most of them too "
+            f"small for a label at {size} px: use a larger --size, or --views 0"
+        )
+    nothing = [name for name, count in zip(source.classes, source.class_counts, strict=True) if not count]
+    for names, words in (
+        (nothing, "{} classes have no objects and get no images: {}"),
+        (scenes.lacking, "nothing of {} classes can be shown with its label; others get their images: {}"),
+        (
+            [f"{key} ({reason})" for key, reason in scenes.skipped],
+            "{} images cannot be read and were skipped: {}",
+        ),
+    ):
+        if names:
+            warn(words.format(len(names), ", ".join(names[:5])))
+    distilled = np.median(sides(np.array([one.box for one in kept])), axis=0)
     return {
         "ipc": round(images / len(source.classes), 2),
         "images": images,
-        "objects": {name: kept.get(label, 0) for label, name in enumerate(source.classes)},
+        "objects": {name: labelled.get(label, 0) for label, name in enumerate(source.classes)},
         "source_objects": {name: before.get(label) for label, name in enumerate(source.classes)},
-        **facts_of(source, scenes, settings.size),
+        "masked": masked,
+        "refused": scenes.refused,
+        "object_size": {
+            "source": [round(value, 1) for value in object_sizes(source).median(size)],
+            "distilled": [round(float(value), 1) for value in distilled],
+        },
+        "skipped": [list(item) for item in scenes.skipped],
     }
 
 
