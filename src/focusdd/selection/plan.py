@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 
@@ -55,9 +55,25 @@ class Tile(Piece):
     """Of the source image's file; empty where nobody looked."""
 
 
-@dataclass(frozen=True)
-class Plan:
+class Tiles:
     """What will be composed: tiles in order, image by image."""
+
+    tiles: tuple[Any, ...]
+
+    def images(self) -> Iterator[tuple[str, list[Any]]]:
+        """The distilled images with their tiles."""
+        for image, tiles in groupby(self.tiles, key=lambda tile: tile.image):
+            yield image, list(tiles)
+
+    def with_hashes(self, hashes: dict[str, str]) -> Self:
+        """The same tiles, each with the hash of its source image."""
+        tiles = tuple(replace(tile, hash=hashes[tile.key]) for tile in self.tiles)
+        return replace(self, tiles=tiles)  # type: ignore[type-var]  # a dataclass
+
+
+@dataclass(frozen=True)
+class Plan(Tiles):
+    """What will be composed for classification."""
 
     grid: int
     """Tiles per side."""
@@ -65,19 +81,10 @@ class Plan:
     short: tuple[str, ...] = ()
     """Classes with fewer images than tiles, whose images are used more than once."""
 
-    def images(self) -> Iterator[tuple[str, list[Tile]]]:
-        """The distilled images with their tiles."""
-        for image, tiles in groupby(self.tiles, key=lambda tile: tile.image):
-            yield image, list(tiles)
-
     def table(self) -> pa.Table:
         """The plan as a table, one row per tile."""
         rows = [vars(tile) | dict(zip(_EDGES, tile.box, strict=True)) for tile in self.tiles]
         return pa.Table.from_pylist(rows, schema=SCHEMA)
-
-    def with_hashes(self, hashes: dict[str, str]) -> Plan:
-        """The same tiles, each with the hash of its source image."""
-        return replace(self, tiles=tuple(replace(tile, hash=hashes[tile.key]) for tile in self.tiles))
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Plan:

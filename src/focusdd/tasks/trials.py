@@ -86,19 +86,13 @@ class ComparisonContext:
 
 
 def every_trial(
-    settings: Any,
-    budgets: Sequence[Budget],
-    students: Iterable[str],
-    labels: Iterable[str] = ("",),
-    plain: bool = False,
+    settings: Any, budgets: Sequence[Budget], students: Iterable[str], labels: Iterable[str] = ("",)
 ) -> list[Trial]:
-    """All trials of a comparison, seed by seed, so that an unfinished one has something of everything.
+    """All trials, seed by seed, so that an unfinished comparison has something of everything.
 
-    Random images are always among them; method full, which has no budget, takes all images.
-
-    Args:
-        plain: also without augmentation.
+    Random images are always among them; method full has no budget, it takes all images.
     """
+    plain = getattr(settings, "plain", False)  # also without augmentation
     return [
         Trial(method, budget, student, seed, kind, augmented)
         for seed in range(settings.seeds)
@@ -110,12 +104,12 @@ def every_trial(
     ]
 
 
-def result_columns(library: str, *columns: str) -> list[tuple[str, pa.DataType]]:
-    """The last columns of results.csv: what a trial cost, where it ran and with which versions.
+def costs(library: str, *memory: str) -> list[tuple[str, pa.DataType]]:
+    """The last columns of results.csv: what a trial cost, where, and with which versions.
 
     Args:
         library: beside torch, what the students come from.
-        columns: of memory, MB.
+        memory: columns in MB.
     """
     text, number = pa.string(), pa.float64()
     return [
@@ -123,7 +117,7 @@ def result_columns(library: str, *columns: str) -> list[tuple[str, pa.DataType]]
         ("seconds_extract", number),  # once for all datasets of the index
         ("seconds_distil", number),
         ("seconds_train", number),
-        *((name, pa.int32()) for name in columns),
+        *((name, pa.int32()) for name in memory),
         *((name, text) for name in ("device", "commit", "focusdd", "torch", library, "machine", "date")),
     ]
 

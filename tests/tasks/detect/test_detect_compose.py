@@ -16,8 +16,7 @@ from focusdd.composition.images import compose
 from focusdd.core.images import decode
 from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import Objects
-from focusdd.tasks.detect.compose import BOXED, GREY, draw
-from focusdd.tasks.detect.formats import Annotated, Pictured, coco, yolo_label
+from focusdd.tasks.detect.compose import BOXED, GREY, Annotated, Pictured, coco, draw, yolo_label
 from focusdd.tasks.detect.scenes import Placed, Scenes, Tile
 from focusdd.tasks.detect.select import focus_scenes, pasted_scenes, random_scenes
 from focusdd.tasks.detect.task import DETECT

@@ -23,9 +23,8 @@ from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.settings import DetectTrainSettings
 from focusdd.sources.base import Objects, Record
 from focusdd.tasks.detect import train as stage_module
-from focusdd.tasks.detect.detectors import Detector, Found, load_detector, save_detector
+from focusdd.tasks.detect.detectors import Detector, Found, Metric, evaluate, load_detector, save_detector
 from focusdd.tasks.detect.distilled import open_detection
-from focusdd.tasks.detect.evaluate import Metric, evaluate
 from focusdd.tasks.detect.train import shown_rows, split_steps, train
 from focusdd.tasks.detect.yolo import YOLO, Lessons, detection_loss, new_network, ultralytics
 

@@ -22,15 +22,7 @@ from focusdd.settings.train import DENSE, WHOLE_VIEWS
 from focusdd.sources.base import Source
 from focusdd.sources.pixels import DecodedOnce
 from focusdd.tasks.base import Comparison
-from focusdd.tasks.trials import (
-    Budget,
-    ComparisonContext,
-    Trial,
-    distilling,
-    every_trial,
-    result_columns,
-    training,
-)
+from focusdd.tasks.trials import Budget, ComparisonContext, Trial, costs, distilling, every_trial, training
 from focusdd.training.corruptions import CORRUPTIONS
 from focusdd.training.robustness import robustness
 from focusdd.training.train import train, train_on_source
@@ -56,7 +48,7 @@ SCHEMA = pa.schema(
         *((f"{name}_top1", _SHARE) for name in CORRUPTIONS),  # mean over strengths
         ("other_top1", _SHARE),  # on the second source
         ("teacher_top1", _SHARE),  # on a sample of the validation images
-        *result_columns("timm", "memory_distil_mb", "memory_train_mb", "device_memory_train_mb"),
+        *costs("timm", "memory_distil_mb", "memory_train_mb", "device_memory_train_mb"),
     ]
 )
 _OWN = {
@@ -67,8 +59,12 @@ _OWN = {
 }  # fmt: skip
 
 
+def _asks_teacher(settings: CompareSettings) -> bool:
+    return "soft" in settings.labels or "rded" in settings.methods
+
+
 def _check(settings: CompareSettings) -> None:
-    if not settings.teacher and ("soft" in settings.labels or "rded" in settings.methods):
+    if not settings.teacher and _asks_teacher(settings):
         raise FocusError(
             "soft labels and method rded need a teacher: give --teacher, or compare other methods with "
             "--labels hard"
@@ -77,7 +73,7 @@ def _check(settings: CompareSettings) -> None:
 
 def _ready(settings: CompareSettings, val: Source, engine: EngineSettings) -> None:
     """Checks the teacher before anything is spent; on this machine, whoever trains."""
-    if "soft" in settings.labels or "rded" in settings.methods:
+    if _asks_teacher(settings):
         device = pick_device(settings.device if engine.engine == "local" else "cpu")
         teacher = load_model(settings.teacher, device, settings.train.size)
         checked_outputs(teacher, val, "teacher", settings.train.anyway)
@@ -85,7 +81,7 @@ def _ready(settings: CompareSettings, val: Source, engine: EngineSettings) -> No
 
 def _trials(settings: CompareSettings) -> list[Trial]:
     budgets = [Budget("ipc", ipc) for ipc in sorted(set(settings.ipc))]
-    return every_trial(settings, budgets, settings.students, settings.labels, settings.plain)
+    return every_trial(settings, budgets, settings.students, settings.labels)
 
 
 def _distilling(trial: Trial, settings: CompareSettings) -> DistillSettings | None:
@@ -116,9 +112,8 @@ def _training(trial: Trial, context: ComparisonContext) -> TrainSettings:
 
 
 def _facts(settings: CompareSettings) -> dict[str, str]:
-    with_teacher = "soft" in settings.labels or "rded" in settings.methods
     return {
-        "labels_from": "teacher" if with_teacher else "hard labels",
+        "labels_from": "teacher" if _asks_teacher(settings) else "hard labels",
         "taught": DENSE if "soft" in settings.labels else WHOLE_VIEWS,
     }
 
@@ -203,6 +198,5 @@ COMPARISON = Comparison(
     train=_train,
     row=_row,
     work=_work,
-    exact=True,
     validation=DecodedOnce,
 )

@@ -8,15 +8,14 @@ windows and source boxes of the original upright image, places and boxes of the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from focusdd.core.images import Box
+from focusdd.selection.plan import Piece, Tiles
 from focusdd.settings import ObjectSettings
 from focusdd.sources.base import Objects
 
@@ -25,7 +24,7 @@ Place = tuple[int, int, int, int]
 
 _MOST_HIDDEN = 0.1  # of a labelled object by the mask of another
 _MOST_MASKED = 0.5  # of a tile
-_EDGES = ("x0", "y0", "x1", "y1")
+_EDGES, _PLACE = ("x0", "y0", "x1", "y1"), ("left", "top", "right", "bottom")
 
 OBJECT = pa.struct(
     [
@@ -44,7 +43,7 @@ SCHEMA = pa.schema(
         ("kind", pa.string()),  # patch, view or whole
         ("key", pa.string()),  # source image
         *((name, pa.float64()) for name in _EDGES),  # window, original pixels
-        *((name, pa.int32()) for name in ("left", "top", "right", "bottom")),  # place, canvas pixels
+        *((name, pa.int32()) for name in _PLACE),  # place, canvas pixels
         ("width", pa.int32()),  # of the source image
         ("height", pa.int32()),
         ("score", pa.float64()),  # realism of the object or image it was chosen for
@@ -84,26 +83,21 @@ class Placed(NamedTuple):
     kept: bool
 
 
-class Tile(NamedTuple):
+@dataclass(frozen=True)
+class Tile(Piece):
     """A window of an original on the canvas."""
 
     image: str
     label: int
-    kind: Literal["patch", "view", "whole"]
-    key: str
-    box: Box
     place: Place
-    width: int
-    height: int
-    score: float
     target: int
     objects: tuple[Placed, ...]
     hash: str = ""
 
 
 @dataclass(frozen=True)
-class Scenes:
-    """What will be composed: tiles in order, image by image."""
+class Scenes(Tiles):
+    """What will be composed for detection."""
 
     tiles: tuple[Tile, ...]
     refused: int = 0
@@ -115,43 +109,36 @@ class Scenes:
     skipped: tuple[tuple[str, str], ...] = ()
     """Images that cannot be read: (key, reason)."""
 
-    def images(self) -> Iterator[tuple[str, list[Tile]]]:
-        """The distilled images with their tiles."""
-        for image, tiles in groupby(self.tiles, key=lambda tile: tile.image):
-            yield image, list(tiles)
-
     def table(self) -> pa.Table:
         """The plan as a table, one row per tile."""
         names = [field.name for field in OBJECT]
         rows = [
-            (*tile[:4], *tile.box, *tile.place, *tile[6:10],
-             [dict(zip(names, (*o[:2], *o.source, *o.box, *o[4:]), strict=True)) for o in tile.objects],
-             tile.hash)
+            vars(tile)
+            | dict(zip((*_EDGES, *_PLACE), (*tile.box, *tile.place), strict=True))
+            | {
+                "objects": [
+                    dict(zip(names, (*one[:2], *one.source, *one.box, *one[4:]), strict=True))
+                    for one in tile.objects
+                ]
+            }
             for tile in self.tiles
-        ]  # fmt: skip
-        return pa.table(dict(zip(SCHEMA.names, zip(*rows, strict=True), strict=True)), schema=SCHEMA)
-
-    def with_hashes(self, hashes: dict[str, str]) -> Scenes:
-        """The same tiles, each with the hash of its source image."""
-        return replace(self, tiles=tuple(tile._replace(hash=hashes[tile.key]) for tile in self.tiles))
+        ]
+        return pa.Table.from_pylist(rows, schema=SCHEMA)
 
     @classmethod
     def from_table(cls, table: pa.Table) -> Scenes:
         """The inverse of `table` of the tiles alone."""
 
-        def placed(row: dict[str, object]) -> Placed:
+        def placed(row: dict[str, Any]) -> Placed:
             value = tuple(row.values())
             return Placed._make((*value[:2], value[2:6], value[6:10], *value[10:]))
 
-        rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
-        return cls(
-            tuple(
-                Tile._make(
-                    (*row[:4], row[4:8], row[8:12], *row[12:16], tuple(placed(o) for o in row[16]), row[17])
-                )
-                for row in rows
-            )
-        )
+        def tile(row: dict[str, Any]) -> Tile:
+            box, place = (tuple(row.pop(name) for name in names) for names in (_EDGES, _PLACE))
+            objects = tuple(placed(one) for one in row.pop("objects"))
+            return Tile(box=box, place=place, objects=objects, **row)
+
+        return cls(tuple(tile(row) for row in table.to_pylist()))
 
 
 def scene_name(stem: str, number: int) -> str:
@@ -197,7 +184,7 @@ def make_tile(
     enough = {"patch": target in kept, "view": 2 * len(kept) >= there, "whole": bool(kept) or not there}
     if not enough[kind]:
         return None
-    return Tile(image, label, kind, original.key, window, place, *original.size, score, target, placed)
+    return Tile(kind, original.key, window, *original.size, score, image, label, place, target, placed)
 
 
 def onto(boxes: np.ndarray, window: Box, place: Place) -> np.ndarray:

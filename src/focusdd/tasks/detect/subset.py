@@ -14,7 +14,7 @@ from focusdd.extraction.index import Index
 from focusdd.selection.subset import Candidates
 from focusdd.sources.base import DetectionSource
 from focusdd.tasks.base import OpenedImage, Subsetting
-from focusdd.tasks.detect.formats import IMAGES, LABELS, Pictured, coco, yolo_label
+from focusdd.tasks.detect.compose import IMAGES, LABELS, Pictured, coco, yolo_label
 from focusdd.tasks.detect.rows import object_table
 
 

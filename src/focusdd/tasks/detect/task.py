@@ -15,9 +15,8 @@ from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.detection import open_detection_source
 from focusdd.tasks.base import Distillation, Task
-from focusdd.tasks.detect.compose import BOXED
+from focusdd.tasks.detect.compose import BOXED, beside
 from focusdd.tasks.detect.distilled import open_detection
-from focusdd.tasks.detect.formats import beside
 from focusdd.tasks.detect.rows import EXTRACTION, object_table
 from focusdd.tasks.detect.scale import default_context, default_size, object_sizes
 from focusdd.tasks.detect.scenes import Scenes, sides

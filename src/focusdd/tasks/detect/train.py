@@ -26,9 +26,16 @@ from focusdd.sources.detection import open_detection_source
 from focusdd.sources.disk import require_apart
 from focusdd.sources.identity import content_hashes, num_shared
 from focusdd.sources.understood import fact, understood_validation
-from focusdd.tasks.detect.detectors import Detector, Family, family_of, save_detector
+from focusdd.tasks.detect.detectors import (
+    DetectionScore,
+    Detector,
+    Family,
+    Metric,
+    evaluate,
+    family_of,
+    save_detector,
+)
 from focusdd.tasks.detect.distilled import DistilledDetection, Sample, open_detection
-from focusdd.tasks.detect.evaluate import DetectionScore, Metric, evaluate
 from focusdd.training.loop import RESUME, StepLoss, epoch_counter, epoch_seed, run_epochs, warm_cosine
 from focusdd.training.result import TrainedDetector
 

@@ -14,14 +14,7 @@ from focusdd.settings import DetectCompareSettings, DetectTrainSettings
 from focusdd.tasks.base import Comparison
 from focusdd.tasks.detect.distilled import DistilledDetection
 from focusdd.tasks.detect.train import train
-from focusdd.tasks.trials import (
-    Budget,
-    ComparisonContext,
-    Trial,
-    every_trial,
-    result_columns,
-    training,
-)
+from focusdd.tasks.trials import Budget, ComparisonContext, Trial, costs, every_trial, training
 
 _TEXT, _COUNT, _NUMBER = pa.string(), pa.int32(), pa.float64()
 SCHEMA = pa.schema(
@@ -36,7 +29,7 @@ SCHEMA = pa.schema(
         ("steps", _COUNT),
         ("map", _NUMBER),  # mAP50-95 and mAP50, fractions, 0 to 1
         ("map50", _NUMBER),
-        *result_columns("ultralytics", "memory_train_mb"),
+        *costs("ultralytics", "memory_train_mb"),
     ]
 )
 _OWN = {
