@@ -11,8 +11,15 @@ import timm
 import torch
 
 from focusdd.core.errors import FocusError
+from focusdd.demo.run import WEIGHTS
 from focusdd.models.checkpoint import save_checkpoint
-from focusdd.models.checks import map_classes, matched_outputs, refuse_near_chance, stratified
+from focusdd.models.checks import (
+    checked_outputs,
+    map_classes,
+    matched_outputs,
+    refuse_near_chance,
+    stratified,
+)
 from focusdd.models.device import autocast
 from focusdd.models.load import Model, load_model, new_net, normalise
 from focusdd.sources import DemoSource
@@ -154,6 +161,17 @@ def test_few_images_are_too_few_to_judge(capsys):
     almost = np.where(np.arange(12) == 3, 1, labels)  # 11 of 12 right
     refuse_near_chance(almost, labels, 2, "teacher", "here", model_fitted_at(64))
     assert "12 images of here are too few to tell" in capsys.readouterr().out
+
+
+def test_a_model_is_scored_once_on_the_same_images(monkeypatch, capsys):
+    source, reads = DemoSource(2), []
+    monkeypatch.setattr(source, "read", lambda key: reads.append(key) or DemoSource(2).read(key))
+    found = []
+    for size in (64, 64, 32):
+        model = load_model(str(WEIGHTS / "teacher"), CPU, size)  # anew, as every student does
+        found.append(checked_outputs(model, source, "teacher")[1])
+    assert found[0] is found[1] is not found[2] and len(reads) == 2 * len(source.records)
+    assert capsys.readouterr().out.count("on a sample of 20 images of demo:2") == 2
 
 
 def test_a_sample_has_every_class():
