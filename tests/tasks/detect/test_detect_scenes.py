@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -99,4 +100,4 @@ def test_the_plan_is_what_it_was_after_a_file(tmp_path: Any) -> None:
     scenes = random_scenes(random_source(3), settings_of(method="random"), 96, 6)
     again = Scenes.from_table(scenes.table())
     for old, new in zip(scenes.tiles, again.tiles, strict=True):
-        assert old[:8] == new[:8] and old.target == new.target and old.objects == new.objects
+        assert replace(old, score=0) == replace(new, score=0)
