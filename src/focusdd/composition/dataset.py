@@ -35,8 +35,6 @@ class Picture(NamedTuple):
     """Centre, width and height as fractions of the image."""
 
 
-
-
 class Shown(Finished, ABC):
     """A distilled dataset whose images can be shown."""
 

@@ -23,7 +23,6 @@ from focusdd.extraction.geometry import margins, token_cover
 from focusdd.extraction.index import Index, read_notes, write_part
 from focusdd.extraction.inference import DecodedImage, Inference, read_images
 from focusdd.extraction.probe import Judged, judge_parts
-from focusdd.models.device import autocast
 from focusdd.models.load import Model
 from focusdd.settings import ExtractorSettings, ObjectSettings
 from focusdd.sources.base import DetectionSource, Objects

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from boxes import Resize, cover, intersection, iou, token_box
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boxes import Resize, cover, intersection, iou, token_box
 from focusdd.core.images import Box
 from focusdd.extraction.geometry import margins, without_padding
 from focusdd.extraction.patches import attention_area, key_patches

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from boxes import Resize, area, cover, intersection, iou, to_view, token_box
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from boxes import Resize, area, cover, intersection, iou, to_view, token_box
 from focusdd.core.images import Box, letterbox
 from focusdd.extraction.coverage import _cover
 from focusdd.extraction.geometry import margins, token_cover, without_padding
