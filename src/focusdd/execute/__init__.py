@@ -52,7 +52,7 @@ def make_missing(
     with progress(what, total, unit) as advance:
         if pending and (engine is None or engine.engine == "local"):
             work(pending, advance)
-        elif pending:
+        elif pending and engine is not None:
             from focusdd.execute.ray import run_on_ray
 
             run_on_ray(pending, worker, advance, engine, device)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from focusdd.core.errors import FocusError
-from focusdd.tasks.trials import ComparisonContext, Trial, distilling, folders_of
+from focusdd.tasks.trials import ComparisonContext, Trial, distilling, folders_of, training
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -160,7 +160,7 @@ class Comparison:
     """(trial, result.json, context) -> columns beside those of all tasks."""
     distilling: Callable[[Trial, Any], Any] = distilling
     """(trial, settings) -> settings of `distill`; None where the trial learns from the source as it is."""
-    training: Callable[[Trial, ComparisonContext], Any] = lambda _, context: context.settings.train
+    training: Callable[[Trial, ComparisonContext], Any] = training
     """How a trial's student is trained."""
     folders: Callable[[Trial, ComparisonContext], list[Path]] = folders_of
     """The folders that `train` fills, the student's first."""
