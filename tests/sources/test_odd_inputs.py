@@ -199,6 +199,25 @@ def test_names_of_classes_that_are_no_names(tmp_path: Path) -> None:
     assert open_source(tmp_path).class_names == ("0", "1")
 
 
+def test_a_table_in_a_folder_below_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.parquet").mkdir()
+    pq.write_table(
+        pa.table({"image": [b"1", b"2"], "label": [0, 1]}), tmp_path / "x.parquet" / "part-0.parquet"
+    )
+    with pytest.raises(FocusError, match=r"x\.parquet holds no images: .*give it alone: it holds part-0"):
+        open_source(tmp_path)
+    assert open_source(tmp_path / "x.parquet").classes == ("0", "1")
+
+
+def test_several_parts_of_a_saved_dataset_for_one_split(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    part = datasets.Dataset.from_dict({"image": [b"1", b"2"], "label": [0, 1]})
+    datasets.DatasetDict({"train_a": part, "train_b": part, "test": part}).save_to_disk(tmp_path / "x")
+    with pytest.raises(FocusError, match="several parts for train, train_a, train_b: save the one"):
+        open_source(tmp_path / "x")
+    assert len(open_source(tmp_path / "x", "val").records) == 2
+
+
 def test_columns_of_the_newer_types(tmp_path: Path) -> None:
     columns = {
         "image": pa.array([b"1", b"2"], pa.binary_view()),
@@ -238,6 +257,12 @@ def test_labels_in_tars_that_are_none_or_marked(tmp_path: Path) -> None:
     images = {f"{number}.jpg": b"image" for number in range(3)}
     tar(tmp_path / "x.tar", **labels, **images)
     assert found(open_source(tmp_path)) == {"x.tar/1.jpg": "1", "x.tar/2.jpg": "2"}
+
+
+def test_tars_called_like_classes_in_upper_case(tmp_path: Path) -> None:
+    for name in ("n01440764", "n02102040"):
+        tar(tmp_path / f"{name}.TAR", **{"0.JPG": b"image"})
+    assert open_source(tmp_path).classes == ("n01440764", "n02102040")
 
 
 def test_a_class_without_a_name_beside_tars(tmp_path: Path) -> None:

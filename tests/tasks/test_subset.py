@@ -4,6 +4,8 @@ import csv
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -130,6 +132,17 @@ def test_a_subset_is_a_list_links_or_copies(image_folder, tmp_path, capsys, form
     subset(root, out, per_class=1, method="random", form=form, overwrite=True)
     assert len(listed(out / "subset.csv")) == 2
     assert {path: path.read_bytes() for path in root.rglob("*.png")} == before
+
+
+def test_an_image_without_bytes_is_left_out_of_copies(image_folder, tmp_path):
+    image = next(image_folder(("apple", "pear")).rglob("*.png")).read_bytes()
+    rows = [{"image": image if row else None, "label": row % 2} for row in range(4)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "x.parquet")
+    out = subset(tmp_path / "x.parquet", tmp_path / "out", per_class=2, method="random", form="copies")
+    assert len(listed(out / "subset.csv")) == 3
+    assert listed(out / "left_out.csv") == [
+        {"key": "x.parquet/0000000", "reason": "the table holds no bytes of it"}
+    ]
 
 
 def test_what_has_no_effect_is_said(image_folder, tmp_path, capsys):

@@ -24,7 +24,8 @@ class RunRecord:
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._figures: dict[str, Any] = {}
-        _forget_peak_memory()
+        with contextlib.suppress(OSError):  # the next figure of the peak begins here, where Linux can do that
+            Path("/proc/self/clear_refs").write_text("5")
         self._start = time.perf_counter()
 
     @contextlib.contextmanager
@@ -42,7 +43,9 @@ class RunRecord:
 
     def write(self, out: Path) -> None:
         """Writes `run.json`: everything about the run that is not the same next time."""
-        versions = {name: _version(name) for name in ("torch", "timm", "numpy", "pillow")}
+        from importlib.metadata import version
+
+        versions = {name: version(name) for name in ("torch", "timm", "numpy", "pillow")}
         run = {
             "command": _command(),
             "focusdd": __version__,
@@ -74,12 +77,6 @@ def machine() -> str:
     return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
-def _forget_peak_memory() -> None:
-    """Lets the next figure of `_peak_memory_mb` begin here, where the system (Linux) can do that."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
 def _peak_memory_mb() -> int | None:
     """Most memory this process has held since it was last forgotten; None where the system does not say."""
     if sys.platform == "win32":
@@ -105,12 +102,3 @@ def _commit() -> str | None:
         return git("describe", "--always", "--dirty", "--exclude", "*")
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _version(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "missing"

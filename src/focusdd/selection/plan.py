@@ -109,4 +109,6 @@ def lay_out(
 
 def image_name(class_folder: str, number: int) -> str:
     """Name of a distilled image, without suffix."""
-    return f"{class_folder}/{class_folder}_{number:05d}"
+    # a file's name has 255 bytes at most
+    short = class_folder.encode()[:200].decode(errors="ignore")
+    return f"{class_folder}/{short}_{number:05d}"

@@ -61,6 +61,14 @@ class Listing(NamedTuple):
     """Whether boxes are fractions of the image's sides."""
 
 
+def renumbered(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """ROW (n,) with the rows of an image together, images numbered anew by `places`; -1 drops one."""
+    images = places[rows["image"]]
+    rows = rows[images >= 0]
+    rows["image"] = images[images >= 0]
+    return rows[np.argsort(rows["image"], kind="stable")]
+
+
 def rows_of(
     image: int, boxes: np.ndarray, labels: Sequence[int] | np.ndarray, ignored: np.ndarray | bool = False
 ) -> np.ndarray:
@@ -82,13 +90,12 @@ class AnnotatedSource:
         self.class_names = tuple(class_name(name) for name in listing.names)
         order = sorted(range(len(listing.images)), key=lambda index: listing.images[index].key)
         images = [listing.images[index] for index in order]
-        rows = _grouped(listing.rows, np.argsort(order))
+        rows = renumbered(listing.rows, np.argsort(order))
         rows, mended, unknown = _mended(rows, images, self._relative)
-        if unknown:  # something would be visible without a label
-            kept = np.array([image.key not in unknown for image in images])
-            rows = rows[kept[rows["image"]]]
-            rows["image"] = (np.cumsum(kept) - 1)[rows["image"]]
-            images = [image for image in images if image.key not in unknown]
+        # something would be visible without a label in an unknown one
+        known = np.array([image.key not in unknown for image in images], bool)
+        rows = renumbered(rows, np.where(known, np.cumsum(known) - 1, -1))
+        images = [image for image in images if image.key not in unknown]
         skipped, problems = [*listing.skipped, *unknown.items()], listing.problems + mended
         for what, there, notes in (("images with ", images, skipped), ("", rows, problems or skipped)):
             if not len(there):
@@ -114,16 +121,11 @@ class AnnotatedSource:
         return read_file(self.root / key)
 
     def labels_of(self, key: str) -> np.ndarray:
-        """Labels (n,) of the objects of an image that are not to be ignored; it is not opened."""
         rows = self._rows_of(self._place[key])
         return rows["label"][~rows["ignored"]]
 
     def objects(self, key: str, width: int, height: int) -> Objects:
-        """The objects of an image whose upright size in pixels is width x height.
-
-        Boxes are clipped to this size where the annotations do not say how large the image is. Raises
-        UnreadableImage where they were made for an image of another size.
-        """
+        # clipped here where the annotations do not say how large the image is
         place = self._place[key]
         check_size(self._sizes[place].tolist(), width, height)
         rows = self._rows_of(place)
@@ -134,15 +136,6 @@ class AnnotatedSource:
 
     def _rows_of(self, place: int) -> np.ndarray:
         return self._rows[self._starts[place] : self._starts[place + 1]]
-
-
-def _grouped(rows: np.ndarray, rank: np.ndarray) -> np.ndarray:
-    """Rows of an image together and otherwise in their order, images numbered anew by `rank`."""
-    image = rank[rows["image"]]
-    order = np.argsort(image, kind="stable")
-    rows = rows[order]
-    rows["image"] = image[order]
-    return rows
 
 
 def _mended(

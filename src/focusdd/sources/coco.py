@@ -15,7 +15,7 @@ import numpy as np
 from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.sources import disk
-from focusdd.sources.annotated import ROW, Listed, Listing
+from focusdd.sources.annotated import ROW, Listed, Listing, renumbered
 from focusdd.sources.boxes import check_finite, check_once, clean_names, safe_key, shown, stated_side
 from focusdd.sources.names import few, has_image_suffix, split_word
 from focusdd.sources.outlines import box_around
@@ -88,9 +88,8 @@ def read_coco(file: Path) -> Listing:
                 images.append(image._replace(size=size))
             else:
                 skipped.append((image.key, size))
-    rows["image"] = place[rows["image"]]
-    rows = rows[rows["image"] >= 0]
     skipped += _unlisted(root, {image.key for image in listed}, file.name)
+    rows = renumbered(rows, place)
     return Listing(root, names, images, rows, skipped, problems, f"COCO, {file}, images in {root}", digest)
 
 
@@ -130,11 +129,9 @@ def _without_root(
 ) -> list[dict[str, Any]]:
     """Without Roboflow's first category, which has no objects and only names the group of all others."""
     root, *others = categories
-    if not others or not all(item.get("supercategory") == root.get("name") for item in others):
-        return categories
-    return (
-        categories if any(_id(item.get("category_id")) == _id(root["id"]) for item in annotations) else others
-    )
+    names_all = bool(others) and all(item.get("supercategory") == root.get("name") for item in others)
+    used = names_all and any(_id(item.get("category_id")) == root["id"] for item in annotations)
+    return others if names_all and not used else categories
 
 
 def _objects(

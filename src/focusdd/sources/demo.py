@@ -24,8 +24,6 @@ from focusdd.sources.boxes import check_size
 _VERSION = 1  # of the drawing: part of the fingerprint
 _SPLITS = {"train": 0, "val": 1}
 _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-
-
 _RIM = ((20, 20, 20), (245, 245, 245))  # objects stand out in photographs
 
 
@@ -67,15 +65,12 @@ class DemoSource:
         return buffer.getvalue()
 
     def box(self, key: str) -> Box:
-        """The digit's box, half-open, in pixels."""
         return self._draw(key)[1]
 
     def labels_of(self, key: str) -> np.ndarray:
-        """The label (1,) of an image's digit."""
         return np.array([self.classes.index(key.partition("/")[0])])
 
     def objects(self, key: str, width: int, height: int) -> Objects:
-        """The one digit of an image. Raises UnreadableImage where the image has another size than drawn."""
         image, box = self._draw(key)
         check_size(image.size, width, height)
         return Objects(

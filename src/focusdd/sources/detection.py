@@ -41,7 +41,7 @@ def _open(name: str | Path, split: str, settings: SourceSettings) -> DetectionSo
     try:
         if not path.exists():
             raise FocusError(f"there is no file or folder {path}: check the path")
-        listing = _of_folder(path, split) if path.is_dir() else _of_file(path, split)
+        listing = _listing(path, split)
         there = f"there are {contents(path)}" if path.is_dir() else "unpack it where it is an archive"
     except OSError as error:
         raise FocusError(f"{path} cannot be read ({error.strerror}): check the path") from error
@@ -55,14 +55,11 @@ def _open(name: str | Path, split: str, settings: SourceSettings) -> DetectionSo
     return AnnotatedSource(path, split, listing)
 
 
-def _of_file(path: Path, split: str) -> Listing | None:
-    suffix = path.suffix.lower()
-    if suffix in (".yaml", ".yml"):
-        return read_yolo(path, split)
-    return read_coco(path) if suffix == ".json" else None
-
-
-def _of_folder(path: Path, split: str) -> Listing | None:
+def _listing(path: Path, split: str) -> Listing | None:
+    if path.is_file():
+        if path.suffix.lower() in (".yaml", ".yml"):
+            return read_yolo(path, split)
+        return read_coco(path) if path.suffix.lower() == ".json" else None
     if yaml := find_yaml(path):
         return read_yolo(yaml, split)
     if files := find_coco(path):

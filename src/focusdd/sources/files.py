@@ -170,7 +170,9 @@ def said(name: str, kind: str = "file", *damage: type[Exception]) -> Iterator[No
         raise FocusError(f"{name} needs a package that is not installed ({error})") from error
     except Exception as error:
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {str(error)[:120]}"
-        raise FocusError(f"{name} cannot be read ({reason})") from error
+        raise FocusError(
+            f"{name} cannot be read ({reason}): check the path, and that you have access to it"
+        ) from error
 
 
 def _open(name: str) -> tuple[Any, str]:

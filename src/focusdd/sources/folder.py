@@ -151,6 +151,8 @@ def _require_classes(root: Path, found: dict[str, _Files]) -> None:
         if not files:
             fuller = [name for name in found if len(disk.folders_in(root / name)) > 1]
             other = f", or give {root / fuller[0]} if the classes are there" if fuller else ""
+            if tables := disk.files_in(root / folder, ".tar", ".parquet", ".arrow"):
+                other = f", or give it alone: it holds {tables[0].name}"
             raise FocusError(
                 f"class folder {root / folder} holds no images: remove it or put images there{other}"
             )

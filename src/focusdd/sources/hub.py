@@ -13,7 +13,7 @@ from focusdd.sources.classes import labelled
 from focusdd.sources.columns import find_columns, image_bytes, image_sizes, label_values
 from focusdd.sources.disk import read_file
 from focusdd.sources.identity import listing_hash
-from focusdd.sources.names import of_split, split_word
+from focusdd.sources.names import few, of_split, split_word
 
 
 class HubSource:
@@ -26,9 +26,17 @@ class HubSource:
         self.name = name
         self.split = split
         loaded = _load(name)
-        if isinstance(loaded, dict):
-            loaded = {split_word(part) or part: rows for part, rows in loaded.items()}
-        rows = of_split(loaded if isinstance(loaded, dict) else {"": loaded}, split, name)
+        parts = loaded if isinstance(loaded, dict) else {"": loaded}
+        called: dict[str, list[str]] = {}
+        for part in parts:
+            called.setdefault(split_word(part) or part, []).append(part)
+        first, *more = of_split(called, split, name)
+        if more:
+            raise FocusError(
+                f"{name} has several parts for {split}, {few([first, *more])}: save the one that is meant "
+                "with save_to_disk, and give its folder"
+            )
+        rows = parts[first]
         self.place = f"split {rows.split}" if rows.split else "all rows"
         columns = find_columns(rows.features.arrow_schema, name, settings)
         values = label_values(rows.select_columns([columns.label]).with_format("arrow")[:].column(0), name)
@@ -73,4 +81,7 @@ def _load(name: str) -> Any:
         return datasets.load_dataset(path, config or None)
     except Exception as error:  # builders raise whatever their data makes them
         reason = str(error).partition("\n")[0][:200]
-        raise FocusError(f"{name} cannot be opened ({type(error).__name__}: {reason})") from error
+        raise FocusError(
+            f"{name} cannot be opened ({type(error).__name__}: {reason}): check its name and the network, or "
+            "save it again"
+        ) from error

@@ -52,7 +52,7 @@ def not_an_image(name: str) -> str:
     suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
     if suffix in _UNREADABLE:
         return f"Pillow reads no {suffix} files: convert them to JPEG or PNG"
-    return f"not an image by its suffix {suffix!r}"
+    return f"not an image by its suffix {suffix or '(none)'!r}"
 
 
 def path_name(path: Path | str) -> str:

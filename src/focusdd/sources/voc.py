@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Set
+from collections.abc import Set
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -53,9 +53,9 @@ class Scene(NamedTuple):
 def find_voc(root: Path) -> dict[str, Place]:
     """The places of a folder's splits by `split_word`; empty where it is no Pascal VOC dataset."""
     splits = split_folders(root, disk.folders_in(root))
-    if found := {word: place for word, folder in splits.items() if (place := _place(folder))}:
+    if found := {word: place for word, folder in splits.items() if (place := _pair(folder) or _flat(folder))}:
         return found
-    place = _devkit(root) or _place(root)
+    place = _pair(root) or _devkit(root) or _flat(root)
     if place is None:
         return {}
     return {"": place} if place.images == place.annotations else _by_folders(place) or _by_lists(place)
@@ -97,7 +97,8 @@ def read_voc(found: dict[str, Place], split: str, path: Path) -> Listing:
     skipped: disk.Notes = []
     images, scenes = _read(place, skipped)
     trained = next((found[word] for word in SPLITS["train"] if word in found), place)
-    names = _names((scenes if trained == place else _read(trained, [])[1]).values())
+    learnt = scenes if trained == place else _read(trained, [])[1]
+    names = sorted({name for scene in learnt.values() for name in scene.names})
     label = {name: index for index, name in enumerate(names)}
     digest = hashlib.sha256("\0".join(names).encode())
     rows = [np.empty(0, ROW)]
@@ -209,14 +210,8 @@ def _wanted(file: Path, known: Set[str]) -> list[str]:
     return stems
 
 
-def _names(scenes: Iterable[Scene]) -> list[str]:
-    return sorted({name for scene in scenes for name in scene.names})
-
-
-def _place(folder: Path) -> Place | None:
-    """A folder of XML files at any depth, or of two folders, one of images and one of XML files."""
-    if pair := _pair(folder):
-        return pair
+def _flat(folder: Path) -> Place | None:
+    """A folder of XML files at any depth."""
     return Place(folder, folder) if _has_xml(folder) else None
 
 
@@ -232,11 +227,10 @@ def _pair(folder: Path) -> Place | None:
 
 
 def _devkit(root: Path) -> Place | None:
-    """The devkit in a folder: the folder itself, or the only one in it."""
-    every = [Place(folder / "JPEGImages", folder / "Annotations", devkit=True)
-             for folder in (root, *(root / name for name in disk.folders_in(root)))]  # fmt: skip
-    inside = [place for place in every if place.images.is_dir() and place.annotations.is_dir()]
-    if len(inside) > 1 and inside[0] != every[0]:
+    """The only devkit in a folder."""
+    folders = [root / name for name in disk.folders_in(root) if (root / name / "JPEGImages").is_dir()]
+    inside = [place for folder in folders if (place := _pair(folder))]
+    if len(inside) > 1:
         several = few([place.images.parent.name for place in inside])
         raise FocusError(f"{root} holds several datasets, {several}: give the one that is meant")
     return inside[0] if inside else None

@@ -86,21 +86,18 @@ class TarSource:
 
 def _class_folder(key: str) -> str | None:
     """The folder that holds an image of a tar, or a tar that is called like a class of ImageNet."""
-    tar, _, name = key.rpartition(".tar/")
+    end = key.lower().rindex(".tar/")
+    tar, name = key[:end], key[end + 5 :]
     folder = name.split("/")[-2] if "/" in name else tar.rpartition("/")[2]
     known = "/" in name or folder in descriptions()
     return folder if known and not split_word(name) else None
 
 
-def cache_folder() -> Path:
-    """Where listings are kept: $XDG_CACHE_HOME/focusdd or ~/.cache/focusdd."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "focusdd"
-
-
 def _listing(fs: Any, file: File, advance: Callable[[int], None]) -> Listing:
     """A tar's samples, from the cache where they are known for exactly this size and stamp."""
     state = hash_of([_VERSION, fs.unstrip_protocol(file.path), file.size, file.stamp])
-    kept = cache_folder() / "tars" / f"{state}.json"
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    kept = cache / "focusdd" / "tars" / f"{state}.json"
     with suppress(FocusError, ValueError, TypeError):  # none there, or not of this form
         samples, skipped = read_json(kept)
         advance(len(samples))
@@ -132,7 +129,8 @@ def list_tar(fs: Any, path: str, advance: Callable[[int], None]) -> Listing:
             advance(1)
             name = member.name.removeprefix("./")
             match = _NAME.fullmatch(name)
-            if member.isdir() or match is None or _is_left_there(name):
+            hidden = any(is_hidden(part) for part in name.split("/") if part.strip("."))
+            if member.isdir() or match is None or hidden:
                 continue
             problem = _problem(member, name in seen)
             seen.add(name)
@@ -163,10 +161,6 @@ def list_tar(fs: Any, path: str, advance: Callable[[int], None]) -> Listing:
         if kept != new:
             skipped.append((new[0], f"a second image of the sample {sample}"))
     return list(samples.values()), skipped
-
-
-def _is_left_there(name: str) -> bool:
-    return any(is_hidden(part) for part in name.split("/") if part.strip("."))
 
 
 def _problem(member: tarfile.TarInfo, seen: bool) -> str:

@@ -150,8 +150,8 @@ def _opened(
 
     def read(row: int) -> tuple[str, int, int, Any] | str:
         key = images.keys[row]
-        data = source.read(key)
         try:
+            data = source.read(key)
             _, width, height = decode(data, least_side=1)
             notes = task.subsetting.notes(source, key, width, height)
         except UnreadableImage as error:
