@@ -105,20 +105,21 @@ def card(info: dict[str, Any], labels: Sequence[dict[str, Any]] = (), soft_label
         labels: the content of labels.json of each kind of stored labels.
         soft_labels: whether metadata.jsonl has a column with those of the tiles.
     """
+    images = info["ipc"] * len(info["classes"])
+    limits = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
+    size = next((words for most, words in limits.items() if images < most), "n>1M")
+    template = Path(__file__).with_name("card.md")
+    return rendered(template, info, images=images, size=size, labels=labels, soft_labels=soft_labels)
+
+
+def rendered(template: Path, info: dict[str, Any], **more: Any) -> str:
+    """A dataset card from its template, and from the content of distilled.json and whatever more it shows."""
     from jinja2 import Environment
 
     pages = Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     pages.filters["json"] = json.dumps
-    images = info["ipc"] * len(info["classes"])
-    limits = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
-    return pages.from_string(Path(__file__).with_name("card.md").read_text(encoding="utf-8")).render(
-        info=info,
-        images=images,
-        size=next((words for most, words in limits.items() if images < most), "n>1M"),
-        labels=labels,
-        soft_labels=soft_labels,
-        settings=json.dumps(info["settings"], indent=1),
-    )
+    page = pages.from_string(template.read_text(encoding="utf-8"))
+    return page.render(info=info, settings=json.dumps(info["settings"], indent=1), **more)
 
 
 def own_cards(info: dict[str, Any], labels: Sequence[dict[str, Any]]) -> set[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from focusdd.composition.dataset import rendered
 from focusdd.core.console import warn
 from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index
@@ -153,41 +154,7 @@ def _summary(info: dict[str, Any]) -> str:
 
 
 def _card(info: dict[str, Any]) -> str:
-    """The dataset card (README.md) in the Hugging Face form."""
-    objects = sum(info["objects"].values())
-    extractor = info["extractor"]
-    by = f" Class attention by `{extractor['name']}`." if extractor else ""
-    return f"""---
-license: other
-license_name: that-of-the-source-images
-task_categories:
-- object-detection
-tags:
-- dataset-distillation
-- focusdd
----
-# A distilled dataset for object detection
-
-{info["images"]} images of {info["size"]} x {info["size"]} pixels with {objects} labelled objects of
-{len(info["classes"])} classes, made by focusdd from {info["source_images"]:,} images with the method
-`{info["method"]}`.{by}
-
-- `data.yaml`, `images/train/`, `labels/train/`: as Ultralytics reads them. Put the path of your validation
-  images behind `val`.
-- `annotations.json`: the same boxes in COCO's format, each with the source image and object it comes from.
-- `plan.parquet`: every window of a source image with its place on the canvas, and every object in it: its
-  whole box in the source image, what is visible of it here, and whether it is labelled or masked.
-- `distilled.json`: what made it, with which settings and seed.
-
-An object that would be visible without a label is masked in grey: {info["masked"]} are. Boxes are half-open,
-in pixels, x before y.
-
-The images are parts of the source's images: the source's licence and terms apply to them.
-
-```json
-{json.dumps(info["settings"], indent=1)}
-```
-"""
+    return rendered(Path(__file__).with_name("card.md"), info, objects=sum(info["objects"].values()))
 
 
 DISTILLATION = Distillation(
