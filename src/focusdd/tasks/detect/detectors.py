@@ -24,7 +24,7 @@ from focusdd.core.images import UnreadableImage, decode
 from focusdd.core.manifest import remedy_for, require_finished
 from focusdd.models.device import pick_device
 from focusdd.sources.base import DetectionSource, Objects
-from focusdd.tasks.detect.distilled import Sample, fitted
+from focusdd.tasks.detect.distilled import Sample, resized
 
 GREY = 114  # what stands around images that are not square
 _BATCH = 32  # images that are scored at a time; no part of the result
@@ -99,7 +99,7 @@ class Detector:
         canvas = torch.full((len(images), 3, self.size, self.size), GREY, dtype=torch.uint8)
         places = []
         for row, image in enumerate(images):
-            pixels = torch.from_numpy(fitted(image, self.size)).permute(2, 0, 1)
+            pixels = torch.from_numpy(resized(image, self.size)).permute(2, 0, 1)
             height, width = pixels.shape[1:]
             left, top = (self.size - width) // 2, (self.size - height) // 2
             canvas[row, :, top : top + height, left : left + width] = pixels

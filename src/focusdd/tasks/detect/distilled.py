@@ -72,7 +72,7 @@ class DistilledDetection(Shown):
                 image, _, _ = decode(path.read_bytes())
             except UnreadableImage as error:
                 raise FocusError(f"{path} {error}: {remedy_for(self.folder)}") from error
-            return Sample(fitted(image, side), *self._boxes(path))
+            return Sample(resized(image, side), *self._boxes(path))
 
         files = self.files()
         require_memory(len(files), side, self.folder)
@@ -86,7 +86,7 @@ class DistilledDetection(Shown):
         return samples
 
 
-def fitted(image: Image.Image, side: int) -> np.ndarray:
+def resized(image: Image.Image, side: int) -> np.ndarray:
     """The image with its longer side resized to `side` pixels: uint8 (h, w, 3)."""
     scale = side / max(image.size)
     width, height = (max(1, round(length * scale)) for length in image.size)

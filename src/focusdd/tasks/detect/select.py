@@ -18,7 +18,6 @@ from focusdd.tasks.detect.rows import ObjectTable
 from focusdd.tasks.detect.scale import draw_zooms, window_scales
 from focusdd.tasks.detect.scenes import Original, Scenes, Tile, fitted, make_tile, scene_name, sides
 
-WITH_INDEX = ("focus", "selection")  # methods that choose among what the extractor found
 _TIGHT = 0.05  # surroundings of an object that is pasted, as a share of its longer side
 
 
