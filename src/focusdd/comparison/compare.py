@@ -96,7 +96,7 @@ def compare(
         for remark in _remarks(trials, context, reader):
             warn(remark)
         # whatever method falls short is known before the long pass, where it can be
-        early = [trial for trial in trials if trial not in needing]
+        early = [] if task.comparison.exact else [trial for trial in trials if trial not in needing]
         _distil(early, context, engine)
         if needing and found is None:
             own = {"extractor": settings.extractor, "device": settings.device}

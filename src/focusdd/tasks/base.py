@@ -172,6 +172,8 @@ class Comparison:
     """(settings): what decides which settings have an effect, beside the task and the reader."""
     work: Callable[[Trial, ComparisonContext], float] = lambda *_: 1.0
     """How much there is to train, in any unit."""
+    exact: bool = False
+    """Whether every method makes as many images as are asked for."""
     validation: Callable[[Any], Any] = lambda val: val
     """The validation source as all trials share it."""
 

@@ -198,5 +198,6 @@ COMPARISON = Comparison(
     train=_train,
     row=_row,
     work=_work,
+    exact=True,
     validation=DecodedOnce,
 )
