@@ -42,7 +42,7 @@ def test_training_needs_no_teacher(
     labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     def no_teacher(*_: object) -> None:
-        raise AssertionError("a teacher was loaded")
+        raise AssertionError("a teacher or an image was loaded")
 
     monkeypatch.setattr("focusdd.training.train.load_model", no_teacher)
     val = DemoSource(16, "val")
@@ -52,6 +52,8 @@ def test_training_needs_no_teacher(
     assert results[0].teacher["name"] == TEACHER
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("one", "two")]
     assert weights[0] == weights[1]
+    monkeypatch.setattr("focusdd.labels.reader.load_files", no_teacher)  # nor any image where it is done
+    assert train(labelled, val, tmp_path / "one", settings) == results[0]
 
 
 @pytest.mark.parametrize("kind", ["views", "tiles"])

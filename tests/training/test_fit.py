@@ -8,6 +8,7 @@ import pytest
 
 from focusdd import FitSettings, FocusError, fit
 from focusdd.cli.app import app
+from focusdd.demo.run import WEIGHTS
 from focusdd.models.names import unreachable
 from focusdd.sources import DemoSource
 
@@ -26,6 +27,16 @@ def test_images_that_do_not_fit_into_memory_are_refused_at_once(
     with pytest.raises(FocusError, match=r"demo:2 at 80 px needs .* GiB of memory"):
         fit(DemoSource(2), tmp_path / "out", settings)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_finished_fit_asks_no_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(*_: object) -> None:
+        raise AssertionError("the teacher was asked where nothing is to be done")
+
+    own = {"model": "test_vit", "size": 32, "epochs": 1, "pretrained": False, "anyway": True}
+    for _ in range(2):
+        fit(DemoSource(2), tmp_path / "out", teacher=str(WEIGHTS / "teacher"), **own)
+        monkeypatch.setattr("focusdd.training.fit.checked_outputs", asked)
 
 
 def test_a_teacher_at_chance_is_not_recommended_and_a_finished_one_asks_no_hub(

@@ -112,8 +112,5 @@ def read_images(
         "attention": [grid.tobytes() for grid in stored],
         "feature": list(feature.cpu().numpy().astype(np.float16)),
     }
-    return (
-        from_bytes(stored),
-        tokens,
-        columns,
-    )  # what follows comes from what is stored: it can be found again
+    # what follows comes from what is stored: it can be found again
+    return from_bytes(stored), tokens, columns

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from focusdd.models.families import other_family
 from focusdd.settings import AugmentSettings, TrainSettings
 from focusdd.settings.resolve import resolve
 from focusdd.settings.train import DENSE, WHOLE_VIEWS
-from focusdd.sources.pixels import load_files
+from focusdd.sources.pixels import Pixels, load_files
 
 
 class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -40,7 +41,7 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         settings: TrainSettings | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        """Reads and checks images and labels.
+        """Checks images and labels; the images are decoded when they are first shown.
 
         Args:
             settings: of these count labels, size, temperature, epochs, seed and the augmentation, and the
@@ -56,11 +57,29 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         self.facts = _facts(self.store, settings.student)
         self.settings = resolve(settings, **self.facts).settings
         _check_recipe(self.store, self.settings)
+        self.distilled = distilled
         self.grid: int = distilled.info["grid"]
-        self.pixels = load_files(distilled.files(), distilled.info["size"], local_world_size())
         self.device = torch.device(device)
-        self._images = self.pixels.resident(self.device)
-        self.views = self._views()
+
+    @cached_property
+    def pixels(self) -> Pixels:
+        """The distilled images."""
+        return load_files(self.distilled.files(), self.distilled.info["size"], local_world_size())
+
+    @cached_property
+    def _images(self) -> torch.Tensor:
+        return self.pixels.resident(self.device)
+
+    @cached_property
+    def views(self) -> Views:
+        """The stored views, or as many as there are epochs."""
+        if self.store.views is not None:
+            return Views.of(self.store.views)
+        count, side = len(self.pixels), self.distilled.info["size"]
+        if not self.settings.augment:
+            return plain_views(1, side, self.grid)
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        return draw_views(self.settings.epochs, count, side, self.grid, self.settings, generator)
 
     def __len__(self) -> int:
         return len(self.pixels) * len(self.views.flip)
@@ -106,16 +125,6 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         own, other = self._logits(rows.numpy()), self._logits(partners.numpy())
         mine, theirs = (part.to(self.device) for part in shares(views, self.grid, self._images.shape[-1]))
         return pixels, compose(own, other, (mine, theirs), temperature)
-
-    def _views(self) -> Views:
-        """The stored views, or as many as there are epochs."""
-        if self.store.views is not None:
-            return Views.of(self.store.views)
-        count, side = len(self.pixels), self._images.shape[-1]
-        if not self.settings.augment:
-            return plain_views(1, side, self.grid)
-        generator = torch.Generator().manual_seed(self.settings.seed)
-        return draw_views(self.settings.epochs, count, side, self.grid, self.settings, generator)
 
     def _logits(self, *index: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(self.store.logits(*index)).to(self.device)

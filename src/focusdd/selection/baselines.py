@@ -77,12 +77,8 @@ def rded_plan(source: Source, settings: DistillSettings, teacher: Model, kept: P
         for label, (keys, file) in enumerate(zip(by_class, files, strict=True)):
             if not file.exists():
                 found = _best_crops(source, label, keys, settings, teacher, outputs, pool, advance)
-                write_whole(
-                    file,
-                    json.dumps(
-                        [[*vars(piece).values()] for piece in sorted(found, key=lambda piece: -piece.score)]
-                    ),
-                )
+                best = sorted(found, key=lambda piece: -piece.score)
+                write_whole(file, json.dumps([[*vars(piece).values()] for piece in best]))
     pieces = [
         [Piece(kind, key, tuple(box), *rest) for kind, key, box, *rest in read_json(file)] for file in files
     ]

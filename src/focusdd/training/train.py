@@ -162,8 +162,7 @@ def _train_on(
         if not asked.teacher:
             raise FocusError("soft labels need a teacher: give --teacher, or use --labels stored or hard")
         teacher = load_model(asked.teacher, device, asked.size)
-    with run.measure("read"):
-        data = _stored(dataset, asked, device) if asked.labels not in ("soft", "hard") else None
+    data = _stored(dataset, asked, device) if asked.labels not in ("soft", "hard") else None
     inputs = dataset.inputs | {"val": val.fingerprint}
     facts: dict[str, Any] = {"taught": WHOLE_VIEWS, "size": dataset.facts["size"], "other_family": ""}
     if teacher is not None:
