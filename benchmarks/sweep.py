@@ -122,17 +122,19 @@ def jobs_of(plan: dict[str, Any], options: argparse.Namespace) -> Iterator[Job]:
 def jobs_of_row(plan: dict[str, Any], facts: dict[str, Any]) -> Iterator[Job]:
     method, changes = parse(facts["row"])
     fitted = plan.get("fit", {})
-    models = [f"fit {facts[key]}" for key in ("teacher", "extractor") if facts.get(key) in fitted]
+    teacher, extractor = (
+        (f"fit {facts[key]}",) if facts.get(key) in fitted else () for key in ("teacher", "extractor")
+    )
     facts = facts | {"method": method, "changes": changes}
-    needs = list(models)
+    needs = teacher if method == "rded" else ()
     if method in WITH_INDEX:
         index = f"index {index_name(facts)}"
-        yield Job(index, "extract", facts, tuple(models))
-        needs.append(index)
+        yield Job(index, "extract", facts, extractor)
+        needs = (index,)
     made = f"distilled {facts['data']} {distilled_name(facts)}"
-    yield Job(made, "distill", facts, tuple(needs))
+    yield Job(made, "distill", facts, needs)
     name = " ".join(f"{facts[key]}" for key in KEY)
-    yield Job(name, "train", facts, (made, *models))
+    yield Job(name, "train", facts, (made, *teacher))
     if facts.get("corrupted"):
         yield Job(f"{name}, corrupted", "corrupt", facts, (name,))
 
@@ -217,6 +219,8 @@ def do_fit(facts: dict[str, Any], options: argparse.Namespace) -> str:
             own[key] = model_path(own[key], options)
     data = options.data / facts["data"]
     out = options.work / "models" / facts["name"]
+    if (out / "done.json").exists():
+        return "made before"
     fit(open_source(data), out, FitSettings(**own), val=open_source(data, "val"))
     cost, score = read(out / "run.json"), read(out / "done.json")["counts"]["val_top1"]
     append(options.csv.with_name(f"{options.csv.stem}-models.csv"), {
