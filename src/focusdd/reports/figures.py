@@ -157,8 +157,8 @@ def _costs(axes: Any, lines: list[Line], title: str, colours: Sequence[str]) -> 
 
     for line, style in zip(lines, _styles(lines), strict=True):
         _points(axes, line, line.seconds, style, colours)
-        for ipc, spent in line.seconds.items():
-            place = (spent, mean(line.points[ipc]))
+        for ipc, seconds in line.seconds.items():
+            place = (seconds, mean(line.points[ipc]))
             axes.annotate(str(ipc), place, xytext=(5, 4), textcoords="offset points", fontsize=9)
     _finish(axes, lines, "seconds to distil and train", title)
     spent = [seconds for line in lines for seconds in line.seconds.values()]
