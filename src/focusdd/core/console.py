@@ -33,11 +33,7 @@ class Advance(Protocol):
 
 @contextmanager
 def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator[Advance]:
-    """Shows progress over `total` items, `done` of them earlier, while the block runs.
-
-    Args:
-        total: None where nobody knows it.
-    """
+    """Shows progress over `total` items (None: unknown), `done` of them earlier, while the block runs."""
     start = last = time.monotonic()
     new = 0
     bar = _bar() if console.is_terminal else None

@@ -59,11 +59,7 @@ def write_whole(path: Path, data: bytes | str | Iterator[bytes]) -> None:
 
 
 def make_folder(path: Path) -> Path:
-    """Makes a folder and those above it; returns the nearest one that was there before.
-
-    Raises:
-        FocusError: it cannot be made.
-    """
+    """Makes a folder and those above it, or raises FocusError; returns the nearest that was there before."""
     try:
         before = next(one for one in (path, *path.parents) if one.exists())
         path.mkdir(parents=True, exist_ok=True)
@@ -102,11 +98,7 @@ def csv_text(names: list[str], rows: Iterable[dict[str, Any]]) -> str:
 
 
 def sweep(folder: Path, deep: bool = True) -> None:
-    """Removes files that were being written when their process died.
-
-    Args:
-        deep: in all folders below, too.
-    """
+    """Removes files that were being written when their process died; `deep`: in all folders below, too."""
     for leftover in folder.rglob(".*.tmp") if deep else folder.glob(".*.tmp"):
         if _TEMPORARY.fullmatch(leftover.name):
             leftover.unlink(missing_ok=True)

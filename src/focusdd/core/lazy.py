@@ -14,10 +14,6 @@ def attach(module: str, file: str) -> tuple[Callable[[str], Any], Callable[[], l
 
     So type checkers and the running program read one list. lazy_loader does the same with stub files, but
     knows no `import ... as`.
-
-    Args:
-        module: its `__name__`.
-        file: its `__file__`.
     """
     tree = ast.parse(Path(file).read_text(encoding="utf-8"))
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]

@@ -33,18 +33,12 @@ def _entry(out: Path, name: str) -> dict[str, Any]:
 
 
 def damaged(out: Path, manifest: dict[str, Any], hashes: bool = False) -> list[str]:
-    """The files of a manifest that are missing or changed.
-
-    Args:
-        hashes: read them; else their sizes alone are looked at.
-    """
+    """The files of a manifest that are missing or changed, by size or, with `hashes`, by content."""
 
     def whole(name: str, known: dict[str, Any]) -> bool:
         path = out / name
-        if not path.is_file():
-            return False
-        if not known:
-            return True
+        if not known or not path.is_file():
+            return path.is_file()
         return path.stat().st_size == known["bytes"] and (not hashes or digest_of(path) == known["sha256"])
 
     return [name for name, known in manifest.items() if not whole(name, known)]
@@ -73,11 +67,8 @@ def require_finished(out: Path, stages: tuple[str, ...], what: str, command: str
 
 
 def require_whole(out: Path, hashes: bool = False) -> None:
-    """Checks the files of a finished stage.
-
-    Raises:
-        FocusError: the stage is unfinished, or one of its files is missing or changed; with the command that
-            makes it again.
+    """Raises FocusError, with the command that helps, for a stage that is unfinished, or whose files are
+    missing or changed.
     """
     if not (out / "done.json").exists():
         raise FocusError(f"{out} is unfinished: {remedy_for(out)}")

@@ -48,14 +48,13 @@ class Stage:
     """Files and folders that only an unfinished stage needs."""
 
     @property
+    def about(self) -> dict[str, Any]:
+        names = {"stage": self.name, "version": self.version}
+        return names | {"settings": self.settings, "inputs": self.inputs}
+
+    @property
     def key(self) -> str:
-        parts = {
-            "stage": self.name,
-            "version": self.version,
-            "settings": self.settings,
-            "inputs": self.inputs,
-        }
-        return hash_of(parts)
+        return hash_of(self.about)
 
 
 @dataclass(frozen=True)
@@ -189,16 +188,8 @@ def _inside(out: Path, names: Iterable[str]) -> list[Path]:
 
 def _prepare(stage: Stage, out: Path, overwrite: bool) -> None:
     """Makes a folder that of a stage, where it is empty, this stage's already, or may be replaced."""
-    description = {
-        "stage": stage.name,
-        "version": stage.version,
-        "settings": stage.settings,
-        "inputs": stage.inputs,
-        "focusdd": __version__,
-        "key": stage.key,
-        "scratch": list(stage.scratch),
-        "files": [],
-    }
+    made_by = {"focusdd": __version__, "key": stage.key}
+    description = stage.about | made_by | {"scratch": list(stage.scratch), "files": []}
     if before := stage_in(out):
         if before["key"] == stage.key:
             if not (overwrite and (out / "done.json").exists()):

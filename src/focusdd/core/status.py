@@ -23,11 +23,7 @@ class StageStatus:
 
 
 def status(folder: Path | str) -> list[StageStatus]:
-    """The stages in a folder and below it, and how far each is.
-
-    Raises:
-        FocusError: there is no such folder, or no stage in it.
-    """
+    """The stages in a folder and below it, and how far each is. Raises FocusError where there is none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise FocusError(f"there is no folder {folder}")

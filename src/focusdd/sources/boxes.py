@@ -91,13 +91,8 @@ def clean_names(names: Iterable[object], where: str) -> list[str]:
 
 
 def safe_key(name: object, where: str, root: Path | None = None) -> str:
-    """A relative path with forward slashes and no dots, from one in an annotation file.
-
-    Args:
-        root: a folder: an absolute path in it, links followed or not, becomes the path from it on.
-
-    Raises:
-        FocusError: it is none, or leads out of the folder.
+    """A relative path with forward slashes and no dots, from one in an annotation file; from `root` on where
+    it is absolute and in there, links followed or not. Raises FocusError where it is none, or leads out.
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name or not is_unicode(name):
         raise FocusError(f"{where} has an image without a file name, {shown(name)}: correct or remove it")

@@ -64,11 +64,10 @@ def labelled(
     """Turns the labels of images into classes. Classes without an image are left out.
 
     Args:
-        keys: of the images, a row each.
-        values: a label per row, whole numbers or names; None, empty texts and numbers below zero are none.
+        values: a label per image, whole number or name; None, empty texts and numbers below zero are none.
         names: the names that numbers stand for, where they are known.
         where: what the labels are of, for the errors.
-        why: the reason why a row without a label is left out.
+        why: the reason why an image without a label is left out.
 
     Raises:
         FocusError: fewer than two classes, or a number without a name.

@@ -59,11 +59,8 @@ class DecodedOnce(SourceProxy):
 def load_source(source: Source | DecodedOnce, side: int, what: str, copies: int = 1) -> Pixels:
     """Decodes a whole source, squashed to side x side; unreadable images are skipped, counted and listed.
 
-    Args:
-        copies: processes on this machine that do the same: all of it has to fit into memory that many times.
-
-    Raises:
-        FocusError: it does not fit into memory, or nothing can be read.
+    Raises FocusError where it does not fit into memory `copies` times (for processes on this machine that do
+    the same), or nothing can be read.
     """
     if isinstance(source, DecodedOnce):
         return source.pixels(side, what)
@@ -72,14 +69,7 @@ def load_source(source: Source | DecodedOnce, side: int, what: str, copies: int 
 
 
 def load_files(files: Sequence[tuple[Path, int]], side: int, copies: int = 1) -> Pixels:
-    """Decodes the image files of a distilled dataset, which must all be readable.
-
-    Args:
-        copies: as for `load_source`.
-
-    Raises:
-        FocusError: one is not.
-    """
+    """Decodes the image files of a distilled dataset as `load_source` does; all must be readable."""
     name = "the distilled dataset"
     require_memory(len(files), side, name, copies)
     records = [Record(str(path), label) for path, label in files]

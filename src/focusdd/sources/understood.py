@@ -18,11 +18,7 @@ _said: set[tuple[str, ...]] = set()
 
 
 def understood(source: Any, role: str = "source") -> None:
-    """Says what a source holds, once in a process.
-
-    Args:
-        role: what it is here, such as "source" or "val".
-    """
+    """Says what a source holds, once in a process. Its role is "source" or "val", or another of this kind."""
     if (known := (role, source.name, source.split, source.fingerprint)) in _said:
         return
     _said.add(known)

@@ -50,10 +50,9 @@ class TarSource:
             for number, file in enumerate(self._files):
                 samples, left_out = _listing(self._fs, file, advance)
                 skipped += [(f"{file.key}/{key}", reason) for key, reason in left_out]
-                for key, offset, size, value in samples:
-                    keys.append(f"{file.key}/{key}")
-                    places.append((number, offset, size))
-                    values.append(value)
+                keys += [f"{file.key}/{key}" for key, *_ in samples]
+                places += [(number, offset, size) for _, offset, size, _ in samples]
+                values += [value for *_, value in samples]
         if not keys:
             raise FocusError(
                 f"the tars of {self.name} hold no images: expected e.g. 0001.jpg beside 0001.cls"
