@@ -37,3 +37,12 @@ def test_features_that_tell_nothing_apart_are_refused_before_the_pass(tmp_path, 
     extract(source, tmp_path / "index", PROBE.model_copy(update={"anyway": True}))
     assert (tmp_path / "index" / "done.json").exists()
     assert capsys.readouterr().out.count("chance is") == 2  # said of the sample, and of all
+
+
+def test_a_source_without_a_whole_image_leaves_nothing(tmp_path):
+    for name in ("apple/1.jpg", "pear/1.jpg", "pear/notes.txt"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).touch()
+    with pytest.raises(FocusError, match=r"no image of .* can be read \(pear/1\.jpg: the file is empty\)"):
+        extract(open_source(tmp_path / "photos"), tmp_path / "index", PROBE)
+    assert not (tmp_path / "index").exists()

@@ -121,7 +121,7 @@ def require_same_classes(name: str, classes: Sequence[str], other: str, expected
     else:
         lists = [("it lacks", missing), ("only it has", extra)]
         words = "; ".join(f"{what} {few([repr(name) for name in names])}" for what, names in lists if names)
-        how = f"other classes, {len(classes)} and {len(expected)}: {words}"
+        how = f"other classes, {len(classes)} and {len(expected)}: {words}; give images of the same classes"
     raise FocusError(f"{name} and {other} have {how}")
 
 

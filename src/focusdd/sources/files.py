@@ -162,7 +162,8 @@ def said(name: str, kind: str = "file", *damage: type[Exception]) -> Iterator[No
         raise
     except damage as error:
         raise FocusError(
-            f"{name} is no whole {kind}, it is damaged or cut short ({str(error)[:120]}): copy it again"
+            f"{name} is no whole {kind}, it is damaged, compressed or cut short ({str(error)[:120]}): copy "
+            "it again, or unpack it"
         ) from error
     except FileNotFoundError as error:
         raise FocusError(f"there is no {name}: check the path") from error

@@ -52,7 +52,8 @@ def understood_validation(
         FocusError: they have other classes, or are the images that are learnt from.
     """
     understood(val, role)
-    require_same_classes(val.name, val.classes, learnt.name, learnt.classes)
+    name = f"the validation images of {val.name}"
+    require_same_classes(name, val.classes, learnt.name, learnt.classes)
     require_other(val, *(source or (learnt.fingerprint, learnt.name)))
 
 

@@ -130,7 +130,10 @@ def _finish(
     index = Index(out, {})
     labels = index.table(["label"]).column("label").to_numpy()
     if not len(labels):
-        raise FocusError(f"no image of {source.name} can be read; the first reason: {skipped[0][1]}")
+        for part in index.parts():  # nothing to go on with
+            part.unlink()
+        last = ": ".join(skipped[-1])
+        raise FocusError(f"no image of {source.name} can be read ({last}): check that the files are whole")
     probe = _head_outputs(model, source, settings) is None
     if probe:
         _fill_confidence(index.parts(), labels, source)
