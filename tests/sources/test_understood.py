@@ -59,7 +59,7 @@ def test_objects_and_their_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[s
     understood(open_detection_source(tmp_path))
     said = capsys.readouterr().out
     assert f"source     {tmp_path}: COCO, {tmp_path / 'train.json'}, images in {tmp_path / 'train'}" in said
-    assert "1 images, 1 classes: cat\n" in said
+    assert "1 image, 1 class: cat\n" in said
     assert (
         "2 objects (1 more are ignored), median 20 x 20 px; side of the object by that of the image" in said
     )

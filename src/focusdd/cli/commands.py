@@ -72,7 +72,7 @@ def distill(
         source, out, settings, val=val, index=index, extract=extract, overwrite=overwrite, engine=engine
     )
     teacher = [] if task == "detect" else ["--teacher", "..."]
-    following = _command(*task.split(), "train", out, "--val", source, *teacher, "--out", "...")
+    following = _command(*task.split(), "train", out, "--val", val or source, *teacher, "--out", "...")
     say(f"wrote {out}: {len(made.files())} images. Next: {following}")
 
 

@@ -115,7 +115,9 @@ class AnnotatedSource:
         rows = self._rows[np.isin(self._rows["image"], images)]
         sizes = np.ones_like(self._sizes) if self._relative else self._sizes
         counts = np.bincount(rows["label"][~rows["ignored"]], minlength=len(self.classes))
-        return tuple(counts.tolist()), objects_in_words(rows["box"], sizes[rows["image"]], rows["ignored"])
+        empty = len(images) - len(np.unique(rows["image"]))
+        words = objects_in_words(rows["box"], sizes[rows["image"]], rows["ignored"], empty)
+        return tuple(counts.tolist()), words
 
     def read(self, key: str) -> bytes:
         return read_file(self.root / key)

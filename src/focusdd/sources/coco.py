@@ -90,7 +90,8 @@ def read_coco(file: Path) -> Listing:
                 skipped.append((image.key, size))
     skipped += _unlisted(root, {image.key for image in listed}, file.name)
     rows = renumbered(rows, place)
-    return Listing(root, names, images, rows, skipped, problems, f"COCO, {file}, images in {root}", digest)
+    there = root if file.is_absolute() else os.path.relpath(root)
+    return Listing(root, names, images, rows, skipped, problems, f"COCO, {file}, images in {there}", digest)
 
 
 def parse_coco(text: str, where: str, root: Path | None = None) -> Content:

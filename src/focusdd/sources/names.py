@@ -67,6 +67,11 @@ def few(words: Sequence[object], most: int = 8) -> str:
     return ", ".join(map(str, words[:most])) + more
 
 
+def number_of(count: int, one: str, more: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {one if count == 1 else more}"
+
+
 def split_word(path: str) -> str:
     """What a relative path calls its split: the first word of the first part that is such; "" without."""
     firsts = (re.split(r"[^a-z]", part.lower(), maxsplit=1)[0] for part in path.split("/"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from focusdd.core.console import say, warn
 from focusdd.sources.classes import require_same_classes
 from focusdd.sources.identity import require_other
-from focusdd.sources.names import few
+from focusdd.sources.names import few, number_of
 
 _KINDS = 4  # of skipped files that are told apart
 _said: set[tuple[str, ...]] = set()
@@ -24,7 +25,7 @@ def understood(source: Any, role: str = "source") -> None:
     _said.add(known)
     place = getattr(source, "place", source.name)
     fact(role, source.name + (f": {place}" if place != source.name else ""))
-    fact("", f"{len(source.records):,} images, {_classes(source)}")
+    fact("", f"{number_of(len(source.records), 'image', 'images')}, {_classes(source)}")
     if objects := getattr(source, "object_facts", ""):
         fact("", objects)
     lost = [(name, reason) for name, reason in source.skipped if not reason.startswith("not an image")]
@@ -32,11 +33,9 @@ def understood(source: Any, role: str = "source") -> None:
     if other:
         fact("", f"other files: {_counted(other)}")
     if lost:
-        warn(
-            f"left out of {source.name}: {_counted([reason for _, reason in lost])}; the first: {lost[0][0]}"
-        )
+        warn(f"left out of {source.name}: {in_kinds(lost)}")
     if problems := getattr(source, "problems", ()):
-        warn(f"{len(problems):,} annotations were mended, the first: {problems[0][0]} ({problems[0][1]})")
+        warn(f"mended in {source.name}: {in_kinds(problems)}")
 
 
 def understood_validation(
@@ -68,17 +67,19 @@ def model_fact(role: str, model: Any) -> None:
     fact(role, f"{model.name}: input {model.input_size} px, {known}")
 
 
-def objects_in_words(boxes: np.ndarray, sizes: np.ndarray, ignored: np.ndarray) -> str:
+def objects_in_words(boxes: np.ndarray, sizes: np.ndarray, ignored: np.ndarray, empty: int = 0) -> str:
     """Number and sizes of objects.
 
     Args:
         boxes: float (n, 4) of all objects.
         sizes: float (n, 2) width and height of their images; 1 where boxes are fractions, 0 unknown.
         ignored: bool (n,).
+        empty: images without objects.
     """
     sides = boxes[:, 2:] - boxes[:, :2]
-    crowds = f" ({int(ignored.sum()):,} more are ignored)" if ignored.any() else ""
-    words = f"{int((~ignored).sum()):,} objects{crowds}"
+    more = [f"{int(ignored.sum()):,} more are ignored"] if ignored.any() else []
+    more += [f"{number_of(empty, 'image has', 'images have')} none"] if empty else []
+    words = number_of(int((~ignored).sum()), "object", "objects") + (f" ({'; '.join(more)})" if more else "")
     if (sizes > 1).any():
         median = np.median(sides, 0)
         words += f", median {median[0]:.0f} x {median[1]:.0f} px"
@@ -92,7 +93,8 @@ def objects_in_words(boxes: np.ndarray, sizes: np.ndarray, ignored: np.ndarray) 
 
 def _classes(source: Any) -> str:
     names: Sequence[str] = source.class_names
-    words = f"{len(names):,} classes: {', '.join(names[:5])}" + (", ..." if len(names) > 5 else "")
+    words = number_of(len(names), "class", "classes")
+    words += f": {', '.join(names[:5])}" + (", ..." if len(names) > 5 else "")
     labels = np.array([record.label for record in source.records])
     if labels.min(initial=0) < 0:
         return words
@@ -101,6 +103,12 @@ def _classes(source: Any) -> str:
     if counts[low] == counts[high]:
         return f"{words}; {counts[low]:,} images each"
     return f"{words}; {counts[low]:,} ({names[low]}) to {counts[high]:,} ({names[high]}) images each"
+
+
+def in_kinds(notes: Sequence[tuple[str, str]]) -> str:
+    """Notes of (where, what) for a sentence: counted by what, whichever object of an image it is."""
+    kinds = _counted([re.sub(r"^object \d+", "an object", what) for _, what in notes])
+    return f"{kinds}; the first: {notes[0][0]}"
 
 
 def _counted(reasons: Sequence[str]) -> str:

@@ -75,12 +75,11 @@ def read_yolo(file: Path, split: str) -> Listing:
         root = file.absolute().parent
         root = root.parent if root.name == "labels" else root
         names = clean_names(disk.lines_of(disk.text_of(data, file)), str(file))
-        config = Config("", _by_folders(root), names)
+        config = Config("", _by_lists(root) or _by_folders(root), names)
     skipped: disk.Notes = []
     problems: disk.Notes = []
     images: list[Listed] = []
     rows = [np.empty(0, ROW)]
-    unlabelled: list[str] = []
     digest = hashlib.sha256(data)
     entries = of_split(config.splits, split, file)
     with progress(f"read {root}", None, "images") as advance:
@@ -90,20 +89,17 @@ def read_yolo(file: Path, split: str) -> Listing:
             spelt = (f"{root}/{inside}", f"{root}/{inside[:-3]}TXT")
             # false, not an error, for impossible names
             where = next((path for path in spelt if os.path.isfile(path)), "")  # noqa: PTH113
-            unlabelled += [] if where else [key]
             written = disk.read_file(where) if where else b""
             labels, boxes, polygons = parse_labels(
                 disk.text_of(written, where), len(config.names), where, config.keypoints
             )
-            if polygons and not problems:
-                problems.append((inside, "polygons are taken as the boxes around them, here and elsewhere"))
+            if polygons:
+                problems.append((inside, "polygons are taken as the boxes around them"))
+            if not where:  # as Ultralytics takes it
+                problems.append((inside, "no such label file: its image is taken as one without objects"))
             digest.update(f"{key}\0{len(written)}\n".encode() + written)
             rows.append(rows_of(len(images), boxes, labels))
             images.append(Listed(key, size))
-    if unlabelled:  # as Ultralytics takes them
-        count = f"{len(unlabelled):,} images" if len(unlabelled) > 1 else "1 image"
-        where = f"such as {label_key(unlabelled[0])}"
-        problems.append((unlabelled[0], f"{count} without a label file, {where}: taken as without objects"))
     place = f"YOLO, {file}, images in {', '.join(entries)}"
     return Listing(
         root, config.names, images, np.concatenate(rows), skipped, problems, place, digest.hexdigest(), True
@@ -189,6 +185,14 @@ def label_key(key: str) -> str:
     return os.path.splitext("/".join(parts))[0] + ".txt"  # noqa: PTH122 - much faster than a path
 
 
+def _by_lists(root: Path) -> dict[str, list[str]]:
+    """The list of images of each split that Darknet's obj.data names."""
+    file = root / "obj.data"
+    lines = disk.lines_of(disk.text_of(disk.read_file(file), file)) if file.is_file() else []
+    given = dict(re.split(r"\s*=\s*", line, maxsplit=1) for line in lines if "=" in line)
+    return {word: [given[word]] for word in ("train", "valid") if given.get(word)}
+
+
 def _by_folders(root: Path) -> dict[str, list[str]]:
     """The folders of images of each split where no YAML file names them."""
     for base in (root / "images", root):
@@ -256,10 +260,11 @@ def _root(file: Path, config: Config) -> Path:
 
 def _inside(root: Path, path: str, where: str) -> str:
     """A path from a dataset's file, from its root on; FocusError where it is outside."""
-    # Roboflow writes ../train/images for train/images
-    shorter = path.removeprefix("../")
-    if shorter != path and not path.startswith("../..") and os.path.exists(root / shorter):  # noqa: PTH110
-        path = shorter
+    # Roboflow writes ../train/images for train/images, CVAT data/train.txt for train.txt
+    first, _, inner = path.partition("/")
+    odd = first == ".." or (first == "data" and not os.path.exists(root / path))  # noqa: PTH110
+    if odd and not inner.startswith("..") and os.path.exists(root / inner):  # noqa: PTH110
+        path = inner
     return safe_key(path, where, root)
 
 

@@ -19,6 +19,7 @@ from focusdd.selection.subset import Candidates
 from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import DetectionSource
 from focusdd.sources.detection import open_detection_source
+from focusdd.sources.understood import in_kinds
 from focusdd.tasks.base import Distillation, OpenedImage, Subsetting, Task
 from focusdd.tasks.detect.compose import BOXED, IMAGES, LABELS, Pictured, beside, coco, yolo_label
 from focusdd.tasks.detect.distilled import open_detection
@@ -108,13 +109,11 @@ def _describe(
             f"small for a label at {size} px: use a larger --size, or --views 0"
         )
     nothing = [name for name, count in zip(source.classes, source.class_counts, strict=True) if not count]
+    if scenes.skipped:
+        warn(f"images that cannot be read were skipped: {in_kinds(scenes.skipped)}")
     for names, words in (
         (nothing, "{} classes have no objects and get no images: {}"),
         (scenes.lacking, "nothing of {} classes can be shown with its label; others get their images: {}"),
-        (
-            [f"{key} ({reason})" for key, reason in scenes.skipped],
-            "{} images cannot be read and were skipped: {}",
-        ),
     ):
         if names:
             warn(words.format(len(names), ", ".join(names[:5])))

@@ -81,6 +81,8 @@ def train(
         record = work.record
         with record.measure("read"):
             samples = data.samples(settings.size)
+            hashes = content_hashes(val, (one.key for one in val.records))
+            shared = num_shared(source_hashes(data.folder), [*hashes.values()], val.name)
         peak_device_memory_mb(device)  # from here on
         net = family.new_network(settings.detector, len(val.classes), device, settings.seed)
         parts, steps = split_steps(settings.steps)
@@ -102,7 +104,6 @@ def train(
         detector = Detector(net, settings.detector, val.classes, val.class_names, settings.size, device)
         with record.measure("evaluate"):
             score = evaluate(detector, val)
-            hashes = content_hashes(val, (record.key for record in val.records))
         result = {
             "detector": settings.detector,
             "map": round(score.map, 5),
@@ -111,7 +112,7 @@ def train(
             "val": {
                 "name": val.name,
                 "images": score.images,
-                "shared": num_shared(source_hashes(data.folder), [*hashes.values()], val.name),
+                "shared": shared,
                 "objects": score.objects,
                 "skipped": [list(item) for item in score.skipped],
             },
