@@ -202,3 +202,18 @@ def test_yolo_boxes_outside_their_image(tmp_path: Path) -> None:
     source = open_detection_source(tmp_path)
     assert source.class_counts == (1,)
     assert [what for _, what in source.problems] == ["object 0 lies outside its image: dropped"]
+
+
+def test_the_lists_of_yolo_1_1(tmp_path: Path) -> None:
+    """cvat-ai/cvat#8046: obj.data names a list for each split, in a folder data/ that is not there."""
+    for split in ("train", "valid"):
+        key = f"obj_{split}_data/1.png"
+        picture(tmp_path / key)
+        write(tmp_path / f"obj_{split}_data/1.txt", "0 0.5 0.5 0.2 0.2\n")
+        write(tmp_path / f"{split}.txt", f"data/{key}\n")
+    write(tmp_path / "obj.names", "car\n")
+    write(tmp_path / "obj.data", "classes = 1\ntrain = data/train.txt\nvalid = data/valid.txt\n")
+    for split, key in (("train", "obj_train_data/1.png"), ("val", "obj_valid_data/1.png")):
+        source = open_detection_source(tmp_path, split)
+        assert [record.key for record in source.records] == [key]
+        assert source.skipped == ()

@@ -65,6 +65,51 @@ def test_objects_and_their_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[s
     )
 
 
+def test_what_was_mended_is_counted_by_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number in range(5):
+        image = tmp_path / "images" / f"{number}.jpg"
+        image.parent.mkdir(exist_ok=True)
+        image.write_bytes(b"x")
+    (tmp_path / "labels").mkdir()
+    box, flat, outline = "0 0.5 0.5 0.2 0.2", "0 0.5 0.5 0 0.2", "0 0.1 0.1 0.2 0.1 0.2 0.2"
+    for number, lines in enumerate(([box, flat], [flat], [outline, "0 0.9 0.5 0.4 0.2"])):
+        (tmp_path / "labels" / f"{number}.txt").write_text("\n".join(lines))
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [cat]\n")
+    understood(open_detection_source(tmp_path))
+    _, images, objects, lost, mended = capsys.readouterr().out.splitlines()
+    assert images.strip() == "3 images, 1 class: cat"
+    assert objects.strip().startswith("2 objects (2 images have none); side of the object")
+    assert lost == (
+        f"warning: left out of {tmp_path}: 2 x an object has a box without width or height; the first: "
+        "images/0.jpg"
+    )
+    assert mended == (
+        f"warning: mended in {tmp_path}: 2 x no such label file: its image is taken as one without objects, "
+        "1 x polygons are taken as the boxes around them, 1 x an object reaches out of its image: clipped; "
+        "the first: labels/2.txt"
+    )
+
+
+def test_where_the_images_of_coco_are_is_said_as_its_file_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "set" / "annotations").mkdir(parents=True)
+    (tmp_path / "set" / "val2017").mkdir()
+    (tmp_path / "set" / "val2017" / "a.jpg").write_bytes(b"x")
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}],
+        "categories": [{"id": 1, "name": "cat"}],
+    }
+    file = tmp_path / "set" / "annotations" / "instances_val2017.json"
+    file.write_text(json.dumps(content))
+    monkeypatch.chdir(tmp_path)
+    place = "COCO, set/annotations/instances_val2017.json, images in set/val2017"
+    assert open_detection_source("set", "val").place == place
+    monkeypatch.chdir(file.parent)
+    assert open_detection_source(file.name).place == f"COCO, {file.name}, images in ../val2017"
+
+
 def test_sizes_of_objects_against_arithmetic() -> None:
     sides = np.linspace(0.1, 0.9, 101)[:, None]
     boxes = np.concatenate([np.zeros((101, 2)), np.repeat(sides, 2, 1)], 1)
@@ -72,3 +117,6 @@ def test_sizes_of_objects_against_arithmetic() -> None:
     assert words == "101 objects; side of the object by that of the image: 14.0% to 86.0%, median 50.0%"
     unknown = objects_in_words(boxes, np.zeros((101, 2)), np.zeros(101, bool))
     assert unknown == "101 objects"
+    assert (
+        objects_in_words(boxes[:1], np.zeros((1, 2)), np.zeros(1, bool), 1) == "1 object (1 image has none)"
+    )

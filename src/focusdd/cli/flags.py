@@ -50,7 +50,7 @@ Out = Annotated[Path, _output("Folder for the result.")]
 Overwrite = Annotated[bool, _output("Make the result anew, also where focusdd made it with other settings.")]
 Index = Annotated[
     Path | None,
-    _output("Index that `extract` made of this source. Default: a new one beside the result."),
+    _output("Index that an earlier command made of this source. Default: a new one beside the result."),
 ]
 Engine = Annotated[EngineSettings | None, Flat]
 SourceOptions = Annotated[SourceSettings | None, Flat]

@@ -54,5 +54,6 @@ def open_finished(
     if isinstance(folder, kind):
         return folder
     folder = Path(folder)  # type: ignore[arg-type]  # no Kind any more
-    require_finished(folder, stages, what, f"{make} --out {folder}")
+    place = "..." if folder.exists() else folder  # something else may be there
+    require_finished(folder, stages, what, f"{make} --out {place}")
     return kind(folder, read_json(folder / file))

@@ -189,7 +189,7 @@ def _by_lists(root: Path) -> dict[str, list[str]]:
     """The list of images of each split that Darknet's obj.data names."""
     file = root / "obj.data"
     lines = disk.lines_of(disk.text_of(disk.read_file(file), file)) if file.is_file() else []
-    given = dict(re.split(r"\s*=\s*", line, maxsplit=1) for line in lines if "=" in line)
+    given = {name.strip(): value.strip() for name, _, value in (line.partition("=") for line in lines)}
     return {word: [given[word]] for word in ("train", "valid") if given.get(word)}
 
 

@@ -50,7 +50,7 @@ class Extracted(NamedTuple):
     """What is known of an index once all of its rows are there."""
 
     confidence: str
-    """What gave it: head or probe."""
+    """What gave it: head or probe; empty where nothing did."""
     accuracy: float
     """Top-1 of that, a fraction."""
     counts: dict[str, int]

@@ -134,4 +134,5 @@ def _finish(
     if unreadable := skipped[len(source.skipped) :]:
         name, reason = unreadable[0]
         warn(f"{len(unreadable)} images were skipped and listed in index.json, the first: {name} ({reason})")
-    return {**found.counts, f"{found.confidence} accuracy": found.accuracy}
+    judged = {f"{found.confidence} accuracy": found.accuracy} if found.confidence else {}
+    return found.counts | judged

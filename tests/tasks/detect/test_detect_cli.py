@@ -102,6 +102,8 @@ def test_distill_and_what_is_wrong_with_it(focusdd: Run) -> None:
     code, said, error = focusdd(*tiny, "--ipc", "1", "--out", "tiny")
     assert code == 0, error
     assert "wrote tiny: 10 images. Next: focusdd detect train tiny --val demo:4" in said
+    _, said, _ = focusdd(*tiny, "--method", "random", "--ipc", "1", "--val", "demo:2", "--out", "random")
+    assert "Next: focusdd detect train random --val demo:2" in said
     refused = [
         (("detect", "distill", "nowhere/", "--out", "a"), "nowhere"),
         (("detect", "distill", "demo:4", "--ipc", "1", "--out", "b"), "give a checkpoint folder"),
@@ -109,7 +111,8 @@ def test_distill_and_what_is_wrong_with_it(focusdd: Run) -> None:
         (("detect", "distill", "demo:4", *vit, "--size", "32", "--out", "c"), "tiles under 32 px"),
         ((*tiny, "--ipc", "4", "--out", "g"), "40 distilled images are no fewer than the 40 of demo:4"),
         (("detect", "train", "tiny", "--val", "demo:4", "--size", "100", "--out", "d"), "multiple of 32"),
-        (("detect", "train", "tiny-index", "--val", "demo:4", "--out", "e"), "tiny-index"),
+        (("detect", "train", "tiny-index", "--val", "demo:4", "--out", "e"), "SOURCE --out ...`"),
+        (("detect", "train", "nothing", "--val", "demo:4", "--out", "e"), "SOURCE --out nothing`"),
         (
             ("train", "tiny", "--val", "demo:4", "--labels", "hard", "--out", "f"),
             "use `focusdd detect train`",

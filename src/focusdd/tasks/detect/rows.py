@@ -132,7 +132,7 @@ def _finish(
         "class_counts": np.bincount(labels[~ignored], minlength=num_classes).tolist(),
         "problems": [list(item) for item in source.problems],
     }
-    return Extracted("probe", accuracy, counts, facts)
+    return Extracted("probe" if total else "", accuracy, counts, facts)
 
 
 def _lists(part: Path) -> pa.ListArray:
