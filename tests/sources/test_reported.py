@@ -12,6 +12,7 @@ from PIL import Image
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode
 from focusdd.sources.detection import open_detection_source
+from focusdd.tasks.detect.scale import object_sizes
 
 BOX = [10, 20, 30, 40]
 CORNERS = [10.0, 20.0, 40.0, 60.0]
@@ -217,3 +218,105 @@ def test_the_lists_of_yolo_1_1(tmp_path: Path) -> None:
         source = open_detection_source(tmp_path, split)
         assert [record.key for record in source.records] == [key]
         assert source.skipped == ()
+
+
+@pytest.mark.parametrize(
+    ("thread", "groups", "classes"),
+    [
+        ("open-mmlab/mmdetection#11391: a group called like a class", ("car", "car"), ("car", "truck")),
+        ("roboflow/rf-detr#609: no groups", ("none", "none"), ("car", "truck")),
+        ("HumanSignal/label-studio-converter#48: a group for each", ("car", "truck"), ("car", "truck")),
+        ("roboflow/roboflow-100-benchmark#45: a group as a category", ("none", "car"), ("truck",)),
+    ],
+)
+def test_classes_and_the_groups_they_are_in(
+    thread: str, groups: tuple[str, str], classes: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The first category has no objects here; it is a class all the same unless it is the group of others."""
+    picture(tmp_path / "train/a.jpg")
+    named = zip(("car", "truck"), groups, strict=True)
+    categories = [{"id": n, "name": name, "supercategory": group} for n, (name, group) in enumerate(named)]
+    coco(tmp_path / "train.json", categories=categories)
+    assert open_detection_source(tmp_path).class_names == classes
+
+
+def test_coco_images_without_annotations(tmp_path: Path) -> None:
+    """roboflow/supervision#188."""
+    for name in "ab":
+        picture(tmp_path / f"train/{name}.jpg")
+    coco(tmp_path / "train.json")
+    content = json.loads((tmp_path / "train.json").read_text())
+    content["images"].append(content["images"][0] | {"id": 2, "file_name": "b.jpg"})
+    write(tmp_path / "train.json", json.dumps(content))
+    assert opened(tmp_path) == {"a.jpg": [("car", CORNERS)], "b.jpg": []}
+
+
+def test_masks_that_are_all_crowds(tmp_path: Path) -> None:
+    """ultralytics/ultralytics#23930: CVAT marks all masks that were drawn with SAM as crowds."""
+    picture(tmp_path / "train/a.jpg")
+    coco(tmp_path / "train.json", iscrowd=1)
+    source = open_detection_source(tmp_path)
+    assert source.class_counts == (0,)
+    with pytest.raises(FocusError, match="not all objects are marked as crowd or difficult"):
+        object_sizes(source)
+
+
+@pytest.mark.parametrize(
+    ("thread", "inside", "found"),
+    [
+        (
+            "endernewton/tf-faster-rcnn#405: truncated by a share",
+            "<object><name>car</name><truncated>0.0597</truncated><bndbox><xmin>10</xmin><ymin>20</ymin>"
+            "<xmax>40</xmax><ymax>60</ymax></bndbox></object>",
+            [("car", CORNERS)],
+        ),
+        (
+            "datitran/raccoon_dataset#74: corners in another order",
+            "<object><bndbox><ymax>60</ymax><xmax>40</xmax><ymin>20</ymin><xmin>10</xmin></bndbox>"
+            "<name>car</name></object>",
+            [("car", CORNERS)],
+        ),
+        ("dusty-nv/jetson-inference#674: no objects", "", []),
+        (
+            "ssaru/convert2Yolo#16: Labelbox writes a polygon alone",
+            "<object><name>car</name><polygon><x1>10</x1><y1>20</y1><x2>40</x2></polygon></object>",
+            None,
+        ),
+    ],
+)
+def test_voc_with_odd_objects(
+    thread: str, inside: str, found: list[tuple[str, list[float]]] | None, tmp_path: Path
+) -> None:
+    """An image with an object whose box is not there is left out."""
+    corners = "<xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax>"
+    plain = f"<object><name>car</name><bndbox>{corners}</bndbox></object>"
+    for name, objects in (("a", inside), ("b", plain)):
+        picture(tmp_path / f"train/{name}.jpg")
+        write(tmp_path / f"train/{name}.xml", f"<annotation>{objects}</annotation>")
+    assert opened(tmp_path).get("a.jpg") == found
+
+
+@pytest.mark.parametrize(
+    ("thread", "name", "lines", "found"),
+    [
+        ("SkalskiP/make-sense#314: dots", "1670577347.002843", ["0 0.5 0.5 0.2 0.2"], [[64, 48, 96, 72]]),
+        (
+            "ultralytics/yolov5#5210: outside and repeated",
+            "a",
+            ["0 0.05 0.5 0.2 0.2", "0 0.5 0.5 0.2 0.2", "0 0.5 0.5 0.2 0.2"],
+            [[0, 48, 24, 72], [64, 48, 96, 72]],
+        ),
+        (
+            "ultralytics/ultralytics#14862: a box beside a polygon",
+            "a",
+            ["0 0.5 0.5 0.2 0.2", "0 0.1 0.1 0.2 0.1 0.2 0.3 0.1 0.3"],
+            [[64, 48, 96, 72], [16, 12, 32, 36]],
+        ),
+    ],
+)
+def test_yolo_labels(thread: str, name: str, lines: list[str], found: list[Any], tmp_path: Path) -> None:
+    picture(tmp_path / f"images/{name}.png")
+    write(tmp_path / f"labels/{name}.txt", "\n".join(lines))
+    write(tmp_path / "data.yaml", "train: images\nnames: [car]\n")
+    (objects,) = opened(tmp_path).values()
+    assert objects == [("car", pytest.approx(box)) for box in found]

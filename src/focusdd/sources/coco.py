@@ -130,9 +130,11 @@ def _without_root(
 ) -> list[dict[str, Any]]:
     """Without Roboflow's first category, which has no objects and only names the group of all others."""
     root, *others = categories
-    names_all = bool(others) and all(item.get("supercategory") == root.get("name") for item in others)
+    name = root.get("name")
+    names_all = bool(others) and all(item.get("supercategory") == name for item in others)
     used = names_all and any(_id(item.get("category_id")) == root["id"] for item in annotations)
-    return others if names_all and not used else categories
+    # a class may be in a group that is called like it
+    return others if names_all and not used and root.get("supercategory") != name else categories
 
 
 def _objects(

@@ -51,6 +51,20 @@ def index(source: DemoSource, tmp_path_factory: pytest.TempPathFactory) -> Index
     return extract_objects(source, tmp_path_factory.mktemp("detect") / "index", VIEWS)
 
 
+def test_a_single_class_has_no_accuracy(source: DemoSource, tmp_path: Path) -> None:
+    """There is nothing to tell it from, and nothing is said of a probe."""
+    for folder in ("images", "labels"):
+        (tmp_path / "set" / folder).mkdir(parents=True)
+    for number in range(3):
+        (tmp_path / "set" / "images" / f"{number}.png").write_bytes(source.read(source.records[number].key))
+        (tmp_path / "set" / "labels" / f"{number}.txt").write_text("0 0.5 0.5 0.4 0.4")
+    (tmp_path / "set" / "classes.txt").write_text("digit")
+    index = extract_objects(open_detection_source(tmp_path / "set"), tmp_path / "index", VIEWS)
+    assert index.info["extractor"]["confidence"] == ""
+    done = json.loads((tmp_path / "index" / "done.json").read_text())
+    assert done["counts"] == {"images": 3, "objects": 3, "skipped": 0}
+
+
 def test_the_index_holds_every_object(source: DemoSource, index: Index) -> None:
     table = object_table(index)
     assert table.keys == [record.key for record in source.records]
