@@ -4,11 +4,11 @@
         --budget 101 30 --work runs/sizes --csv results/detect-sizes.csv --jobs 12
 
 A row is a method of `detect distill` and the settings in which it differs from the defaults, those of
-`detect train` too: "focus mix=1 layout=grid detector=ssdlite". Rows come in order of worth: all seeds and
-data sets of the first come first. Indexes are made first, then distilled datasets (`--until distil` ends
-here), then detectors, each in a pool of processes. What is finished is kept: the same command goes on where
-it was stopped, on another machine too, which then needs validation images only. `--seconds` stops handing
-out jobs, for machines that are lent for a while; the CSV is written after each.
+`detect train` too: "focus mix=1 layout=grid detector=ssdlite train.size=160". Rows come in order of worth:
+all seeds and data sets of the first come first. Indexes are made first, then distilled datasets (`--until
+distil` ends here), then detectors, each in a pool of processes. What is finished is kept: the same command
+goes on where it was stopped, on another machine too, which then needs validation images only. `--seconds`
+stops handing out jobs, for machines that are lent for a while; the CSV is written after each.
 """
 
 from __future__ import annotations
@@ -110,7 +110,8 @@ def parse(row: str) -> tuple[str, dict[str, Any], dict[str, Any]]:
     pairs = (change.split("=") for change in changes)
     values = {name: json.loads(value) if value[0].isdigit() else value for name, value in pairs}
     distilling = {name: values[name] for name in values if name in DetectDistillSettings.model_fields}
-    return method, distilling, {name: values[name] for name in values if name not in distilling}
+    training = {name.removeprefix("train."): values[name] for name in values if name not in distilling}
+    return method, distilling, training
 
 
 def dataset(trial: Trial, options: argparse.Namespace) -> str:

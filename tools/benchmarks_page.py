@@ -115,13 +115,14 @@ def detection() -> str:
     scores: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         scores[row["row"]][row["data"]].append(100 * float(row["map"]))
-    lines = [["", *defaults]]
+    lines, shown = [["", *defaults]], []
     for name, found in scores.items():
         if found.keys() == defaults.keys():
+            shown += [row for row in rows if row["row"] == name]
             cells = {data: _cell(found[data]) for data in defaults}
             own = (f"**{cell}**" if defaults[data] == name else cell for data, cell in cells.items())
             lines.append([f"`{name}`", *own])
-    return f"{_table(lines)}\n{_origin(rows)}\n"
+    return f"{_table(lines)}\n{_origin(shown)}\n"
 
 
 def _gpu(pairs: list[list[str]]) -> str:

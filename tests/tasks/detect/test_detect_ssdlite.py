@@ -11,7 +11,7 @@ import torch
 from test_detect_training import Scenes, make_distilled, scene, settings
 
 from focusdd.tasks.detect.detectors import family_of, load_detector
-from focusdd.tasks.detect.distilled import open_detection
+from focusdd.tasks.detect.distilled import Sample, open_detection
 from focusdd.tasks.detect.ssdlite import SSDLITE
 from focusdd.tasks.detect.train import train
 
@@ -48,6 +48,16 @@ def test_batches_depend_on_the_seed_alone(data: Path) -> None:
     first, again, other = (lessons.batch([0, 1], seed, True)[0] for seed in (3, 3, 4))
     assert torch.equal(first, again) and not torch.equal(first, other)
     assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(("share", "said"), [(0.05, True), (0.3, False)])
+def test_objects_too_small_for_its_boxes_are_said(
+    share: float, said: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boxes = np.array([[0.5, 0.5, share, share]] * 3, dtype=np.float32)
+    sample = Sample(np.zeros((320, 320, 3), np.uint8), boxes, np.zeros(3, np.int64))
+    SSDLITE.lessons([sample], 320, 0.0, True)
+    assert ("smallest default box has 64 px" in capsys.readouterr().out) == said
 
 
 def test_it_trains_without_ultralytics(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
