@@ -201,6 +201,64 @@ def test_a_damaged_teacher_is_named_where_it_is_used(bench: Path) -> None:
     assert focusdd(*MADE["net"], "--out", "net") == 0
 
 
+# what is asked for otherwise: the flags and commands that a sentence names
+
+
+class Otherwise(NamedTuple):
+    """A command that is refused as `wrong`, what the sentence names, and the same command as that says."""
+
+    words: str
+    wrong: str
+    names: str
+    right: str
+
+
+DISTILLING = "distill photos --ipc 1 --size 64 --out made"
+TRAINING = "train tiny --val demo:6 --student test_resnet --size 32 --out made"
+FITTING = "fit photos --size 32 --epochs 1 --out made"
+SUBSET = "subset demo:4 --method random --out made"
+RDED = "--method rded --rded-images 6"
+HARD = "--labels hard --epochs 1 --val demo:6 --student test_resnet --size 32 --out made"
+STEP = "--val demo:4 --size 32 --steps 1 --batch-size 2 --mosaic 0 --out made"
+COMPARING = (
+    "compare demo:4 --methods random --ipc 1 --seeds 1 --students test_resnet --distill.size 32 "
+    "--train.size 32 --train.epochs 1 --out made"
+)
+ASKED = [
+    Otherwise("", f"train net {HARD}", "`focusdd distill SOURCE --out ...`", f"train tiny {HARD}"),
+    Otherwise("", f"train boxes {HARD}", "`focusdd detect train`", f"detect train boxes {STEP}"),
+    Otherwise("", f"detect train tiny {STEP}", "`focusdd train`", f"train tiny {HARD}"),
+    Otherwise(DISTILLING, "--index net", "`focusdd extract SOURCE --out ...`", "--index index"),
+    Otherwise(
+        f"distill demo:2 --ipc 1 --size 64 --out made/tiny --extractor {VIEWS[1]}",
+        *("--index index", "leave --index away", ""),
+    ),
+    Otherwise("extract demo:2 --out made", "--extractor student", "ViT", f"--extractor {VIEWS[1]}"),
+    Otherwise(DISTILLING[:-5], "rded --method random", "use another --out", "made --method random"),
+    Otherwise(DISTILLING, RDED, "give --teacher", f"{RDED} --teacher {TEACHER}"),
+    Otherwise(
+        "distill photos --ipc 1 --method view --size 32 --out made",
+        *("--grid 8", "smaller --grid", "--grid 4"),
+    ),
+    Otherwise("distill photos --size 64 --method random --ipc 8 --out made", "", "--oversize", "--oversize"),
+    Otherwise(f"{TRAINING} --epochs 1", "", "give --teacher", f"--teacher {TEACHER}"),
+    Otherwise(f"{TRAINING} --epochs 4", "", "--labels stored or hard", "--labels stored"),
+    Otherwise(SUBSET, "--number 9 --ratio 0.5", "one of --number, --ratio", "--number 20"),
+    Otherwise(f"{SUBSET} --number 20", "--form links", "--form copies", "--form copies"),
+    Otherwise(FITTING, "", "give --model", "--model test_resnet --no-pretrained"),
+    Otherwise(FITTING, "--init test_resnet", "--model test_resnet", "--model test_resnet"),
+    Otherwise(FITTING, "--init net --model resnet18", "leave out --model", "--init net"),
+    Otherwise(COMPARING, "", "--labels hard", "--labels hard"),
+]
+
+
+@pytest.mark.parametrize("case", ASKED, ids=lambda case: case.names)
+def test_what_a_sentence_names_works_instead(bench: Path, case: Otherwise) -> None:
+    said = reads(*f"{case.words} {case.wrong}".split())()
+    assert case.names in said and "\n" not in said
+    assert reads(*f"{case.words} {case.right}".split())() == ""
+
+
 # what is not mended, but avoided
 
 

@@ -55,7 +55,7 @@ def test_what_there_is_to_start_from(checkpoint, capsys):
     [
         ("", "", None, "give --model, a timm name, or --init"),
         ("resnet18", "checkpoint", None, "is a test_vit, not a resnet18"),
-        ("", "resnet18", None, "cannot be loaded"),
+        ("", "resnet18", None, "use --model resnet18"),
         ("resnet18", "", True, "cannot be loaded"),
         ("resnet-18", "", None, "did you mean resnet18"),
     ],

@@ -71,7 +71,7 @@ COMMANDS = {
     "detect distill": """\
     Choose windows around objects and compose them, with their boxes, into a tiny dataset.
 
-    Example: focusdd detect distill coco/ --extractor vit_small_patch14_dinov2 --ipc 50 --out tiny/""",
+    Example: focusdd detect distill coco/ --ipc 50 --out tiny/""",
     "detect subset": """Choose original images with boxes: a list, a folder of links, or copies.
 
     Every class keeps images. Ultralytics and pycocotools read the folder.
@@ -94,16 +94,18 @@ app = App(
     name="focusdd",
     version=__version__,
     help="Distil a large image dataset into a tiny one on which any architecture trains fast and well.\n\n"
+    "Begin with `focusdd run`, or with `focusdd demo`, which needs no images.\n\n"
     "Settings may also stand in a file focusdd.toml in the current folder, in one table per command.",
     help_format="plaintext",
     config=Toml(FILE, must_exist=False),
     suppress_keyboard_interrupt=False,  # the program says how to go on
 )
-detect = App(name="detect", help="Distil images with boxes, train detectors and compare.")
-for _name, _help in COMMANDS.items():
+_DETECT = "Distil images with boxes, train detectors and compare."
+detect = App(name="detect", help=_DETECT, sort_key=len(COMMANDS))
+for _number, (_name, _help) in enumerate(COMMANDS.items()):
     _of, _, _last = _name.rpartition(" ")
     _place = f"focusdd.cli.commands:{_name.replace(' ', '_')}"
-    (detect if _of else app).command(_place, name=_last, help=_help)
+    (detect if _of else app).command(_place, name=_last, help=_help, sort_key=_number)
 app.command(detect)
 
 

@@ -66,35 +66,18 @@ def distill(
     engine: flags.Engine = None,
     overwrite: flags.Overwrite = False,
     task: Annotated[str, flags.Hidden] = "",
+    name: Annotated[str, flags.Hidden] = "distill",
 ) -> None:
     val, source = validation_name(val, source, options), with_options(source, options)
-    made = _public(task).distill(
+    made = getattr(_public(task), name)(
         source, out, settings, val=val, index=index, extract=extract, overwrite=overwrite, engine=engine
     )
+    if name == "subset":
+        say(f"wrote {out / 'subset.csv'}")
+        return
     teacher = [] if task == "detect" else ["--teacher", "..."]
     following = _command(*task.split(), "train", out, "--val", val or source, *teacher, "--out", "...")
     say(f"wrote {out}: {len(made.files())} images. Next: {following}")
-
-
-def subset(
-    source: flags.Images,
-    /,
-    *,
-    out: flags.Out,
-    val: Annotated[str | None, flags.Hidden] = None,
-    index: flags.Index = None,
-    options: flags.SourceOptions = None,
-    settings: Annotated[tree.SubsetSettings | None, flags.Flat] = None,
-    extract: Annotated[tree.ExtractorSettings | None, flags.Flat] = None,
-    engine: flags.Engine = None,
-    overwrite: flags.Overwrite = False,
-    task: Annotated[str, flags.Hidden] = "",
-) -> None:
-    val, source = validation_name(val, source, options), with_options(source, options)
-    _public(task).subset(
-        source, out, settings, val=val, index=index, extract=extract, overwrite=overwrite, engine=engine
-    )
-    say(f"wrote {out / 'subset.csv'}")
 
 
 def fit(
@@ -227,29 +210,39 @@ def detect_demo(*, out: flags.DemoOut = Path("demo-detect"), quick: flags.Quick 
     run_detect_demo(out, quick=quick)
 
 
-def _for_boxes(command: Callable[..., None], **types: Any) -> Callable[..., None]:
-    """The same command of `focusdd detect`; `types` are those of its own arguments."""
+def _variant(command: Callable[..., None], hidden: dict[str, str], **types: Any) -> Callable[..., None]:
+    """A command with other values of its hidden arguments and other types of its flags."""
 
     @wraps(command)
     def call(*args: Any, **given: Any) -> None:
-        command(*args, **given, task="detect")
+        command(*args, **given, **hidden)
 
-    call.__annotations__ = command.__annotations__ | {"options": flags.Holdout} | types
+    call.__annotations__ = command.__annotations__ | types
     return call
 
 
-detect_distill = _for_boxes(
+_CHOOSES = {"source": flags.BoxedImages, "val": flags.CopiedVal, "options": flags.Holdout}
+_Subset = Annotated[tree.SubsetSettings | None, flags.Flat]
+subset = _variant(distill, {"name": "subset"}, settings=_Subset)
+detect_subset = _variant(distill, {"name": "subset", "task": "detect"}, settings=_Subset, **_CHOOSES)
+detect_distill = _variant(
     distill,
-    source=flags.BoxedImages,
-    val=flags.CopiedVal,
+    {"task": "detect"},
     settings=Annotated[tree.DetectDistillSettings | None, flags.Flat],
+    **_CHOOSES,
 )
-detect_subset = _for_boxes(subset, source=flags.BoxedImages, val=flags.CopiedVal)
-detect_train = _for_boxes(train, settings=Annotated[tree.DetectTrainSettings | None, flags.Flat])
-detect_compare = _for_boxes(
+detect_train = _variant(
+    train,
+    {"task": "detect"},
+    options=flags.Holdout,
+    settings=Annotated[tree.DetectTrainSettings | None, flags.Flat],
+)
+detect_compare = _variant(
     compare,
+    {"task": "detect"},
     source=flags.BoxedImages,
     other=Annotated[None, flags.Hidden],
+    options=flags.Holdout,
     settings=Annotated[tree.DetectCompareSettings | None, flags.Lists],
 )
 

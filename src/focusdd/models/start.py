@@ -39,9 +39,10 @@ def start_of(model: str, init: str, pretrained: bool | None, model_args: Mapping
         FocusError: there is no such model, or its weights cannot be had.
     """
     if init:
-        found = origin(init)
+        found = origin(init, weights=False)
         if found.folder is None:
             raise FocusError(f"--init takes a checkpoint folder: for timm's weights use --model {init}")
+        origin(init)  # which refuses damaged weights
         if model and origin(model, weights=False).architecture != found.architecture:
             raise FocusError(f"{init} is a {found.architecture}, not a {model}: leave out --model or --init")
         weights = content_hash((found.folder / "model.safetensors").read_bytes())

@@ -94,14 +94,9 @@ def _extremes(scored: list[Row], names: dict[str, str]) -> tuple[Row, list[Any]]
         return None
     here = [one for one in scored if one.panel == row.panel and (one.ipc == row.ipc or one.method == "full")]
     cards = []
-    for word, folder in (
-        ("Best", max(shares, key=shares.__getitem__)),
-        ("Worst", min(shares, key=shares.__getitem__)),
-    ):
-        label, others = (
-            list(names).index(folder),
-            {one.name: one.per_class.get(folder, math.nan) for one in here},
-        )
-        picture = row.dataset and picture_of_class(row.dataset, label, _SIDE)
+    for word, extreme in (("Best", max), ("Worst", min)):
+        folder = extreme(shares, key=shares.__getitem__)
+        others = {one.name: one.per_class.get(folder, math.nan) for one in here}
+        picture = row.dataset and picture_of_class(row.dataset, list(names).index(folder), _SIDE)
         cards.append((f"{word} class: {names[folder]}", {row.name: shares[folder]} | others, picture))
     return row, cards

@@ -135,7 +135,7 @@ def _svg(draw: Callable[..., None], lines: list[Line], title: str, dark: bool) -
         draw(axes, lines, f"{title}, %", _DARK if dark else _LIGHT)
         about = {"Date": None, "Creator": None}
         canvas.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata=about)
-    return data_uri("svg+xml", buffer.getvalue())
+    return data_uri("image/svg+xml", buffer.getvalue())
 
 
 def _curve(axes: Any, lines: list[Line], title: str, colours: Sequence[str]) -> None:
@@ -161,8 +161,8 @@ def _costs(axes: Any, lines: list[Line], title: str, colours: Sequence[str]) -> 
             place = (seconds, mean(line.points[ipc]))
             axes.annotate(str(ipc), place, xytext=(5, 4), textcoords="offset points", fontsize=9)
     _finish(axes, lines, "seconds to distil and train", title)
-    spent = [seconds for line in lines for seconds in line.seconds.values()]
-    far = max(spent) > 5 * min(spent)
+    times = [seconds for line in lines for seconds in line.seconds.values()]
+    far = max(times) > 5 * min(times)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)) if far else MaxNLocator(4))
     axes.xaxis.set_major_formatter(lambda seconds, _: f"{seconds:g}")
 
@@ -224,4 +224,5 @@ def deviation(values: Sequence[float]) -> float:
 
 
 def data_uri(kind: str, data: bytes) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+    """A file of a media type, as a link that holds it."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

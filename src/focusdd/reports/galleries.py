@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections import defaultdict
 from itertools import chain
 from pathlib import Path
@@ -12,7 +11,8 @@ from focusdd.composition.dataset import Shown
 from focusdd.core.errors import FocusError
 from focusdd.core.images import decode
 from focusdd.reports.collect import FoundDistilled
-from focusdd.reports.looks import photo
+from focusdd.reports.figures import data_uri
+from focusdd.reports.looks import evenly, photo
 
 _GALLERIES = 16
 _CLASSES = 10  # of a gallery, two images each
@@ -69,19 +69,15 @@ def _gallery(data: FoundDistilled, side: int, room: int, list_room: int) -> dict
     images = list(data.plan.images())
     keys = "".join(f"{key}\n" for key in dict.fromkeys(tile.key for tile in data.plan.tiles)).encode()
     gallery = {
-        "title": data.title,
-        "stage": data.stage,
-        "info": data.info,
+        "data": data,
         "boxed": boxed(data),
         "images": len(images),
         "sources": keys.count(b"\n"),
-        "list": f"data:text/plain;charset=utf-8;base64,{base64.b64encode(keys).decode()}",
+        "list": data_uri("text/plain;charset=utf-8", keys) if len(keys) <= list_room else "",
         "problem": "",
         "pictures": [],
         "left_out": 0,
     }
-    if len(keys) > list_room:
-        gallery["list"] = ""
     pictures: list[Picture] = []
     try:
         files = _files(data)
@@ -101,12 +97,11 @@ def _gallery(data: FoundDistilled, side: int, room: int, list_room: int) -> dict
 def _some(images: list[tuple[str, list[Any]]], data: FoundDistilled) -> list[tuple[str, list[Any]]]:
     """Images spread evenly; of a dataset to classify the first and then the second of classes spread so."""
     if boxed(data):
-        count = min(_BOXED, len(images))
-        return [images[number * len(images) // count] for number in range(count)]
+        return evenly(images, _BOXED)
     by_label: dict[int, list[tuple[str, list[Any]]]] = defaultdict(list)
     for name, tiles in images:
         by_label[tiles[0].label].append((name, tiles))
-    classes = sorted({number * len(data.data.classes) // _CLASSES for number in range(_CLASSES)})
+    classes = evenly(range(len(data.data.classes)), _CLASSES)
     return list(chain.from_iterable(by_label[label][turn : turn + 1] for turn in (0, 1) for label in classes))
 
 

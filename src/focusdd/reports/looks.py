@@ -6,7 +6,7 @@ import io
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,6 +20,7 @@ from focusdd.reports.figures import data_uri
 from focusdd.selection.plan import Plan, Tile
 from focusdd.sources import BoxedSource, Source, open_source
 
+_Item = TypeVar("_Item")
 PATCH_COLOUR = "#00e5ff"
 TRUE_COLOUR = "#ffffff"
 _HALO = "#10151a"
@@ -34,7 +35,7 @@ def photo(image: Image.Image, side: int, quality: int = 78) -> str:
     small.thumbnail((side, side), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=quality, optimize=True)
-    return data_uri("jpeg", buffer.getvalue())
+    return data_uri("image/jpeg", buffer.getvalue())
 
 
 def marked(image: Image.Image, boxes: Sequence[tuple[Box, str]], size: tuple[int, int]) -> Image.Image:
@@ -81,12 +82,8 @@ def looks(datasets: list[FoundDistilled]) -> dict[str, Any] | None:
     else:
         return None
     info = data.index.index.info
-    shown: dict[str, Any] = {
-        "title": data.title,
-        "extractor": info["extractor"]["name"],
-        "source": info["source"]["name"],
-    }
-    shown |= {"examples": [], "problem": "", "lost": 0, "boxes": None}
+    shown: dict[str, Any] = {"title": data.title, "extractor": info["extractor"]["name"]}
+    shown |= {"source": info["source"]["name"], "examples": [], "problem": "", "lost": 0, "boxes": None}
     try:
         source = open_source(str(info["source"]["name"]), split=str(info["source"]["split"]))
     except (FocusError, OSError, KeyError) as error:
@@ -107,6 +104,12 @@ def looks(datasets: list[FoundDistilled]) -> dict[str, Any] | None:
     return shown
 
 
+def evenly(items: Sequence[_Item], count: int) -> list[_Item]:
+    """At most `count` items, spread evenly over all of them."""
+    count = min(count, len(items))
+    return [items[number * len(items) // count] for number in range(count)]
+
+
 def _spread(plan: Plan) -> list[Tile]:
     """Tiles spread evenly over the classes and over the order within a class: not the best ones.
 
@@ -116,10 +119,8 @@ def _spread(plan: Plan) -> list[Tile]:
     by_label: dict[int, list[Tile]] = defaultdict(list)
     for tile in patches or plan.tiles:
         by_label[tile.label].append(tile)
-    groups = [group for _, group in sorted(by_label.items())]
-    count = min(_EXAMPLES, len(groups))
-    groups = [groups[number * len(groups) // count] for number in range(count)]
-    each = math.ceil(_EXAMPLES / max(1, count))
+    groups = evenly([group for _, group in sorted(by_label.items())], _EXAMPLES)
+    each = math.ceil(_EXAMPLES / max(1, len(groups)))
     chosen = [group[(2 * n + 1) * len(group) // (2 * each)] for n in range(each) for group in groups]
     return list({tile.key: tile for tile in chosen}.values())[:_EXAMPLES]
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from focusdd.comparison.scores import Outcome, Scores, score
 from focusdd.comparison.verdict import Verdict, judge, subject
-from focusdd.reports.collect import Found, FoundDistilled, Stage, Student, method_rank
+from focusdd.reports.collect import Found, FoundDistilled, Student, method_rank
 from focusdd.tasks.base import Task
 
 # settings that make no variant of a method
@@ -206,12 +206,13 @@ def verdicts(table: list[Row]) -> list[tuple[Row, Verdict]]:
 
 
 def _times(students: list[Student]) -> Times:
-    def runs(stages: list[Stage]) -> list[dict[str, Any]]:
-        return [stage.run for stage in stages if stage.run]
-
     datasets = [student.dataset for student in students if student.dataset]
-    extracts = runs([data.index.stage for data in datasets if data.index])
-    distils, trains = runs([data.stage for data in datasets]), runs([student.stage for student in students])
+    stages = (
+        [data.index.stage for data in datasets if data.index],
+        [data.stage for data in datasets],
+        [student.stage for student in students],
+    )
+    extracts, distils, trains = ([stage.run for stage in group if stage.run] for group in stages)
     memory = [run["peak_memory_mb"] for run in (*extracts, *distils, *trains) if run.get("peak_memory_mb")]
     return Times(
         _mean([run["seconds_total"] for run in extracts]),
