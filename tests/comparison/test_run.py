@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from focusdd import FitSettings, FocusError, Source, TrainSettings, run, train
+from focusdd import FitSettings, FocusError, Source, TrainSettings, run, status, train
 from focusdd.cli.app import app
 from focusdd.core.files import read_json, write_json
 from focusdd.demo.run import WEIGHTS
@@ -58,7 +58,8 @@ def test_run_makes_what_the_single_commands_make(
     words = ("extract", "fit", "distill", "train", "random-student", "student of random images", "7,654")
     assert all(word in said for word in (*words, f"{made.student.top1:.1%}"))
     again = run(source, out, val=val, fit_epochs=12, control=True, **SMALL)
-    assert again == made and "done" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert again == made and "done" in said and "writes" not in said
     kept = (out / "index" / "done.json").stat().st_mtime_ns
     other = {**SMALL, "ipc": 2}
     with pytest.raises(FocusError, match=r"ipc was 1, now 2.*--overwrite, which makes again only"):
@@ -88,6 +89,28 @@ def test_the_next_command_works_when_it_is_pasted(labels: str, tmp_path: Path) -
         asked = {"student": architecture, "labels": "tiles", "epochs": 2, "seed": 0}
         assert train(made.distilled, DemoSource(4, "val"), tmp_path / "alone", **asked) == made.student
         assert run(DemoSource(8), tmp_path, val=DemoSource(4, "val"), **settings) == made
+    app(made.following, result_action="return_value")
+
+
+def test_a_weak_teacher_is_named_with_anyway_and_the_rest_of_a_stopped_run_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def weak(source: Source, out: Path, *_: object, **__: object) -> Path:
+        config = read_json(fitted(out) / "config.json")
+        write_json(out / "config.json", config | {"focusdd": {"val_balanced": 0.1, "val_top1": 0.1}})
+        return out
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("focusdd.comparison.run.fit", weak)
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("focusdd.comparison.run.train", stopped)
+        run(DemoSource(8), tmp_path, val=DemoSource(4, "val"), **SMALL)
+    states = {line.path.name: line.state for line in status(tmp_path)}
+    assert states["distilled"] == "done" and states["student"] == "not begun"
+    made = run(DemoSource(8), tmp_path, val=DemoSource(4, "val"), **SMALL)
+    assert made.following[-1] == "--anyway"
     app(made.following, result_action="return_value")
 
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from focusdd.core.errors import FocusError
+from focusdd.core.expected import expect
 from focusdd.core.files import write_whole
+from focusdd.core.manifest import remedy_for
 from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.core.status import status
 
@@ -35,11 +37,31 @@ def test_it_lists_stages_below(tmp_path: Path) -> None:
     (tmp_path / "film" / "stage.json").write_text('{"scene": 4}')
     found = {line.path.name: (line.stage, line.state, line.detail) for line in status(tmp_path)}
     assert found == {
-        "distilled": ("distill", "done", "images 3, top1 33.3%"),
+        "distilled": ("distill", "done", "images 3, top-1 33.3%"),
         "cut": ("distill", "damaged", "1 files missing or cut short, the first b"),
         "index": ("extract", "unfinished", "3 files so far"),
     }
     assert [line.stage for line in status(tmp_path / "index")] == ["extract"]
+
+
+def test_stages_that_a_command_had_not_begun_are_listed_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["/usr/bin/focusdd", "run", "my photos", "--out", str(tmp_path / "all")])
+    run_stage(Stage("extract", 1, {}, {}), tmp_path / "all" / "index", make)
+    expect(tmp_path / "all", {"index": "extract", "student": "train", "distilled/labels/tiles": "label"})
+    (tmp_path / "all" / "student").mkdir()
+    (tmp_path / "theatre").mkdir()
+    (tmp_path / "theatre" / "stages.json").write_text('["left", "right"]')
+    lines = status(tmp_path)
+    assert [(line.path.name, line.stage, line.state) for line in lines] == [
+        ("tiles", "label", "not begun"),
+        ("index", "extract", "done"),
+        ("student", "train", "not begun"),
+    ]
+    again = f"run `focusdd run 'my photos' --out {tmp_path / 'all'}` again"
+    assert {remedy_for(line.path) for line in lines if line.state != "done"} == {again}
+    assert remedy_for(tmp_path / "theatre" / "left") == "run the command that made it again"
 
 
 def test_of_nothing(tmp_path: Path) -> None:

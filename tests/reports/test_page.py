@@ -39,6 +39,21 @@ def test_page_shows_balanced_accuracy_and_chance_where_classes_differ_in_size(wo
     assert "always naming the most frequent class gets 90.0% top-1" in words
 
 
+def test_page_tells_stored_from_soft_labels_of_one_student(work: Path) -> None:
+    (dataset,) = {path.parent for path in work.glob("focus-1*/distilled.json")}
+    make_student(dataset, work / "stored-student", 0.5, labels="stored")
+    words = Page(report(work)).words()
+    assert f"81.2% top-1 on tiles of {dataset.name}" in words
+    assert all(f"focus 1, resnet18, {labels} labels, 300 epochs" in words for labels in ("stored", "soft"))
+
+
+def test_page_leaves_out_top5_where_it_is_always_all(work: Path) -> None:
+    assert "Top-5" in Page(report(work)).words()
+    for path in work.glob("*/result.json"):
+        edit(path, per_class=dict([*read_json(path)["per_class"].items()][:5]))
+    assert "Top-5" not in Page(report(work)).words()
+
+
 def test_page_warns_of_what_makes_its_figures_too_good(work: Path) -> None:
     plain = Page(report(work)).words()
     assert "training images as well" not in plain and "under several classes" not in plain

@@ -113,6 +113,15 @@ def test_every_class_of_images_with_boxes_has_its_images(images, method, least, 
         assert len(np.intersect1d(rows, made.chosen)) >= min(least, len(unlike))
 
 
+def test_classes_with_fewer_images_than_asked_for_are_named(image_folder, tmp_path, capsys):
+    root = image_folder(("apple", "pear"), per_class=4)
+    next(root.rglob("pear/*.png")).unlink()
+    subset(root, tmp_path / "out", per_class=4, method="random")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "7 of 7 images, 3 to 4 of a class" in said
+    assert "warning: 1 classes have fewer images than --per-class 4: pear" in said
+
+
 @pytest.mark.parametrize("form", ["list", "links", "copies"])
 def test_a_subset_is_a_list_links_or_copies(image_folder, tmp_path, capsys, form):
     root = image_folder(("apple", "pear"), per_class=4)
@@ -121,7 +130,7 @@ def test_a_subset_is_a_list_links_or_copies(image_folder, tmp_path, capsys, form
     rows = listed(out / "subset.csv")
     assert [row["class"] for row in rows] == ["apple", "apple", "pear", "pear"]
     assert listed(out / "left_out.csv") == []
-    assert "4 of 8 images, 2 to 2 of a class" in " ".join(capsys.readouterr().out.split())
+    assert "4 of 8 images, 2 of each class" in " ".join(capsys.readouterr().out.split())
     if form == "list":
         assert not (out / "train").exists()
     else:

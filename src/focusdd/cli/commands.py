@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from focusdd import settings as tree
 from focusdd.cli import flags
@@ -186,15 +186,18 @@ def report(folder: flags.Folder, /) -> None:
 def status(folder: flags.Folder, /) -> None:
     from focusdd import status
 
-    table = Table("folder", "stage", "state", "detail")
+    table = Table(Column("folder", overflow="fold"), "stage", "state", "detail")
     stages = status(folder)
     for stage in stages:
         table.add_row(str(stage.path), stage.stage, stage.state, stage.detail)
     console.print(table, markup=False)
-    unfinished = [stage.path for stage in stages if stage.state != "done"]
-    for path in unfinished:
-        say(f"{path}: {remedy_for(path)}")
-    if not unfinished:
+    remedies: dict[str, list[str]] = {}
+    for stage in stages:
+        if stage.state != "done":
+            remedies.setdefault(remedy_for(stage.path), []).append(str(stage.path))
+    for remedy, paths in remedies.items():
+        say(f"{', '.join(paths)}: {remedy}")
+    if not remedies:
         say(f"all {len(stages)} done. Next: {_command('report', folder)}")
 
 

@@ -97,8 +97,8 @@ Quick = Annotated[
     bool, _output("Run in seconds. It shows that the installation works, not what the method can do.")
 ]
 _TO = "Name on the Hub, as OWNER/NAME. Default: nothing is sent."
-To = Annotated[str | None, Parameter(help=_TO)]
-Private = Annotated[bool, Parameter(help="Make a private repository.")]
-Replace = Annotated[bool, Parameter(help="Replace files of a repository that exists.")]
+To = Annotated[str | None, _output(_TO)]
+Private = Annotated[bool, _output("Make a private repository.")]
+Replace = Annotated[bool, _output("Replace files of a repository that exists.")]
 Hidden = Parameter(parse=False)
 """No flag: what a command tells another one that it calls."""

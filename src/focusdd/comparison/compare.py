@@ -21,6 +21,7 @@ from focusdd.comparison.scores import Outcome, Scores, score
 from focusdd.comparison.verdict import verdicts
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
+from focusdd.core.expected import expect
 from focusdd.core.files import csv_text, read_json, write_whole
 from focusdd.core.lock import locked
 from focusdd.core.stage import overwrite_if_other
@@ -163,6 +164,8 @@ def _run(trials: Sequence[Trial], context: ComparisonContext, engine: EngineSett
     comparison, out = context.task.comparison, context.out
     rows: dict[Trial, dict[str, Any]] = {}
     names = comparison.schema.names
+    train = f"{context.task.prefix}train"
+    expect(out, {context.student(trial).relative_to(out).as_posix(): train for trial in trials})
 
     def finished(trial: Trial) -> None:
         rows[trial] = row_of(trial, context)

@@ -99,7 +99,8 @@ def say_plan(
         model, count, seconds = known[step.command]
         done = step.folder not in again and (out / step.folder / "done.json").exists()
         estimate = "done" if done else f"about {_minutes(seconds)}"
-        table.add_row(step.command, step.folder, model, f"{count:,}", estimate)
+        short = Path(model).name if Path(model).is_dir() else model
+        table.add_row(step.command, step.folder, short, f"{count:,}", estimate)
         needed = {"extract": [settings.extractor], "fit": [student, settings.teacher]}.get(step.command, [])
         missing += [] if done else [name for name in needed if name and needs_download(name)]
     console.print(table)

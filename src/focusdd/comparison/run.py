@@ -16,6 +16,7 @@ from rich.table import Table
 from focusdd.comparison.plan import STUDENTS, Step, made_again, say_plan
 from focusdd.composition.dataset import open_distilled
 from focusdd.core.console import console
+from focusdd.core.expected import expect
 from focusdd.core.files import read_json
 from focusdd.core.stage import overwrite_if_other
 from focusdd.extraction.attention import as_vit
@@ -40,7 +41,7 @@ from focusdd.sources.understood import understood, understood_validation
 from focusdd.tasks.classify.task import CLASSIFY
 from focusdd.tasks.distill import distill
 from focusdd.tasks.extract import extract
-from focusdd.training.fit import fit
+from focusdd.training.fit import fit, near_chance
 from focusdd.training.result import TrainedStudent
 from focusdd.training.train import train
 
@@ -100,7 +101,8 @@ def run(
     require_apart(out, source, held_out)
     understood(source)
     understood_validation(held_out, source)
-    reading = ExtractorSettings(extractor=settings.extractor, device=device, anyway=settings.anyway)
+    told = settings.model_dump(include={"extractor", "input_size", "anyway"})
+    reading = ExtractorSettings(**told, device=device)
     teacher = own.folder if own is not None and own.folder is not None else out / "teacher"
     steps = _steps(settings, reading, str(teacher), own is not None)
     again = made_again(out, steps, source.fingerprint, overwrite)
@@ -125,11 +127,15 @@ def run(
         else:
             make = partial(train, data, held_out, folder, step.settings)
         made[step.folder] = overwrite_if_other(make, overwrite)
+        if step == steps[0]:  # a run that makes nothing leaves nothing
+            expect(out, {one.folder: one.command for one in steps})
     ours, control = made["student"], made.get("random-student")
     _say_table(out, teacher, ours, control)
     following: tuple[str, ...] = ("publish", str(out / "distilled"))
     if settings.labels == "soft":
         following = ("label", str(out / "distilled"), "--teacher", str(teacher))
+        if own is None and near_chance(teacher):
+            following += ("--anyway",)
     return Ran(out, teacher, out / "distilled", ours, control, following)
 
 

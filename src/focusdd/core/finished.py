@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ class Finished:
     """A finished output on disk."""
 
     folder: Path
-    info: dict[str, Any]
+    info: dict[str, Any] = field(repr=False)
     """The content of its JSON file."""
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from focusdd.core.errors import FocusError
+from focusdd.core.expected import command_of
 from focusdd.core.files import digest_of, read_json, write_json
 
 CARD = "README.md"  # people edit it, and labels add to it: it has to be there, whatever it says
@@ -81,12 +82,13 @@ def require_whole(out: Path, hashes: bool = False) -> None:
 
 def remedy_for(out: Path) -> str:
     """What makes the missing part of a stage, in words: the very command where it is known."""
-    command = read_json(out / "run.json").get("command") if (out / "run.json").exists() else None
+    own = read_json(out / "run.json") if (out / "run.json").exists() else {}
+    command = own.get("command") or command_of(out)
     stage = str(read_json(out / "stage.json").get("stage")) if (out / "stage.json").exists() else ""
     if command:
         return f"run `{_moved(command, stage, out)}` again"
-    own = f": {_call(stage, out)}" if stage in _IN_PYTHON else ""
-    return f"run the command that made it again{own}"
+    call = f": {_call(stage, out)}" if stage in _IN_PYTHON else ""
+    return f"run the command that made it again{call}"
 
 
 def _call(stage: str, out: Path) -> str:

@@ -47,7 +47,7 @@ class RunRecord:
 
         versions = {name: version(name) for name in ("torch", "timm", "numpy", "pillow")}
         run = {
-            "command": _command(),
+            "command": typed(),
             "focusdd": __version__,
             "commit": _commit(),
             "python": platform.python_version(),
@@ -62,7 +62,7 @@ class RunRecord:
         write_json(out / "run.json", run)
 
 
-def _command() -> str | None:
+def typed() -> str | None:
     """What was typed; None where it was not the program `focusdd`."""
     program = Path(sys.argv[0])
     ours = program.stem == "focusdd" or program == Path(__file__).parents[1] / "__main__.py"

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from focusdd.core.errors import FocusError
+from focusdd.core.expected import STAGES, expected
 from focusdd.core.files import read_json
 from focusdd.core.manifest import damaged
 from focusdd.core.stage import stage_in
+
+_WORDS = {"top1": "top-1", "top5": "top-5", "val_top1": "top-1"}  # where words differ from names of counts
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,13 @@ def status(folder: Path | str) -> list[StageStatus]:
         raise FocusError(f"there is no folder {folder}")
     outs = [path.parent for path in sorted(folder.rglob("stage.json"))]
     found = [_status(out, known["stage"]) for out in outs if (known := stage_in(out)) is not None]
+    for root in [file.parent for file in folder.rglob(STAGES)]:
+        stages = {root / name: stage for name, stage in expected(root).get("stages", {}).items()}
+        missing = [out for out in stages if stage_in(out) is None]
+        found += [StageStatus(out, stages[out], "not begun", "") for out in missing]
     if not found:
         raise FocusError(f"{folder} holds no output of focusdd")
-    return found
+    return sorted(found, key=lambda line: line.path)
 
 
 def _status(out: Path, stage: str) -> StageStatus:
@@ -44,10 +51,11 @@ def _status(out: Path, stage: str) -> StageStatus:
             out, stage, "damaged", f"{len(odd)} files missing or cut short, the first {odd[0]}"
         )
     return StageStatus(
-        out, stage, "done", ", ".join(f"{name} {_shown(value)}" for name, value in done["counts"].items())
+        out, stage, "done", ", ".join(_shown(name, value) for name, value in done["counts"].items())
     )
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
     """Of the counts of stages, those that are no whole numbers are fractions."""
-    return f"{value:.1%}" if isinstance(value, float) and 0 <= value <= 1 else str(value)
+    share = f"{value:.1%}" if isinstance(value, float) and 0 <= value <= 1 else str(value)
+    return f"{_WORDS.get(name, name)} {share}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +38,11 @@ def class_tables(found: Found, table: list[Row]) -> list[dict[str, Any]]:
     for (task, folders), items in groups.items():
         infos = [item.info if isinstance(item, FoundDistilled) else item.index.info for item in items]
         scored = [row for row in table if row.task.name == task and row.per_class.keys() & set(folders)]
-        columns = _counts(items) + [Column(_title(row), row.per_class, True) for row in scored[:_COLUMNS]]
+        titles = Counter(map(_title, scored))
+        columns = _counts(items)
+        for row in scored[:_COLUMNS]:
+            apart = f", {row.labels} labels, {row.epochs} epochs" if titles[_title(row)] > 1 else ""
+            columns.append(Column(_title(row) + apart, row.per_class, True))
         names = dict(zip(folders, map(str, infos[0]["class_names"]), strict=True))
         made.append(
             {

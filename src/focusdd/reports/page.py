@@ -13,7 +13,7 @@ from typing import Any
 from focusdd.comparison.verdict import Verdict
 from focusdd.core.files import write_whole
 from focusdd.reports.classes import class_tables
-from focusdd.reports.collect import Found, collect
+from focusdd.reports.collect import Found, Student, collect
 from focusdd.reports.figures import accuracy_figure, cost_figure, deviation
 from focusdd.reports.galleries import boxed, galleries
 from focusdd.reports.looks import looks
@@ -85,7 +85,7 @@ def _content(found: Found) -> dict[str, Any]:
         "scores": scores(table),
         "teachers": list(
             dict.fromkeys(
-                (teacher["name"], teacher["sample_accuracy"], student.result["val"]["name"])
+                (teacher["name"], teacher["sample_accuracy"], _judged_on(student))
                 for student in found.students
                 if (teacher := student.result.get("teacher"))
             )
@@ -110,6 +110,13 @@ def _content(found: Found) -> dict[str, Any]:
     }
 
 
+def _judged_on(student: Student) -> str:
+    """What the accuracy of a student's teacher was measured on: that of stored labels by `label`."""
+    if student.settings.get("labels") in ("stored", "tiles", "views"):
+        return f"tiles of {student.dataset.stage.shown if student.dataset else 'the distilled images'}"
+    return f"a sample of the validation images of {student.result['val']['name']}"
+
+
 def _table(lines: list[Row]) -> dict[str, Any]:
     """The results on one validation set, with the columns that say something there."""
     columns = {
@@ -120,6 +127,8 @@ def _table(lines: list[Row]) -> dict[str, Any]:
     balanced = [pair for row in lines for pair in zip(row.main, row.scores.get("balanced", []), strict=False)]
     if all(abs(one - other) < 0.0005 for one, other in balanced):  # classes of equal size
         columns.pop("balanced", None)
+    if all(len(row.per_class) <= 5 for row in lines):  # every class is among the five most probable
+        columns.pop("top5", None)
     return {"val": lines[0].val, "lines": lines, "columns": columns}
 
 

@@ -70,6 +70,8 @@ class RunSettings(Settings, panel="Training"):
     views: its labels are stored beside the images first, so that later students need no teacher."""
     extractor: str = ExtractorSettings.model_fields["extractor"].default
     """ViT that reads the images: a checkpoint folder or a timm model name."""
+    input_size: Annotated[int | None, Field(ge=16, le=2048)] = None
+    """Side of the extractor's input in pixels. Default: that of `extract`."""
     size: Annotated[int, Field(ge=32, le=1024), Derived()] = UNSET
     """Side of the distilled images and of the models' input in pixels. Default: that of a --teacher of the
     student's own architecture, else 224."""

@@ -124,19 +124,26 @@ def _make(
     reasons = [{"key": key, "reason": reason} for key, reason in left_out]
     write_whole(work.out / "left_out.csv", csv_text(["key", "reason"], reasons))
     counts = [int(np.isin(shown, chosen).sum()) for shown in images.shown]
-    _say(source, counts, len(rows), left_out)
+    _say(source, counts, len(rows), left_out, settings.per_class)
     work.record.note(images=len(rows))
     return {"images": len(rows), "left_out": len(left_out)}
 
 
-def _say(source: Any, counts: list[int], images: int, left_out: list[tuple[str, str]]) -> None:
-    say(f"{images} of {len(source.records)} images, {min(counts)} to {max(counts)} of a class")
+def _say(
+    source: Any, counts: list[int], images: int, left_out: list[tuple[str, str]], per_class: int | None
+) -> None:
+    few, most = min(counts), max(counts)
+    of_each = f"{few} of each class" if few == most else f"{few} to {most} of a class"
+    say(f"{images} of {len(source.records)} images, {of_each}")
     for reason, count in Counter(reason for _, reason in left_out).most_common(3):
         say(f"left out: {count} ({reason})")
     there = {record.key for record in source.records}
     say(f"not chosen: {len(there) - images - sum(key in there for key, _ in left_out)}")
-    if empty := [name for name, count in zip(source.classes, counts, strict=True) if not count]:
+    known = [*zip(source.classes, counts, strict=True)]
+    if empty := [name for name, count in known if not count]:
         warn(f"{len(empty)} classes have no image: {', '.join(empty[:3])}")
+    if short := [name for name, count in known if count < (per_class or 0)]:
+        warn(f"{len(short)} classes have fewer images than --per-class {per_class}: {', '.join(short[:3])}")
 
 
 def _opened(

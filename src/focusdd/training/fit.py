@@ -65,7 +65,6 @@ def fit(
     understood(source)
     if val is not None:
         understood_validation(val, source)
-    fact("writes", f"{out}: a checkpoint of {settings.model or settings.init}, input {settings.size} px")
     with process_group(device) as ranks:
         return _fit(ranks, source, Path(out), settings, val, device, overwrite)
 
@@ -92,6 +91,7 @@ def _fit(
     inputs = {"source": source.fingerprint} | ({"teacher": teacher.weights} if teacher else {}) | start.inputs
 
     def make(work: Workspace, learn: Learn) -> dict[str, Any]:
+        fact("writes", f"{out}: a checkpoint of {settings.model or settings.init}, input {settings.size} px")
         outputs = checked_outputs(teacher, source, "teacher", settings.anyway)[0] if teacher else None
         net, arguments = new_net(
             start.name,

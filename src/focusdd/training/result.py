@@ -61,7 +61,8 @@ class TrainedStudent(Trained):
     @property
     def summary(self) -> str:
         """Its scores in words."""
-        return f"{self.student}: {self.top1:.1%} top-1, {self.top5:.1%} top-5"
+        top5 = f", {self.top5:.1%} top-5" if len(self.per_class) > 5 else ""  # else always all
+        return f"{self.student}: {self.top1:.1%} top-1{top5}"
 
 
 @dataclass(frozen=True, kw_only=True)

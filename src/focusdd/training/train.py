@@ -139,7 +139,6 @@ def _train(
     dataset: _TrainingSet, val: Source, out: Path, asked: TrainSettings, overwrite: bool
 ) -> TrainedStudent:
     understood_validation(val, dataset, dataset.source)
-    fact("writes", f"{out}: a {asked.student} taught by {dataset.name}")
     require_apart(out, val)
     device = pick_device(asked.device)
     with process_group(device) as ranks:
@@ -180,6 +179,7 @@ def _train_on(
         warn_once(facts["other_family"] + at)
 
     def make(work: Workspace, learn: Learn) -> dict[str, Any]:
+        fact("writes", f"{out}: a {asked.student} taught by {dataset.name}")
         outputs, judged = None, None
         if data is not None:
             stored = data.store.info["teacher"]

@@ -69,7 +69,6 @@ def train(
     settings, own = resolved.settings, resolved.key
     val = open_detection_source(val, "val")
     understood_validation(val, data, (data.info["source"]["fingerprint"], data.info["source"]["name"]))
-    fact("writes", f"{out}: a {settings.detector} taught by {data.name}")
     require_apart(Path(out), val)
     family = family_of(settings.detector)
     family.require()
@@ -79,6 +78,7 @@ def train(
 
     def make(work: Workspace) -> dict[str, Any]:
         record = work.record
+        fact("writes", f"{out}: a {settings.detector} taught by {data.name}")
         with record.measure("read"):
             samples = data.samples(settings.size)
             hashes = content_hashes(val, (one.key for one in val.records))
