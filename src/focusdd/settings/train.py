@@ -123,7 +123,7 @@ class TrainSettings(AugmentSettings, panel="Training"):
     error of the logits."""
     temperature: Annotated[float, Field(gt=0), Only(loss=("kl",)), _SOFT, Derived(_temperature)] = UNSET
     """Temperature of the teacher's and the student's distribution. Default: 20, or 4 for a teacher of another
-    family than the student (measured for one such pair); for stored labels of --top classes, theirs."""
+    family than the student; for stored labels of --top classes, theirs."""
     hard_weight: Annotated[float, Field(ge=0, lt=1), _SOFT] = 0.0
     """Weight of the cross-entropy with the class index. The distance from the teacher has the rest."""
     dense_weight: Annotated[float, Field(ge=0, le=1), Only(taught=(DENSE,)), _SOFT] = 1.0
