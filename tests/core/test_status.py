@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from focusdd.core.errors import FocusError
-from focusdd.core.expected import expect
+from focusdd.core.expected import STAGES, expect, expected
 from focusdd.core.files import write_whole
 from focusdd.core.manifest import remedy_for
 from focusdd.core.stage import Stage, Workspace, run_stage
@@ -69,3 +69,13 @@ def test_of_nothing(tmp_path: Path) -> None:
         status(tmp_path)
     with pytest.raises(FocusError, match="there is no folder"):
         status(tmp_path / "missing")
+
+
+def test_a_file_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / STAGES).write_text('{"stages": "mine"}')
+    expect(tmp_path, {"teacher": "fit"})
+    assert (tmp_path / STAGES).read_text() == '{"stages": "mine"}'
+    assert expected(tmp_path) == {}
+    (tmp_path / STAGES).unlink()
+    expect(tmp_path, {"teacher": "fit"})
+    assert expected(tmp_path)["stages"] == {"teacher": "fit"}

@@ -99,7 +99,7 @@ def test_two_processes_take_over_from_one_and_end_where_it_does(
     done = torchrun("-m", "focusdd", "train", tiny.folder, "--val", VAL.name, "--out", two, *words)
     assert done.returncode == 0, done.stderr
     said = [line.split()[0] for line in done.stdout.splitlines() if line[0] != " "]
-    known = ["val", "writes", *["warning:"] * 2, "teacher", "test_vit", "resuming:", "test_vit:", "wrote"]
+    known = ["val", *["warning:"] * 2, "writes", "teacher", "test_vit", "resuming:", "test_vit:", "wrote"]
     assert said == known
     assert read_json(two / "result.json") == result.to_dict()
     assert read_json(two / "run.json")["processes"] == 2
