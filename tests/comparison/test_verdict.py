@@ -89,6 +89,11 @@ def test_one_seed_says_nothing_of_noise() -> None:
     assert words == "focus is 10.0 points ahead of random (one seed, so noise is unknown)."
 
 
+def test_equal_scores_are_level() -> None:
+    words = str(judge("", "focus", {"focus": of(0.5), "random": of(0.5)}, {}))
+    assert words == "focus is level with random (one seed, so noise is unknown)."
+
+
 def test_the_method_in_question() -> None:
     assert subject(["random", "focus", "rded"]) == "focus"
     assert subject(["random", "rded", "full"]) == "rded"

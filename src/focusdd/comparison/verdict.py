@@ -37,6 +37,12 @@ class Difference(NamedTuple):
         value = f"{100 * self.mean:+.1f}" if signed else f"{abs(100 * self.mean):.1f}"
         return value if self.margin is None else f"{value} +- {100 * self.margin:.1f}"
 
+    def place(self) -> str:
+        """Where the method stands, e.g. "3.1 points ahead of random"."""
+        if not round(100 * self.mean, 1):
+            return f"level with {self.control}"
+        return f"{self.points()} points {'ahead of' if self.mean > 0 else 'behind'} {self.control}"
+
 
 class Verdict(NamedTuple):
     """How one method stands against the others in one setting."""
@@ -53,10 +59,7 @@ class Verdict(NamedTuple):
         seeds = max(one.seeds for one in self.differences)
         shown = [one for one in self.differences if one.decided or seeds == 1]
         noise = [one for one in self.differences if one not in shown]
-        parts = [
-            f"{one.points()} points {'ahead of' if one.mean >= 0 else 'behind'} {one.control}"
-            for one in shown
-        ]
+        parts = [one.place() for one in shown]
         if noise:
             named = [f"{one.control} ({one.points(signed=True)})" for one in noise]
             parts.append(f"within noise of {' and '.join(named)}")
