@@ -289,9 +289,16 @@ def test_full_data_is_a_line_and_methods_are_compared_seed_by_seed(work: Path) -
     page.check()
     words = page.words()
     assert "+15.0 ± 0.0" in words and "+50.0 ± 0.0" in words and "not augmented" in words
+    assert "Over random, hard" in words and "Below full data, hard LRS ARS" in words
     assert "full 80.0%" in words
     alts = [value for name, value in page.attributes if name == "alt"]
     assert any("random: 31.0% in 12.5" in alt or "random: 31.0% in" in alt for alt in alts)
+
+
+def test_scores_that_no_method_has_are_no_columns(work: Path) -> None:
+    words = Page(report(work)).words()
+    assert "Over random, soft" in words
+    assert not any(name in words for name in ("Over random, hard", "Over rded", "Below full data, hard"))
 
 
 def test_students_outside_the_distribution(work: Path) -> None:
