@@ -71,11 +71,16 @@ def test_run_makes_what_the_single_commands_make(
     assert larger.student.distilled["ipc"] == 2 and larger.show(4).axes
 
 
-def test_a_checkpoint_of_the_students_architecture_is_the_teacher_itself(tmp_path: Path) -> None:
+def test_a_checkpoint_of_the_students_architecture_is_the_teacher_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     made = run(DemoSource(8), tmp_path, val=DemoSource(4, "val"), teacher=str(WEIGHTS / "teacher"), **{
         **SMALL, "student": read_json(WEIGHTS / "teacher" / "config.json")["architecture"],
     })  # fmt: skip
     assert made.teacher == WEIGHTS / "teacher" and not (tmp_path / "teacher").exists()
+    assert made.student.teacher is not None
+    row = next(line for line in capsys.readouterr().out.splitlines() if "teacher, on a sample" in line)
+    assert f"{made.student.teacher['sample_accuracy']:.1%}" in row
 
 
 @pytest.mark.parametrize("labels", ["soft", "tiles"])

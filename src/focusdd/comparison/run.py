@@ -186,9 +186,11 @@ def _is_teacher(given: Origin, student: str) -> bool:
 def _say_table(out: Path, teacher: Path, ours: TrainedStudent, control: TrainedStudent | None) -> None:
     """Top-1 of teacher and students, the images that they learnt from, and the seconds of their training."""
     table = Table("", "top-1", "images", "bytes", "seconds", title=str(out))
-    known = read_json(teacher / "config.json").get("focusdd", {}).get("val_top1")
-    fitted = teacher == out / "teacher"
-    table.add_row("teacher", _share(known), "", "", _seconds(teacher) if fitted else "")
+    if teacher == out / "teacher":
+        known = read_json(teacher / "config.json")["focusdd"]["val_top1"]
+        table.add_row("teacher", _share(known), "", "", _seconds(teacher))
+    elif ours.teacher:  # what its folder says may be of other images
+        table.add_row("teacher, on a sample", _share(ours.teacher["sample_accuracy"]), "", "", "")
     rows = zip(("student", "student of random images"), STUDENTS.items(), (ours, control), strict=True)
     for name, (folder, trained), student in rows:
         if student is not None:
