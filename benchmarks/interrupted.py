@@ -140,12 +140,12 @@ def made(folder: Path, name: str) -> dict[str, str]:
     """Every file below a folder, hidden ones too, by the hash of what has to be the same every time.
 
     Left out: run.json, which holds times and memory, and what is copied from it: the page, where more than
-    the page is made, and some columns of results.csv. And stages.json, which
-    holds the command with its --out.
+    the page is made, and some columns of results.csv. And stages.json,
+    which holds the command with its --out.
     """
     found = {}
+    varies = {"run.json", "stages.json"} | ({"report.html"} if name != "report" else set())
     for path in folder.rglob("*"):
-        varies = ("run.json", "stages.json", *([] if name == "report" else ["report.html"]))
         if path.is_dir() or path.name in varies:
             continue
         data = path.read_bytes()
