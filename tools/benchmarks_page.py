@@ -44,6 +44,7 @@ def measured() -> str:
     parts.append(f"## Models that were fitted\n\n{_table(lines)}\n{_origin(models)}\n\n{plan['tried']}\n")
     parts.append(f"## Other students, sizes and epochs?\n\n{plan['students'].strip()}\n\n{students()}\n")
     parts.append(f"## Object detection?\n\n{plan['detection'].strip()}\n\n{detection()}\n")
+    parts.append(f"## A detector without AGPL?\n\n{plan['ssdlite'].strip()}\n\n{ssdlite()}\n")
     parts.append(f"## How fast is it on a GPU?\n\n{_gpu(plan['gpu']['lines'])}")
     return "".join(parts).rstrip() + "\n"
 
@@ -122,6 +123,19 @@ def detection() -> str:
             cells = {data: _cell(found[data]) for data in defaults}
             own = (f"**{cell}**" if defaults[data] == name else cell for data, cell in cells.items())
             lines.append([f"`{name}`", *own])
+    return f"{_table(lines)}\n{_origin(shown)}\n"
+
+
+def ssdlite() -> str:
+    """mAP of SSDLite, by data set and method."""
+    runs: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    shown = [row for row in _rows("detect-sizes.csv") if "detector=ssdlite" in row["row"]]
+    for row in shown:
+        runs[row["data"], row["row"]].append(row)
+    lines = [["data", "row", "mAP50-95", "mAP50"]]
+    for (data, name), rows in runs.items():
+        scores = (_cell([100 * float(row[column]) for row in rows]) for column in ("map", "map50"))
+        lines.append([data, f"`{name}`", *scores])
     return f"{_table(lines)}\n{_origin(shown)}\n"
 
 

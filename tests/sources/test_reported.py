@@ -6,12 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
+from focusdd import detect
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode
 from focusdd.sources.detection import open_detection_source
+from focusdd.tasks.detect.compose import data_yaml
 from focusdd.tasks.detect.scale import object_sizes
 
 BOX = [10, 20, 30, 40]
@@ -320,3 +324,159 @@ def test_yolo_labels(thread: str, name: str, lines: list[str], found: list[Any],
     write(tmp_path / "data.yaml", "train: images\nnames: [car]\n")
     (objects,) = opened(tmp_path).values()
     assert objects == [("car", pytest.approx(box)) for box in found]
+
+
+def around(degrees: float) -> Any:
+    """The box around one of 30 x 40 px at (10, 20) that is turned about its middle, corner by corner."""
+    turn = np.deg2rad(degrees)
+    corners = np.array([[x, y] for x in (-15, 15) for y in (-20, 20)])
+    there = corners @ [[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]] + [25, 40]
+    return pytest.approx([*there.min(0), *there.max(0)])
+
+
+@pytest.mark.parametrize("degrees", [30, 90.0, 345.5])
+def test_turned_boxes_of_cvat(degrees: float, tmp_path: Path) -> None:
+    """cvat-ai/cvat#4745: `bbox` is that of the box before it was turned; much of the object is outside."""
+    picture(tmp_path / "coco/train/a.jpg")
+    turned = {"attributes": {"occluded": False, "rotation": degrees}, "segmentation": []}
+    coco(tmp_path / "coco/train.json", **turned)
+    assert opened(tmp_path / "coco") == {"a.jpg": [("car", around(degrees))]}
+    assert open_detection_source(tmp_path / "coco").problems[0][1].startswith("object 1 is turned")
+    # an outline is turned already
+    coco(tmp_path / "coco/train.json", **turned | {"segmentation": [[5, 6, 50, 6, 50, 70]]})
+    assert opened(tmp_path / "coco") == {"a.jpg": [("car", [5, 6, 50, 70])]}
+    coco(tmp_path / "coco/train.json", attributes={"rotation": 0.0})
+    assert opened(tmp_path / "coco") == {"a.jpg": [("car", CORNERS)]}
+    picture(tmp_path / "voc/train/a.jpg")
+    write(
+        tmp_path / "voc/train/a.xml",
+        "<annotation><object><name>car</name><bndbox><xmin>10</xmin><ymin>20</ymin><xmax>40</xmax><ymax>60"
+        "</ymax></bndbox><attributes><attribute><name>occluded</name><value>x</value></attribute><attribute>"
+        f"<name>rotation</name><value>{degrees}</value></attribute></attributes></object></annotation>",
+    )
+    assert opened(tmp_path / "voc") == {"a.jpg": [("car", around(degrees))]}
+
+
+def test_lvis_names_no_files(tmp_path: Path) -> None:
+    """facebookresearch/detectron2 reads the end of `coco_url`; LVIS 1.0 has no `file_name`."""
+    picture(tmp_path / "train2017/391895.jpg")
+    file = tmp_path / "annotations/lvis_v1_train.json"
+    coco(file)
+    content = json.loads(file.read_text())
+    del content["images"][0]["file_name"]
+    content["images"][0]["coco_url"] = "http://images.cocodataset.org/train2017/391895.jpg"
+    write(file, json.dumps(content))
+    assert opened(file) == {"train2017/391895.jpg": [("car", CORNERS)]}
+
+
+@pytest.mark.parametrize(
+    ("thread", "given", "ignored"),
+    [
+        ("open-mmlab/mmdetection#8615: regions to ignore", {"iscrowd": 0, "ignore": 1}, True),
+        ("CVHub520/X-AnyLabeling#397 writes it for all", {"iscrowd": 0, "ignore": 0}, False),
+        ("as texts", {"iscrowd": "1"}, True),
+        ("as texts", {"iscrowd": "0", "ignore": "0"}, False),
+    ],
+)
+def test_regions_to_ignore(thread: str, given: dict[str, Any], ignored: bool, tmp_path: Path) -> None:
+    """Crowds by another name: neither learned nor background."""
+    picture(tmp_path / "train/a.jpg")
+    coco(tmp_path / "train.json", **given)
+    source = open_detection_source(tmp_path)
+    assert source.class_counts == (0 if ignored else 1,)
+    assert source.objects("a.jpg", 160, 120).ignored.tolist() == [ignored]
+
+
+def test_turned_shapes_without_a_box(tmp_path: Path) -> None:
+    """CVHub520/X-AnyLabeling#397: neither box nor outline, so the image is left out."""
+    for name in "ab":
+        picture(tmp_path / f"train/{name}.jpg")
+    coco(tmp_path / "train.json", bbox=[], segmentation=[], area=0, iscrowd=0, ignore=0)
+    content = json.loads((tmp_path / "train.json").read_text())
+    content["images"].append({"id": 2, "file_name": "b.jpg", "width": 160, "height": 120})
+    content["annotations"].append({"id": 2, "image_id": 2, "category_id": 1, "bbox": BOX})
+    write(tmp_path / "train.json", json.dumps(content))
+    assert opened(tmp_path) == {"b.jpg": [("car", CORNERS)]}
+    assert ("a.jpg", "object 1 has no box and no outline") in open_detection_source(tmp_path).skipped
+
+
+def test_windows_paths_of_fiftyone(tmp_path: Path) -> None:
+    """voxel51/fiftyone#3235: backslashes, a `path` on another machine, and "validation"."""
+    for split in ("train", "validation"):
+        picture(tmp_path / f"images/{split}/1.png")
+        write(tmp_path / f"labels/{split}/1.txt", "0 0.5 0.5 0.2 0.2\n")
+    text = "names:\n- Raccoon\n- Cat\nnc: 2\npath: c:\\Dev\\datasets\\critters2\n"
+    splits = (f"{split}: .\\images\\{split}\\\n" for split in ("train", "validation"))
+    write(tmp_path / "dataset.yaml", text + "".join(splits))
+    for split, folder in (("train", "train"), ("val", "validation")):
+        source = open_detection_source(tmp_path, split)
+        assert [record.key for record in source.records] == [f"images/{folder}/1.png"]
+        assert source.class_counts == (1, 0)
+
+
+def test_lines_with_a_confidence(tmp_path: Path) -> None:
+    """ultralytics/ultralytics#1170: `save_conf` writes a sixth number, which labels have not."""
+    picture(tmp_path / "images/1.png")
+    write(tmp_path / "labels/1.txt", "0 0.684115 0.800463 0.153646 0.0935185 0.575787\n")
+    write(tmp_path / "data.yaml", "train: images\nnames: [car]\n")
+    with pytest.raises(FocusError, match=r"1\.txt: '0 0\.684115 .*: leave the confidence out"):
+        opened(tmp_path)
+
+
+NAMES = ["true", "null", "no", "on", "~", "1", "a: b", "x, y", "it's", 'a "b"', "# 7", "ü", "\u8f66",
+         "\U0001f697", "a\u2028 \x7fb", "- [", "%", "* &", "a" * 300 + " " + "b" * 300]  # fmt: skip
+
+
+def test_class_names_that_mean_something_in_yaml(tmp_path: Path) -> None:
+    """ultralytics/ultralytics#23754, yolov5#7049, adrienverge/yamllint#270: what is written reads back."""
+    text = data_yaml(NAMES)
+    assert yaml.safe_load(text)["names"] == dict(enumerate(NAMES))
+    picture(tmp_path / "images/train/1.png")
+    write(tmp_path / "labels/train/1.txt", "13 0.5 0.5 0.2 0.2\n")
+    write(tmp_path / "data.yaml", text)
+    assert open_detection_source(tmp_path).class_names == tuple(NAMES)
+
+
+@pytest.mark.parametrize("width", [1e-12, 1e-7, 0.004])
+def test_boxes_that_are_next_to_nothing(width: float, tmp_path: Path) -> None:
+    """pytorch/vision#2740: boxes without an area, or with one that rounding takes away."""
+    for name in "ab":
+        picture(tmp_path / f"train/{name}.jpg")
+    coco(tmp_path / "train.json", bbox=[130.1, 20, width, 40])
+    content = json.loads((tmp_path / "train.json").read_text())
+    content["images"].append({"id": 2, "file_name": "b.jpg", "width": 160, "height": 120})
+    content["annotations"].append({"id": 2, "image_id": 2, "category_id": 1, "bbox": BOX})
+    write(tmp_path / "train.json", json.dumps(content))
+    assert opened(tmp_path) == {"b.jpg": [("car", CORNERS)]}
+    # nor do they where an image's border leaves as much of them
+    content["annotations"][0]["bbox"] = [160 - width, 20, 30, 40]
+    del content["images"][0]["width"]
+    write(tmp_path / "train.json", json.dumps(content))
+    assert opened(tmp_path) == {"a.jpg": [], "b.jpg": [("car", CORNERS)]}
+
+
+def test_what_is_made_of_turned_and_ignored_objects(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The whole way: a crowd is masked in distilled images, and told of in a subset, where it is visible."""
+    for number in range(6):
+        picture(tmp_path / f"coco/train/{number}.jpg")
+    images = [{"id": n, "file_name": f"{n}.jpg", "width": 160, "height": 120} for n in range(6)]
+    boxes = [
+        {"image_id": n, "category_id": 1, "bbox": box, "ignore": ignore, "attributes": {"rotation": turn}}
+        for n in range(6)
+        for box, ignore, turn in ((BOX, 0, 90.0), ([90, 70, 40, 30], 1, 0.0))
+    ]
+    content = {"images": images, "annotations": boxes, "categories": [{"id": 1, "name": "\U0001f697"}]}
+    write(tmp_path / "coco/train.json", json.dumps(content))
+    out = detect.distill(tmp_path / "coco", tmp_path / "tiny", method="random", budget=2, size=160).folder
+    made = json.loads((out / "annotations.json").read_text())
+    # of 40 x 30 px now, and 20 px down: the image is 160 x 120 on a square
+    assert [one["bbox"] for one in made["annotations"]] == [[5, 45, 40, 30]] * 2
+    assert open_detection_source(out).class_names == ("\U0001f697",)
+    pixels = decode(next((out / "images/train").iterdir()).read_bytes())[0]
+    assert pixels.getpixel((110, 105)) == pytest.approx((114, 114, 114), abs=3)
+    capsys.readouterr()
+    part = detect.subset(tmp_path / "coco", tmp_path / "part", number=2, method="random", form="copies")
+    assert "2 crowds and difficult objects of" in capsys.readouterr().out
+    assert all(len(file.read_text().splitlines()) == 1 for file in (part / "labels/train").iterdir())

@@ -18,6 +18,8 @@ from focusdd.sources.imagenet import class_name
 from focusdd.sources.names import path_name
 from focusdd.sources.understood import objects_in_words
 
+_PIXELS, _FRACTION = 0.01, 1e-5  # what rounded decimals leave: of a pixel, and of the side of an image
+
 ROW = np.dtype(
     [
         ("image", np.int64),  # place of the image in its listing
@@ -132,7 +134,7 @@ class AnnotatedSource:
         check_size(self._sizes[place].tolist(), width, height)
         rows = self._rows_of(place)
         size = np.array([[width, height]], np.float64)
-        boxes, verdict = clip(rows["box"] * (np.tile(size, 2) if self._relative else 1.0), size)
+        boxes, verdict = clip(rows["box"] * (np.tile(size, 2) if self._relative else 1.0), size, _PIXELS)
         kept = verdict <= CLIPPED
         return Objects(boxes[kept], *(rows[name][kept] for name in ("label", "ignored", "id")))
 
@@ -163,8 +165,7 @@ def _mended(
     rows = rows[~again]
     sizes = np.array([(image.width, image.height) for image in images], np.float64).reshape(-1, 2)
     sizes = np.ones_like(sizes) if relative else np.where(sizes > 0, sizes, np.inf)
-    # rounded decimals are no problem worth a line
-    rows["box"], verdict = clip(rows["box"], sizes[rows["image"]], 1e-5 if relative else 0.01)
+    rows["box"], verdict = clip(rows["box"], sizes[rows["image"]], _FRACTION if relative else _PIXELS)
     for kind in (CLIPPED, OUTSIDE):
         done += notes(verdict == kind, VERDICTS[kind])
     unknown = dict(notes(verdict == EMPTY, VERDICTS[EMPTY]))

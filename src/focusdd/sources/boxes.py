@@ -23,19 +23,22 @@ VERDICTS = (
 )
 
 
-def clip(boxes: np.ndarray, sizes: np.ndarray, slack: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+def clip(boxes: np.ndarray, sizes: np.ndarray, nothing: float) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (n, 4) cut to images of sizes (n or 1, 2), width first, and a verdict for each.
 
+    Args:
+        nothing: a length that is too short to be anything but rounding. Thinner boxes would vanish in the
+            float32 of an index.
+
     Returns:
-        The boxes, and int8 (n,): FINE, CLIPPED where a side is out by more than `slack`, OUTSIDE or EMPTY.
+        The boxes, and int8 (n,): FINE, CLIPPED where a side is out by more than `nothing`, OUTSIDE or EMPTY.
         The boxes of the last two mean nothing.
     """
     inside = np.clip(boxes, 0.0, np.tile(sizes, 2))
     verdict = np.zeros(len(boxes), np.int8)
-    verdict[(np.abs(inside - boxes) > slack).any(1)] = CLIPPED
-    # a difference of 1e-9 could vanish when the box is scaled
-    verdict[(inside[:, 2:] - inside[:, :2] <= 1e-9).any(1)] = OUTSIDE
-    verdict[(boxes[:, 2:] - boxes[:, :2] <= 1e-9).any(1)] = EMPTY
+    verdict[(np.abs(inside - boxes) > nothing).any(1)] = CLIPPED
+    verdict[(inside[:, 2:] - inside[:, :2] <= nothing).any(1)] = OUTSIDE
+    verdict[(boxes[:, 2:] - boxes[:, :2] <= nothing).any(1)] = EMPTY
     return inside, verdict
 
 
@@ -43,6 +46,14 @@ def ordered(boxes: np.ndarray) -> np.ndarray:
     """Boxes (n, 4) from any two opposite corners."""
     first, second = boxes[:, :2], boxes[:, 2:]
     return np.concatenate([np.minimum(first, second), np.maximum(first, second)], 1)
+
+
+def around_turned(boxes: np.ndarray, degrees: np.ndarray) -> np.ndarray:
+    """Boxes (n, 4) around boxes that are turned about their middles by angles (n,); as they are for 0."""
+    angles = np.deg2rad(degrees)[:, None]
+    middles, halves = (boxes[:, :2] + boxes[:, 2:]) / 2, (boxes[:, 2:] - boxes[:, :2]) / 2
+    halves = halves * np.abs(np.cos(angles)) + halves[:, ::-1] * np.abs(np.sin(angles))
+    return np.where(degrees[:, None] == 0, boxes, np.concatenate([middles - halves, middles + halves], 1))
 
 
 def check_size(stated: Sequence[int], width: int, height: int) -> None:

@@ -16,7 +16,15 @@ from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.sources import disk
 from focusdd.sources.annotated import ROW, Listed, Listing, renumbered
-from focusdd.sources.boxes import check_finite, check_once, clean_names, safe_key, shown, stated_side
+from focusdd.sources.boxes import (
+    around_turned,
+    check_finite,
+    check_once,
+    clean_names,
+    safe_key,
+    shown,
+    stated_side,
+)
 from focusdd.sources.names import few, has_image_suffix, split_word
 from focusdd.sources.outlines import box_around
 
@@ -66,7 +74,7 @@ def _plain(folder: Path) -> list[Path]:
 
 
 def read_coco(file: Path) -> Listing:
-    """A COCO dataset; labels are in the order of the category ids, crowds (`iscrowd`) are ignored objects.
+    """A COCO dataset; labels are in the order of category ids, `iscrowd` and `ignore` mark ignored objects.
 
     Boxes are (x, y, x + w, y + h) of the file's `[x, y, w, h]`; without one, the box around the polygons.
     """
@@ -113,7 +121,7 @@ def parse_coco(text: str, where: str, root: Path | None = None) -> Content:
         raise FocusError(f"{where} has an image without an id: number the images")
     listed = [
         Listed(
-            safe_key(item.get("file_name"), where, root), 0,
+            safe_key(_file_name(item), where, root), 0,
             stated_side(item.get("width"), where), stated_side(item.get("height"), where),
         )
         for item in images
@@ -123,6 +131,12 @@ def parse_coco(text: str, where: str, root: Path | None = None) -> Content:
     check_once([image.key for image in listed], "image file", where)
     names = clean_names([item.get("name") for item in categories], where)
     return Content(names, listed, *_objects(annotations, images, categories, listed, where))
+
+
+def _file_name(image: dict[str, Any]) -> Any:
+    """LVIS gives the end of an address alone: http://images.cocodataset.org/train2017/000000391895.jpg."""
+    url = image.get("coco_url")
+    return image.get("file_name") or ("/".join(url.split("/")[-2:]) if isinstance(url, str) else None)
 
 
 def _without_root(
@@ -147,6 +161,7 @@ def _objects(
     place = {_id(item["id"]): index for index, item in enumerate(images)}
     label = {_id(item["id"]): index for index, item in enumerate(categories)}
     rows: list[tuple[int, tuple[float, ...], int, bool, int]] = []
+    angles: list[float] = []
     problems: disk.Notes = []
     unknown: dict[int, str] = {}
     ids: list[Any] = [item.get("id") for item in items]
@@ -160,20 +175,26 @@ def _objects(
             advance(1)
             image = _look_up(place, item.get("image_id"), f"{where}: annotation {number}", "image")
             category = _look_up(label, item.get("category_id"), f"{where}: annotation {number}", "category")
-            box = item.get("around") or item.get("bbox")
+            around, angle = item.get("around"), _angle(item)
+            box = around or item.get("bbox")
             if not box:
                 unknown[image] = f"object {number} has no box and no outline"
                 continue
-            if item.get("around"):
+            if angle:
+                problems.append((listed[image].key, f"object {number} is turned: the box around it is taken"))
+            elif around:
                 problems.append((listed[image].key, f"object {number} has an outline only: its box is taken"))
             if not isinstance(box, list) or len(box) != 4 or not all(type(v) in (int, float) for v in box):
                 raise FocusError(f"{where}: annotation {number} has a box {str(box)[:80]}: give four numbers")
             corners = tuple(float(value) if abs(value) < 1e300 else np.inf for value in box)
-            rows.append((image, corners, category, item.get("iscrowd") in (1, True), number))
+            ignored = any(_id(item.get(name)) == 1 for name in ("iscrowd", "ignore"))
+            rows.append((image, corners, category, ignored, number))
+            angles.append(0.0 if around else angle)
     table = np.array(rows, ROW)
     with np.errstate(invalid="ignore"):
         table["box"][:, 2:] += table["box"][:, :2]
     check_finite(table["box"], where, table["id"])
+    table["box"] = around_turned(table["box"], np.array(angles))
     return table, problems, unknown
 
 
@@ -213,9 +234,16 @@ def _slim(item: dict[str, Any]) -> dict[str, Any]:
     """Drops outlines while the file is being read: in COCO they are most of it, and large as lists."""
     if "image_id" in item and "segmentation" in item:
         outline, box = item.pop("segmentation"), item.get("bbox")
-        if not box or (isinstance(box, list) and 0 in box[2:]):
+        if not box or (isinstance(box, list) and 0 in box[2:]) or _angle(item):
             item["around"] = box_around(outline)
     return item
+
+
+def _angle(annotation: dict[str, Any]) -> float:
+    """Degrees by which CVAT's box is turned about its middle."""
+    attributes = annotation.get("attributes")
+    value = attributes.get("rotation") if isinstance(attributes, dict) else 0
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e6 else 0.0
 
 
 def _items(content: Any, name: str, where: str) -> list[dict[str, Any]]:

@@ -15,7 +15,15 @@ from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.sources import disk
 from focusdd.sources.annotated import ROW, Listed, Listing, rows_of
-from focusdd.sources.boxes import check_finite, check_once, clean_names, ordered, safe_key, stated_side
+from focusdd.sources.boxes import (
+    around_turned,
+    check_finite,
+    check_once,
+    clean_names,
+    ordered,
+    safe_key,
+    stated_side,
+)
 from focusdd.sources.names import SPLITS, few, of_split, split_folders
 
 _IMAGES = ("jpegimages", "images", "image", "imgs", "img")
@@ -148,6 +156,7 @@ def parse_voc(data: bytes, where: str, devkit: bool) -> Scene:
     boxes = np.where(np.tile(turned, 2), ordered(boxes), boxes)
     if devkit:
         boxes[:, :2] -= 1
+    boxes = around_turned(boxes, np.array([_angle(item) for item in boxed]))
     names = [(item.findtext("name") or "").strip() for item in boxed]
     clean_names(set(names), where)
     difficult = np.array([(item.findtext("difficult") or "").strip() == "1" for item in boxed], bool)
@@ -156,6 +165,13 @@ def parse_voc(data: bytes, where: str, devkit: bool) -> Scene:
     )
     dropped = len(objects) - len(boxed)
     return Scene(width, height, names, boxes, difficult, dropped, hashlib.sha256(data).digest())
+
+
+def _angle(item: ElementTree.Element) -> float:
+    """Degrees by which CVAT's box is turned about its middle."""
+    told = {one.findtext("name"): one.findtext("value") for one in item.iterfind("attributes/attribute")}
+    value = _number(told.get("rotation"))
+    return value if isinstance(value, float) and abs(value) < 1e6 else 0.0
 
 
 def _number(text: str | None) -> float | str | None:

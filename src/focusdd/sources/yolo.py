@@ -155,9 +155,10 @@ def parse_labels(
             outline = np.array(numbers[1:]).reshape(-1, 2)
             rows.append([numbers[0], *outline.min(0).tolist(), *outline.max(0).tolist()])
         else:
+            remedy = "leave the confidence out" if len(numbers) == 6 else "correct it"
             raise FocusError(
                 f"{where}: {' '.join(words)[:80]!r} is no line of a class and four numbers, nor of a "
-                "polygon: correct it"
+                f"polygon: {remedy}"
             )
     table = np.array(rows).reshape(-1, 5)
     classes, boxes = table[:, 0], table[:, 1:]

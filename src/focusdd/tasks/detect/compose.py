@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import math
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 from PIL import Image
 
 from focusdd.composition.images import Drawing, cut
@@ -93,13 +94,14 @@ def coco(images: Iterable[Pictured], class_names: Sequence[str]) -> dict[str, An
 
 
 def data_yaml(class_names: Sequence[str], val: str = "") -> str:
-    """What Ultralytics reads. JSON's strings are YAML's too, whatever a class is called.
+    """What Ultralytics reads, whatever a class is called.
 
     Args:
         val: the folder of validation images; without one, a comment says what to add. With the training
             images there, Ultralytics would show a flattering mAP.
     """
-    names = "".join(f"  {number}: {json.dumps(name)}\n" for number, name in enumerate(class_names))
+    quoted = (yaml.safe_dump(name, default_style='"', width=math.inf) for name in class_names)
+    names = "".join(f"  {number}: {name}" for number, name in enumerate(quoted))
     missing = (
         "# For `yolo detect train`, add a line with the folder of your validation images, such as\n"
         "# val: /data/images/val\n# or make this folder with --val, which copies them and their labels.\n"
@@ -112,8 +114,8 @@ def beside(source: DetectionSource, val: DetectionSource | None) -> dict[str, Co
 
     Images that cannot be read are left out. Ultralytics knows no crowds: their boxes are left out.
     """
-    yaml = data_yaml(source.class_names, _VAL_IMAGES if val is not None else "")
-    files: dict[str, Content] = {"data.yaml": lambda: yaml}
+    text = data_yaml(source.class_names, _VAL_IMAGES if val is not None else "")
+    files: dict[str, Content] = {"data.yaml": lambda: text}
     if val is None:
         return files
     unreadable, crowds = [], 0
@@ -133,9 +135,14 @@ def beside(source: DetectionSource, val: DetectionSource | None) -> dict[str, Co
             files[f"{_VAL_LABELS}/{name.stem}.txt"] = partial(str, label)
     if unreadable:
         warn(f"{len(unreadable)} images of {val.name} are left out, the first: {unreadable[0]}")
-    if crowds:
-        warn(f"{crowds} crowds and difficult objects of {val.name} have no label in {_VAL_LABELS}/")
+    warn_of_crowds(crowds, val.name, _VAL_LABELS)
     return files
+
+
+def warn_of_crowds(count: int, name: str, folder: str) -> None:
+    """Says how many objects of whole images are visible without a YOLO label."""
+    if count:
+        warn(f"{count} crowds and difficult objects of {name} have no label in {folder}/")
 
 
 def _files(image: str, settings: ComposeSettings) -> tuple[str, ...]:

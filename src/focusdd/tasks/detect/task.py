@@ -21,7 +21,16 @@ from focusdd.sources.base import DetectionSource
 from focusdd.sources.detection import open_detection_source
 from focusdd.sources.understood import in_kinds
 from focusdd.tasks.base import Distillation, OpenedImage, Subsetting, Task
-from focusdd.tasks.detect.compose import BOXED, IMAGES, LABELS, Pictured, beside, coco, yolo_label
+from focusdd.tasks.detect.compose import (
+    BOXED,
+    IMAGES,
+    LABELS,
+    Pictured,
+    beside,
+    coco,
+    warn_of_crowds,
+    yolo_label,
+)
 from focusdd.tasks.detect.distilled import open_detection
 from focusdd.tasks.detect.rows import EXTRACTION, object_table
 from focusdd.tasks.detect.scale import default_context, default_size, object_sizes
@@ -101,6 +110,8 @@ def _describe(
     kept = [one for one in objects if one.kept]
     masked, size, images = len(objects) - len(kept), settings.size, len(list(scenes.images()))
     labelled = Counter(one.label for one in kept)
+    if images < (wanted := images_of(source, settings)):
+        warn(f"{images} of {wanted} images are made: no more can be read and shown with their labels")
     before = dict(enumerate(index.info["class_counts"])) if index is not None else {}
     views = [one.kept for tile in scenes.tiles if tile.kind != "patch" for one in tile.objects]
     if views and 2 * sum(views) < len(views):
@@ -207,6 +218,7 @@ def _about(source: DetectionSource, images: Sequence[OpenedImage]) -> dict[str, 
         for one in images
     ]
     labels = {f"{LABELS}/{PurePosixPath(image.file).stem}.txt": yolo_label(image) for image in pictured}
+    warn_of_crowds(sum(one.crowd for image in pictured for one in image.objects), source.name, LABELS)
     return {**labels, "annotations.json": json_text(coco(pictured, source.class_names))}
 
 
