@@ -155,6 +155,9 @@ def test_skip_passes_over_the_easiest(make_index: MakeIndex) -> None:
         return patch_keys(select(index, SelectSettings(ipc=ipc, grid=2, views=0, **settings), 112), "bee")
 
     ranking = keys(10, keep=0)
+    for clusters in (False, True):  # a draw from all of the class is from all but those
+        assert set(keys(7, skip=0.25, clusters=clusters)) <= set(ranking[10:])
+        assert set(keys(8, skip=0.25, clusters=clusters)) == set(ranking[10:] + ranking[:2])
     assert keys(2, keep=0, skip=0.25) == ranking[10:18]
     assert set(keys(2, keep=0.3, skip=0.25)) <= set(ranking[10:22])
     # what was passed over comes back where there is nothing else
@@ -311,7 +314,7 @@ def test_layouts_without_sense_are_refused(make_index: MakeIndex) -> None:
 
 
 def test_a_class_without_a_readable_image_is_named(make_index: MakeIndex) -> None:
-    with pytest.raises(FocusError, match="class bee has no readable image"):
+    with pytest.raises(FocusError, match="class bee has no readable image: add one"):
         select(make_index({"ant": 4, "bee": 0}), SelectSettings(ipc=1), 112)
 
 

@@ -14,12 +14,11 @@ from PIL.Image import Image
 
 from focusdd.core.console import Advance, progress
 from focusdd.core.cores import cpu_count
-from focusdd.core.errors import FocusError
 from focusdd.core.files import make_folder, read_json, write_whole
 from focusdd.core.images import LEAST_SIDE, Box, UnreadableImage, decode, resize
 from focusdd.models.checks import checked_outputs
 from focusdd.models.load import Model
-from focusdd.selection.plan import Kind, Piece, Plan, lay_out
+from focusdd.selection.plan import Kind, Piece, Plan, lay_out, no_image
 from focusdd.settings import DistillSettings
 from focusdd.sources.base import Source
 
@@ -144,7 +143,7 @@ def fill(source: Source, pieces: list[list[Piece]], ipc: int, grid: int) -> Plan
     images, short = [], []
     for folder, mine in zip(source.classes, pieces, strict=True):
         if not mine:
-            raise FocusError(f"class {folder} has no readable image")
+            raise no_image(folder)
         if len(mine) < ipc * grid**2:
             short.append(folder)
         endless = cycle(mine)

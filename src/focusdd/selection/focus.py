@@ -13,7 +13,7 @@ from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.extraction.index import Index
 from focusdd.extraction.patches import attention_area, key_patches
-from focusdd.selection.plan import Kind, Piece, Plan, lay_out
+from focusdd.selection.plan import Kind, Piece, Plan, lay_out, no_image
 from focusdd.settings import PatchSettings, SelectSettings
 
 _CHUNK = 128  # images whose key patches are found at once: what a processor's cache holds
@@ -59,12 +59,12 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
     for label, folder in enumerate(index.classes):
         mine = np.flatnonzero(labels == label)
         if not len(mine):
-            raise FocusError(f"class {folder} has no readable image")
+            raise no_image(folder)
         rng = np.random.default_rng([settings.seed, 11, label])
         need = settings.ipc * cells
         order = draw_order(mine, score, settings.keep, need, rng, settings.skip)
         if features is not None and clusters:
-            order = clusters_first(order, features[order], settings.keep, need, rng)
+            order = clusters_first(order, features[order], settings.keep, need, rng, settings.skip)
         if features is not None and distinct:
             order = duplicates_last(order, features[order], settings.max_similarity, need)
         shown, enough = _share_out(order.tolist(), box_mass, settings)
@@ -163,32 +163,37 @@ def draw_order(
     Args:
         mine: rows of the class; score: of all rows.
         keep: share of them among which is drawn at random, but at least `least`; 0 keeps the order.
-        skip: share of them, highest score first, that come last.
+        skip: share of them, highest score first, that come last, and are not drawn.
     """
     order = mine[np.argsort(-score[mine], kind="stable")]
     order = np.roll(order, -round(skip * len(order)))
     if keep == 0:
         return order
-    pool = _pool(len(order), keep, least)
+    pool = _pool(len(order), keep, least, skip)
     return np.concatenate([rng.permutation(order[:pool]), order[pool:]])
 
 
 def clusters_first(
-    order: np.ndarray, features: np.ndarray, keep: float, need: int, rng: np.random.Generator
+    order: np.ndarray,
+    features: np.ndarray,
+    keep: float,
+    need: int,
+    rng: np.random.Generator,
+    skip: float = 0.0,
 ) -> np.ndarray:
     """Clusters the rows that `draw_order` draws from, and puts first the row nearest to each centre.
 
     Args:
         order: rows of one class as `draw_order` gives them.
         features: (n, d) of these rows, in their order.
-        keep: as it was drawn.
+        keep, skip: as it was drawn.
         need: how many clusters.
     """
     from sklearn.cluster import KMeans  # slow to import
     from sklearn.exceptions import ConvergenceWarning
     from threadpoolctl import threadpool_limits
 
-    pool = _pool(len(order), keep, need)
+    pool = _pool(len(order), keep, need, skip)
     if need >= pool:
         return order
     points = features[:pool].astype(np.float32)
@@ -231,8 +236,8 @@ def distinct(features: np.ndarray, most: float, need: int) -> list[int]:
     return first
 
 
-def _pool(rows: int, keep: float, least: int) -> int:
-    return min(rows, max(least, round(keep * rows)))
+def _pool(rows: int, keep: float, least: int, skip: float) -> int:
+    return min(rows - round(skip * rows), max(least, round(keep * rows)))
 
 
 def _patches(

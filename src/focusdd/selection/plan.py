@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 import pyarrow as pa
 
+from focusdd.core.errors import FocusError
 from focusdd.core.images import Box
 
 Kind = Literal["patch", "view", "crop", "whole"]
@@ -105,6 +106,11 @@ def lay_out(
         for number, pieces in enumerate(mine)
         for cell, piece in enumerate(pieces)
     )
+
+
+def no_image(class_folder: str) -> FocusError:
+    """The sentence for a class with nothing to show."""
+    return FocusError(f"class {class_folder} has no readable image: add one, or remove the class")
 
 
 def image_name(class_folder: str, number: int) -> str:
