@@ -29,6 +29,15 @@ def test_images_that_do_not_fit_into_memory_are_refused_at_once(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_output_may_be_called_like_the_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        fit(DemoSource(2), "test_vit", model="test_vit", size=32, epochs=1, pretrained=False)
+    assert "complete already" in capsys.readouterr().out
+
+
 def test_a_finished_fit_asks_no_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def asked(*_: object) -> None:
         raise AssertionError("the teacher was asked where nothing is to be done")

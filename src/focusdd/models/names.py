@@ -61,14 +61,16 @@ def origin(name: str, weights: bool = True) -> Origin:
         raise FocusError("a model has no name: give a checkpoint folder or a timm model name")
     prefix = next((prefix for prefix in _HUB if name.startswith(prefix)), None)
     path = Path(name.removeprefix("local-dir:"))
-    if prefix is None and (path / "stage.json").is_file():
+    # the folder that a model is trained in may be called like it: until then it means timm's
+    local = prefix is None and ((path / "config.json").is_file() or not timm.is_model(name.partition(".")[0]))
+    if local and (path / "stage.json").is_file():
         require_finished(path, ("fit", "train"), "a checkpoint", "focusdd fit SOURCE --model ... --out ...")
     plain = name.removeprefix(prefix or "").removeprefix("timm/")
-    if prefix is None and (path / "config.json").is_file():
+    if local and (path / "config.json").is_file():
         return _of_folder(name, path, weights)
-    if prefix is None and (path / "refs" / "main").is_file():  # models--owner--name of a hub's cache
+    if local and (path / "refs" / "main").is_file():  # models--owner--name of a hub's cache
         return _of_folder(name, path / "snapshots" / (path / "refs" / "main").read_text().strip(), weights)
-    if prefix is None and (name.startswith("local-dir:") or path.exists()):
+    if local and (name.startswith("local-dir:") or path.exists()):
         raise FocusError(f"{path} is not a checkpoint folder: it needs config.json and model.safetensors")
     if "/" not in plain and (prefix is None or name.removeprefix(prefix) != plain):
         _require_known(plain)
