@@ -15,6 +15,7 @@ from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
 from focusdd.models.load import Model
 from focusdd.sources.base import Classes, Record, Source
+from focusdd.sources.classes import fold
 
 SAMPLE = 256  # images
 
@@ -38,10 +39,11 @@ def map_classes(model: Model, source: Classes) -> np.ndarray | None:
     """
     if model.classes is None:
         return None
-    outputs = {name.lower(): index for index, name in enumerate(model.class_names or ())}
-    outputs.update({name.lower(): index for index, name in enumerate(model.classes)})
+    outputs = {fold(name): index for index, name in enumerate(model.class_names or ())}
+    outputs.update({fold(name): index for index, name in enumerate(model.classes)})
+    outputs.update({name: index for index, name in enumerate(model.classes)})  # "a" may not be "A"
     found = [
-        outputs.get(folder.lower(), outputs.get(name.lower()))
+        outputs.get(folder, outputs.get(fold(folder), outputs.get(fold(name))))
         for folder, name in zip(source.classes, source.class_names, strict=True)
     ]
     if any(index is None for index in found) or len(set(found)) < len(found):

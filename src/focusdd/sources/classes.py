@@ -110,13 +110,13 @@ def require_same_classes(name: str, classes: Sequence[str], other: str, expected
     if tuple(classes) == tuple(expected):
         return
     extra, missing = sorted(set(classes) - set(expected)), sorted(set(expected) - set(classes))
-    alike = {_fold(word): word for word in missing}
+    alike = {fold(word): word for word in missing}
     if not extra and not missing:
         how = "the same classes in another order: export both alike"
-    elif len(extra) == len(missing) and all(_fold(word) in alike for word in extra):
+    elif len(extra) == len(missing) and all(fold(word) in alike for word in extra):
         how = (
             f"classes that differ only by upper and lower case or Unicode form, such as {extra[0]!r} and "
-            f"{alike[_fold(extra[0])]!r}: rename one of them"
+            f"{alike[fold(extra[0])]!r}: rename one of them"
         )
     else:
         lists = [("it lacks", missing), ("only it has", extra)]
@@ -131,7 +131,7 @@ def folder_names(names: Sequence[str]) -> tuple[str, ...]:
     A harmless name stays as it is. Names that would meet in one folder get a part of their hash.
     """
     cleaned = [_clean(name) for name in names]
-    folded = [_fold(name) for name in cleaned]
+    folded = [fold(name) for name in cleaned]
     count, seen = Counter(folded), Counter[str]()
     folders = []
     for name, safe, same in zip(names, cleaned, folded, strict=True):
@@ -150,5 +150,6 @@ def _clean(name: str) -> str:
     return name.rstrip(". ") or "class"
 
 
-def _fold(name: str) -> str:
+def fold(name: str) -> str:
+    """A name as it is compared where case and the form of Unicode do not tell."""
     return unicodedata.normalize("NFC", name.casefold())
