@@ -38,6 +38,12 @@ def test_other_classes_have_a_new_head_and_another_size_other_positions(checkpoi
     assert inherited(checkpoint, net) == f"{checkpoint}: {expected}new: head.weight, head.bias"
 
 
+def test_a_convnet_has_a_new_head_for_other_classes(tmp_path):
+    save_checkpoint(tmp_path, new_net("convnet5", 3, 32, CPU, seed=1)[0], CLASSES, CLASSES, 32, {}, {})
+    net, _ = new_net(str(tmp_path), 3, 32, CPU, 0, pretrained=True, classes=("bee", "ant", "cat"))
+    assert inherited(str(tmp_path), net).endswith("new: classifier.weight, classifier.bias")
+
+
 def test_what_there_is_to_start_from(checkpoint, capsys):
     start = start_of("", checkpoint, None, {})
     assert start[:2] == (checkpoint, True) and list(start.inputs) == ["init"]

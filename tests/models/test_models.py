@@ -93,6 +93,10 @@ def test_unknown_names_are_met_with_near_ones():
         load_model("resnet_18", CPU)
     with pytest.raises(FocusError, match="does not take the arguments"):
         new_net("resnet18", 10, 32, CPU, seed=0, model_args={"depht": 3})
+    with pytest.raises(FocusError, match="does not take the arguments"):
+        new_net("resnet18", 10, 32, CPU, seed=0, model_args={"drop_path_rate": "high"})
+    with pytest.raises(FocusError, match=r"16 px .* \(convnet5 needs .* 32 px\): use another size"):
+        new_net("convnet5", 10, 16, CPU, seed=0)
 
 
 def test_imagenet_heads_know_wordnet_folders():
@@ -117,6 +121,14 @@ def test_classes_match_by_name_in_any_order(checkpoint):
     config["label_names"].reverse()
     (folder / "config.json").write_text(json.dumps(config))
     assert map_classes(load_model(str(folder), CPU), DemoSource(1)).tolist() == list(range(9, -1, -1))
+
+
+def test_classes_are_told_apart_by_case_alone_but_not_by_the_form_of_unicode(checkpoint):
+    model, source = load_model(str(checkpoint[0]), CPU), DemoSource(1)
+    names = (*"aAbBcCdDe", "caf\u00e9")
+    source.classes = source.class_names = ("cafe\u0301", *"eDdCcBbAa")
+    known = replace(model, classes=names, class_names=names)
+    assert map_classes(known, source).tolist() == list(range(9, -1, -1))
 
 
 def model_fitted_at(fitted: int, used: int = 64) -> Model:

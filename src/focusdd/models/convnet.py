@@ -27,7 +27,6 @@ class ConvNet(nn.Module):
         side = img_size // 2**DEPTH
         if side < 1:
             raise ValueError(f"convnet5 needs inputs of at least {2**DEPTH} px")
-        self.num_classes = num_classes
         self.num_features = WIDTH * side**2
         layers: list[tuple[str, nn.Module]] = []
         for number in range(DEPTH):
@@ -38,6 +37,11 @@ class ConvNet(nn.Module):
                 (f"pool{number}", nn.AvgPool2d(2)),
             ]
         self.features = nn.Sequential(OrderedDict(layers))
+        self.reset_classifier(num_classes)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        """Makes the linear layer anew, for other classes."""
+        self.num_classes = num_classes
         self.classifier = nn.Linear(self.num_features, num_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -161,15 +161,22 @@ def _create(
             net = timm.create_model(found.target, pretrained=pretrained, **arguments)
         except TypeError as error:
             if "img_size" not in str(error):
-                raise FocusError(f"{found.name} does not take the arguments {options}: {error}") from error
+                raise
             del arguments["img_size"]  # convolutional networks take any size and know no img_size
             net = timm.create_model(found.target, pretrained=pretrained, **arguments)
+    except TypeError as error:
+        raise FocusError(f"{found.name} does not take the arguments {options}: {error}") from error
     except (
         *(RuntimeError, ValueError, OSError, KeyError, AttributeError, AssertionError),
         SafetensorError,
     ) as error:
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise unreachable(found.name, reason) from error
+        if pretrained:
+            raise unreachable(found.name, reason) from error
+        raise FocusError(
+            f"{found.name} cannot be made for inputs of {size} px with the arguments {options} ({reason}): "
+            "use another size or other arguments"
+        ) from error
     _require_whole_patches(net, found.name, size)
     return net, arguments
 
