@@ -18,7 +18,7 @@ from focusdd import FocusError, TrainSettings, label, publish, train
 from focusdd.composition.dataset import card, open_distilled
 from focusdd.core.manifest import update_manifest
 from focusdd.labels.reader import LabelledViews
-from focusdd.labels.store import open_store
+from focusdd.labels.store import open_store, write_array, write_joined
 from focusdd.sources import DemoSource
 from focusdd.tasks.classify.publish import _with_columns
 
@@ -82,6 +82,21 @@ def test_the_reader_in_the_documents_reads_what_we_read(labelled: Path, dense: P
         changed = SETTINGS.model_copy(update={"kind": "tiles", "bits": bits, "top": top})
         (store,) = label(copy, changed, overwrite=True)
         np.testing.assert_allclose(found["read"](store.folder, 4), store.logits(4), rtol=1e-6)
+
+
+def test_parts_may_be_more_files_than_a_process_may_open(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    arrays = [np.full((1 + number % 2, 3), number, "<u2") for number in range(100)]
+    paths = [tmp_path / f"part-{number:05d}.npy" for number in range(len(arrays))]
+    for path, array in zip(paths, arrays, strict=True):
+        write_array(path, array)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (20 + len(list(Path("/dev/fd").iterdir())), limits[1]))
+    try:
+        write_joined(tmp_path / "joined.npy", paths)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    np.testing.assert_array_equal(np.load(tmp_path / "joined.npy"), np.concatenate(arrays))
 
 
 def test_publishing_looks_before_it_sends(copy: Path) -> None:

@@ -110,20 +110,25 @@ def write_array(path: Path, array: np.ndarray) -> None:
 
 
 def write_joined(path: Path, parts: Sequence[Path]) -> None:
-    """Writes the arrays of several files joined along the first axis, which may be more than memory holds."""
-    arrays = [np.load(part, mmap_mode="r") for part in parts]
+    """Writes the arrays of several files joined along the first axis.
+
+    They may be more than memory holds, and more files than a process may open at once.
+    """
+
+    def arrays() -> Iterator[np.ndarray]:
+        return (np.load(part, mmap_mode="r") for part in parts)
 
     def pieces() -> Iterator[bytes]:
-        shape = (sum(map(len, arrays)), *arrays[0].shape[1:])
+        first = next(arrays())
         described = {
-            "descr": np.lib.format.dtype_to_descr(arrays[0].dtype),
+            "descr": np.lib.format.dtype_to_descr(first.dtype),
             "fortran_order": False,
-            "shape": shape,
+            "shape": (sum(map(len, arrays())), *first.shape[1:]),
         }
         header = io.BytesIO()
         np.lib.format.write_array_header_1_0(header, described)
         yield header.getvalue()
-        for array in arrays:
+        for array in arrays():
             yield array.tobytes()
 
     write_whole(path, pieces())
