@@ -28,6 +28,12 @@ from focusdd.settings.resolve import idle_in_all, not_given, record, resolve, re
 ALL = [one for _, one in inspect.getmembers(every, inspect.isclass) if issubclass(one, Settings)]
 
 
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_what_is_no_finite_number_is_refused(value: float) -> None:
+    with pytest.raises(ValidationError, match="finite"):
+        TrainSettings(temperature=value)
+
+
 @pytest.mark.parametrize(
     ("given", "facts", "name", "value"),
     [

@@ -496,7 +496,7 @@ def test_held_out_images_are_a_share_of_every_class(tmp_path: Path) -> None:
     require_apart(tmp_path.with_name("index"), train)
 
 
-@pytest.mark.parametrize("option", ["holdout=1.5", "holdout=x", "classes=all"])
+@pytest.mark.parametrize("option", ["holdout=1.5", "holdout=x", "holdout=", "classes=all"])
 def test_settings_without_such_a_value(tmp_path: Path, option: str) -> None:
     with pytest.raises(FocusError, match=option.partition("=")[0]):
         open_source(f"{tmp_path}?{option}")

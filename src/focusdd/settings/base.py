@@ -69,7 +69,9 @@ def positive(value: float) -> bool:
 class Settings(BaseModel):
     """Base of all settings. A value of None is as good as none given."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, defer_build=True
+    )
     renamed: ClassVar[dict[str, str]] = {}
     """Old names of fields, for the message."""
     panel: ClassVar[str] = ""

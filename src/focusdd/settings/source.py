@@ -66,6 +66,6 @@ def split_options(name: str) -> tuple[str, SourceSettings]:
     if match is None:
         return name, SourceSettings()
     try:
-        return match[1], SourceSettings(**dict(parse_qsl(match[2])))
+        return match[1], SourceSettings(**dict(parse_qsl(match[2], keep_blank_values=True)))
     except ValidationError as error:
         raise FocusError(f"{name}: {plain_settings_error(error)}") from error
