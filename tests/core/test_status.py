@@ -19,7 +19,7 @@ def make(work: Workspace) -> dict[str, Any]:
     work.declare(["a", "b"])
     for name in ("a", "b"):
         write_whole(work.out / name, "made")
-    return {"images": 3, "top1": 1 / 3}
+    return {"images": 3, "top1": 1 / 3, "val_top1": None}
 
 
 def test_it_lists_stages_below(tmp_path: Path) -> None:

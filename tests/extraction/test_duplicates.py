@@ -26,7 +26,7 @@ def index_of(folder: Path, files: list[tuple[int, str]]) -> Index:
     )
     (folder / "parts").mkdir(parents=True, exist_ok=True)
     write_part(folder / "parts" / "part-00000.parquet", table, {"skipped": []})
-    return Index(folder, {"source": {"name": "photos"}})
+    return Index(folder, {"source": {"name": "photos"}, "classes": ["ant", "bee", "cat", "dog"]})
 
 
 @settings(max_examples=60, deadline=None)
@@ -46,7 +46,11 @@ def test_duplicates_against_a_slow_reference(
         for number, (_, name) in enumerate(files)
         if number not in odd and (not name or name not in [other for _, other in files[:number]])
     ]
-    assert without_duplicates(index, "drop").table(["key"])["key"].to_pylist() == kept
+    if {files[int(key[1:])][0] for key in kept} == {label for label, _ in files}:
+        assert without_duplicates(index, "drop").table(["key"])["key"].to_pylist() == kept
+    else:
+        with pytest.raises(FocusError, match=r"drop leaves no image of class .* use --duplicates keep$"):
+            without_duplicates(index, "drop")
     assert without_duplicates(index, "keep") is index
     if odd:
         with pytest.raises(FocusError, match=f"^{len(odd)} images of photos .* --duplicates drop$"):
@@ -56,8 +60,8 @@ def test_duplicates_against_a_slow_reference(
 
 
 def test_groups_are_named(tmp_path: Path) -> None:
-    index = index_of(tmp_path, [(0, "a"), (1, "b"), (1, "a"), (2, "a"), (1, "b")])
+    index = index_of(tmp_path, [(0, "a"), (1, "b"), (1, "a"), (2, "a"), (1, "b"), (0, "c"), (2, "d")])
     assert contradictions(index) == [["k0", "k2", "k3"]]
     dropped = without_duplicates(index, "drop")
     assert dropped.kept is not None
-    assert np.flatnonzero(dropped.kept).tolist() == [1]
+    assert np.flatnonzero(dropped.kept).tolist() == [1, 5, 6]

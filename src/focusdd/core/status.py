@@ -50,9 +50,8 @@ def _status(out: Path, stage: str) -> StageStatus:
         return StageStatus(
             out, stage, "damaged", f"{len(odd)} files missing or cut short, the first {odd[0]}"
         )
-    return StageStatus(
-        out, stage, "done", ", ".join(_shown(name, value) for name, value in done["counts"].items())
-    )
+    known = (_shown(name, value) for name, value in done["counts"].items() if value is not None)
+    return StageStatus(out, stage, "done", ", ".join(known))
 
 
 def _shown(name: str, value: Any) -> str:

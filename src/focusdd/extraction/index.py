@@ -114,7 +114,7 @@ def without_duplicates(index: Index, treatment: Literal["keep", "drop", "error"]
         treatment: "drop" leaves out what is contradictory, and of copies within a class all but the first.
 
     Raises:
-        FocusError: there are contradictory images, and treatment is "error".
+        FocusError: there are contradictory images, and treatment is "error"; or "drop" leaves a class empty.
     """
     if treatment == "keep":
         return index
@@ -130,12 +130,18 @@ def without_duplicates(index: Index, treatment: Literal["keep", "drop", "error"]
         return index
     seen: set[str] = set()
     kept = []
-    rows = index.table(["key", "hash"])
+    rows = index.table(["key", "hash", "label"])
     for key, file in zip(rows["key"].to_pylist(), rows["hash"].to_pylist(), strict=True):
         kept.append(key not in left_out and file not in seen)
         if file:
             seen.add(file)
-    return replace(index, kept=np.array(kept, bool))
+    labels, there = rows["label"].to_numpy(), np.array(kept, bool)
+    if len(lost := np.setdiff1d(labels, labels[there])):
+        raise FocusError(
+            f"--duplicates drop leaves no image of class {index.classes[lost[0]]}: remove the wrong copies, "
+            "or use --duplicates keep"
+        )
+    return replace(index, kept=there)
 
 
 def to_bytes(attention: np.ndarray) -> np.ndarray:

@@ -89,7 +89,8 @@ def attention_of(
     grids = attention.cpu().double().numpy()  # Apple's GPUs know no float64
     if not np.isfinite(grids).all():
         raise FocusError(
-            f"the attention of {model.name!r} is not a number for {images[0].record.key} or near it"
+            f"the attention of {model.name!r} is not a number for {images[0].record.key} or near it: use "
+            "another --extractor"
         )
     if settings.resize == "letterbox":
         empty = (margins(one.width, one.height, "letterbox") for one in images)

@@ -94,7 +94,7 @@ def run_epochs(
     sizes = [len(rows) for rows in _batches(torch.arange(num_images), batch_size)]
     batches = len(sizes)
     if not batches:
-        raise FocusError("one image is too little to learn from")
+        raise FocusError("one image is too little to learn from: give more images")
     if sizes[-1] < ranks.world_size:
         raise FocusError(
             f"{ranks.world_size} processes cannot share the last batch of {sizes[-1]} images: use another "
