@@ -138,13 +138,13 @@ def figure_of(pictures: Sequence[Picture]) -> Figure:
     from matplotlib.patches import Rectangle
     from PIL import Image
 
-    class Shown(Figure):
+    class Displayed(Figure):
         def _repr_png_(self) -> bytes:
             return png(self)
 
     columns = min(len(pictures), 10)
     rows = math.ceil(len(pictures) / columns)
-    figure = Shown(figsize=(columns * _INCHES, rows * (_INCHES + 0.3)), layout="constrained")
+    figure = Displayed(figsize=(columns * _INCHES, rows * (_INCHES + 0.3)), layout="constrained")
     cells = figure.subplots(rows, columns, squeeze=False).flat
     for cell in cells:
         cell.axis("off")

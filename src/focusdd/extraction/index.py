@@ -78,14 +78,19 @@ class Index(Finished):
 
     def features(self) -> np.ndarray:
         """Class-token features (n, d) float16 of all rows."""
-        column = self.table(["feature"]).column("feature").combine_chunks()
-        return column.flatten().to_numpy().reshape(len(column), -1)
+        return features_of(self.table(["feature"]))
 
     def attention(self, rows: pa.Table) -> np.ndarray:
         """Attention grids (n, h, w) float64, each summing to 1, of rows that have the column."""
         h, w = self.info["grid"]
         data = b"".join(rows.column("attention").to_pylist())
         return from_bytes(np.frombuffer(data, np.uint8).reshape(-1, h, w))
+
+
+def features_of(rows: pa.Table) -> np.ndarray:
+    """Class-token features (n, d) float16 of rows that have the column."""
+    column = rows.column("feature").combine_chunks()
+    return column.flatten().to_numpy().reshape(len(column), -1)
 
 
 def open_index(folder: Path | str | Index) -> Index:

@@ -89,17 +89,12 @@ def load(inference: Inference, decode: Decode, records: Sequence[Record]) -> Loa
         notes = None
         if pixels is not None:
             try:
-                notes = _notes(inference, record, width, height)
+                if min(width, height) < LEAST_SIDE:
+                    raise UnreadableImage(f"{width} x {height} pixels are too few to fill a tile")
+                notes = inference.notes(record.key, width, height) if inference.notes else None
             except UnreadableImage as error:
                 pixels, problem = None, str(error)
         images.append(
             DecodedImage(record, pixels, width, height, problem, content_hash(data), notes, decoder)
         )
     return Loaded(images, middle - begin, end - middle)
-
-
-def _notes(inference: Inference, record: Record, width: int, height: int) -> object:
-    """What else belongs to a decoded image. Raises UnreadableImage when nothing can be made of it."""
-    if min(width, height) < LEAST_SIDE:
-        raise UnreadableImage(f"{width} x {height} pixels are too few to fill a tile")
-    return inference.notes(record.key, width, height) if inference.notes is not None else None

@@ -68,7 +68,8 @@ def choose(images: Candidates, settings: SubsetSettings, usable: np.ndarray | No
             first = distinct(images.features[rows], settings.max_similarity, len(rows))
             alike[np.delete(rows, first)] = True
     taken = np.zeros(len(kept), bool)
-    least, total = settings.per_class or settings.least, _total(len(kept), settings)
+    least = settings.per_class or settings.least
+    total = settings.number if settings.number is not None else round((settings.ratio or 0.0) * len(kept))
     if images.several:
         for label in sorted(range(len(shown)), key=lambda label: len(shown[label])):
             rows = shown[label][~alike[shown[label]]]
@@ -88,10 +89,6 @@ def choose(images: Candidates, settings: SubsetSettings, usable: np.ndarray | No
     for group, (rows, count) in enumerate(zip(free_groups, wanted, strict=True)):
         taken[_within(rows, count, images.features, settings, (21, group))] = True
     return Subset(np.flatnonzero(taken), np.flatnonzero(alike & ~taken))
-
-
-def _total(images: int, settings: SubsetSettings) -> int:
-    return settings.number if settings.number is not None else round((settings.ratio or 0.0) * images)
 
 
 def _within(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from focusdd.core.stage import read_json
+from focusdd.core.files import read_json
 
 
 @dataclass(frozen=True, kw_only=True)

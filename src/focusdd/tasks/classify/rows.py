@@ -13,7 +13,7 @@ import torch
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
 from focusdd.extraction.attention import ViT
-from focusdd.extraction.index import Index, contradictions, read_notes, schema, write_part
+from focusdd.extraction.index import Index, contradictions, features_of, read_notes, schema, write_part
 from focusdd.extraction.inference import DecodedImage, Inference, read_images
 from focusdd.extraction.patches import attention_area, key_patches
 from focusdd.extraction.probe import judge_parts
@@ -157,18 +157,16 @@ def _finish(
 def _fill_confidence(parts: list[Path], labels: np.ndarray, source: Source) -> None:
     """Rewrites the parts with the confidence of a probe on their features."""
     counts = [pq.read_metadata(part).num_rows for part in parts]
-    judged = judge_parts(labels, len(source.classes), counts, lambda number: _features(parts[number]))
+
+    def features(number: int) -> np.ndarray:
+        return features_of(pq.read_table(parts[number], columns=["feature"]))
+
+    judged = judge_parts(labels, len(source.classes), counts, features)
     for part, found in zip(parts, judged, strict=True):
         table = pq.read_table(part)
         for name, values in found._asdict().items():
             table = table.set_column(table.schema.get_field_index(name), table.schema.field(name), [values])
         write_part(part, table, read_notes(part))
-
-
-def _features(part: Path) -> np.ndarray:
-    """Features float16 (images, d) of a part."""
-    column = pq.read_table(part, columns=["feature"]).column("feature").combine_chunks()
-    return column.flatten().to_numpy().reshape(len(column), -1)
 
 
 EXTRACTION = Extraction(
