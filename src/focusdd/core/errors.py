@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 
 class FocusError(ValueError):
@@ -49,6 +50,8 @@ def write_error(path: Path | str, error: OSError, what: str = "") -> FocusError:
         )
     elif error.errno in _FORBIDDEN:
         said += f": make {folder} writable and run the same command again, or use another folder"
+    elif error.errno in _IN_THE_WAY:
+        said += ": move away what is in its place, or use another folder"
     return FocusError(said)
 
 
