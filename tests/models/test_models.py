@@ -1,7 +1,10 @@
 """Loading models, mapping classes, and refusing what cannot work."""
 
 import json
+import platform
 import shutil
+import subprocess
+import sys
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -20,7 +23,7 @@ from focusdd.models.checks import (
     refuse_near_chance,
     stratified,
 )
-from focusdd.models.device import autocast
+from focusdd.models.device import autocast, keep_freed_memory
 from focusdd.models.load import Model, load_model, new_net, normalise
 from focusdd.sources import DemoSource
 from focusdd.sources.base import Record
@@ -236,3 +239,32 @@ def test_gpus_without_bfloat16_units_compute_in_float32(
     with autocast(torch.device("cuda")):
         pass
     assert chosen == ([torch.bfloat16] if found else [])
+
+
+STEPS = """
+import resource, sys, torch
+from focusdd.models.device import keep_freed_memory
+
+if "keep" in sys.argv:
+    assert keep_freed_memory(torch.device("cpu"))
+net = torch.nn.Sequential(*(torch.nn.Conv2d(16, 16, 3) for _ in range(4)))
+images = torch.ones(8, 16, 64, 64)
+for number in range(7):
+    if number == 2:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    net(images).sum().backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc")
+def test_a_training_step_uses_the_memory_of_the_one_before():
+    pages = [
+        int(subprocess.run([sys.executable, "-c", STEPS, *word], capture_output=True, check=True).stdout)
+        for word in ([], ["keep"])
+    ]
+    assert pages[1] < pages[0] / 2
+
+
+def test_memory_of_a_gpu_is_left_alone():
+    assert not keep_freed_memory(torch.device("cuda"))

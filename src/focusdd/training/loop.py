@@ -21,6 +21,7 @@ from torch import nn
 from focusdd.core.console import progress, say
 from focusdd.core.errors import FocusError
 from focusdd.core.files import write_whole
+from focusdd.models.device import keep_freed_memory
 from focusdd.training.ranks import ALONE, Ranks
 
 RESUME = "resume.pt"  # the checkpoint, in the folder of an unfinished stage
@@ -84,6 +85,7 @@ def run_epochs(
     Raises:
         FocusError: the loss is no longer a number, or a batch has fewer images than there are processes.
     """
+    keep_freed_memory(device)
     # a model names what else does not decay: tokens and embeddings of positions
     undecayed: set[str] = getattr(net, "no_weight_decay", set)()
     groups = param_groups_weight_decay(net, weight_decay, no_weight_decay_list=undecayed)
