@@ -45,6 +45,7 @@ def measured() -> str:
     parts.append(f"## Other students, sizes and epochs?\n\n{plan['students'].strip()}\n\n{students()}\n")
     parts.append(f"## Object detection?\n\n{plan['detection'].strip()}\n\n{detection()}\n")
     parts.append(f"## A detector without AGPL?\n\n{plan['ssdlite'].strip()}\n\n{ssdlite()}\n")
+    parts.append(f"## What does a whole run take?\n\n{plan['whole_run'].strip()}\n\n{whole_run()}\n")
     parts.append(f"## How fast is it on a GPU?\n\n{_gpu(plan['gpu']['lines'])}")
     return "".join(parts).rstrip() + "\n"
 
@@ -138,6 +139,16 @@ def ssdlite() -> str:
         scores = (_cell([100 * float(row[column]) for row in rows]) for column in ("map", "map50"))
         lines.append([data, f"`{name}`", *scores])
     return f"{_table(lines)}\n{_origin(shown)}\n"
+def whole_run() -> str:
+    """The stages of one `focusdd run`, with its command."""
+    rows = _rows("run-imagenette.csv")
+    lines = [["folder", "stage", "images", "epochs", "top-1 %", "seconds"]]
+    for row in rows:
+        top1 = f"{100 * float(row['top1']):.1f}" if row["top1"] else "-"
+        seconds = f"{float(row['seconds']):,.4g}"
+        facts = [row["folder"], row["stage"], f"{int(row['images']):,}", row["epochs"] or "-", top1, seconds]
+        lines.append(facts)
+    return f"{_table(lines)}\n`{rows[0]['command']}`. {_origin(rows)}\n"
 
 
 def _gpu(pairs: list[list[str]]) -> str:
