@@ -139,6 +139,8 @@ def ssdlite() -> str:
         scores = (_cell([100 * float(row[column]) for row in rows]) for column in ("map", "map50"))
         lines.append([data, f"`{name}`", *scores])
     return f"{_table(lines)}\n{_origin(shown)}\n"
+
+
 def whole_run() -> str:
     """The stages of one `focusdd run`, with its command."""
     rows = _rows("run-imagenette.csv")
