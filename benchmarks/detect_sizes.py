@@ -47,16 +47,14 @@ def main() -> None:
         "--budget", type=int, nargs="+", default=[30], help="distilled images, of all sources or of each"
     )
     parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=float("inf"))
     parser.add_argument("--until", choices=["distil", "train"], default="train", help="the last stage")
     options = parser.parse_args()
     options.budgets = dict(zip(options.data, options.budget * len(options.data), strict=False))
     os.environ["OMP_NUM_THREADS"] = "1" if options.jobs > 1 else os.environ.get("OMP_NUM_THREADS", "")
-    trials = [
-        (data, row, seed) for row in options.rows for seed in range(options.seeds) for data in options.data
-    ]
+    trials = [(data, row, seed) for row in options.rows for seed in options.seeds for data in options.data]
     datasets = {dataset(trial, options): trial for trial in trials}
     stages: list[tuple[Callable[..., str], list[Any]]] = [
         (extract, options.data),
@@ -72,7 +70,7 @@ def main() -> None:
                     write_table([line for trial in trials if (line := result(trial, options))], options.csv)
     for data in options.data:
         for row in options.rows:
-            lines = [result((data, row, seed), options) for seed in range(options.seeds)]
+            lines = [result((data, row, seed), options) for seed in options.seeds]
             if scores := [100 * line["map"] for line in lines if line]:
                 spread = " ".join(f"{score:.1f}" for score in scores)
                 print(f"{data.name:10} {row:30} {sum(scores) / len(scores):5.1f} mAP50-95 ({spread})")

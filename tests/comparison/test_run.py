@@ -1,5 +1,6 @@
 """`run`: the stages that single commands make, in one go."""
 
+import math
 import shutil
 import socket
 from collections.abc import Callable
@@ -186,4 +187,16 @@ def test_a_setting_that_run_does_not_have_is_named(tmp_path: Path) -> None:
     ("given", "epochs"), [({"ipc": 1}, 15), ({"ipc": 5}, 30), ({"ipc": 1, "fit_epochs": 40}, 40)]
 )
 def test_a_teacher_of_few_images_is_fitted_briefly(given: dict[str, int], epochs: int) -> None:
-    assert resolve(RunSettings(**given), size=64).settings.fit_epochs == epochs
+    assert resolve(RunSettings(**given), size=64, classes=10).settings.fit_epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("ipc", "classes", "epochs"),
+    [(1, 10, 1500), (2, 10, 1500), (3, 10, 750), (10, 10, 300), (50, 10, 300), (1, 1000, 300), (1, 2, 1500)],
+)
+def test_a_student_of_few_images_passes_over_them_more_often(ipc: int, classes: int, epochs: int) -> None:
+    settings = resolve(RunSettings(ipc=ipc), size=64, classes=classes).settings
+    batches = math.ceil(ipc * classes / TrainSettings().batch_size)
+    assert settings.epochs == epochs and settings.epochs * batches >= 1500
+    asked = RunSettings(ipc=ipc, epochs=7)
+    assert resolve(asked, size=64, classes=classes).settings.epochs == 7

@@ -96,7 +96,8 @@ def run(
     source, out = open_source(source), Path(out)
     given = origin(settings.teacher, weights=False) if settings.teacher else None
     own = given if given is not None and _is_teacher(given, settings.student) else None
-    settings = resolve(settings, size=own.input_size if own else _SIZE).settings
+    size = own.input_size if own else _SIZE
+    settings = resolve(settings, size=size, classes=len(source.classes)).settings
     device, size = settings.device, settings.size
     require_apart(out, source, held_out)
     understood(source)

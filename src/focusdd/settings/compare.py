@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -13,6 +14,7 @@ from focusdd.settings.extract import DEFAULT_EXTRACTOR, ExtractorSettings
 from focusdd.settings.train import TrainSettings
 
 _FULL = Only(methods=lambda methods: "full" in methods)
+_STEPS = 1500  # that a student of `run` takes at least; measured: docs/understand/measured.md
 
 
 class CompareSettings(Settings, panel="Comparison"):
@@ -54,6 +56,12 @@ def _fit_epochs(values: Mapping[str, Any]) -> int:
     return 15 if values["ipc"] < 5 else 30  # measured: docs/understand/measured.md
 
 
+def _epochs(values: Mapping[str, Any]) -> int:
+    batch = TrainSettings.model_fields["batch_size"].default
+    steps = math.ceil(values["ipc"] * values["classes"] / batch)
+    return max(TrainSettings.model_fields["epochs"].default, math.ceil(_STEPS / steps))
+
+
 class RunSettings(Settings, panel="Training"):
     """From photographs to a trained student: extract, fit, distill, label, train."""
 
@@ -78,8 +86,9 @@ class RunSettings(Settings, panel="Training"):
     fit_epochs: Annotated[Count, Derived(_fit_epochs)] = UNSET
     """Passes over the source in which the teacher learns. Default: 30. With --ipc below 5: 15, because
     students learn more from a teacher that was fitted briefly."""
-    epochs: Count = 300
-    """Passes over the distilled images in which the student learns."""
+    epochs: Annotated[Count, Derived(_epochs)] = UNSET
+    """Passes over the distilled images in which the student learns. Default: 300, or as many as make 1,500
+    steps."""
     control: bool = False
     """Train a second student in the same way on random images."""
     anyway: bool = False
