@@ -68,10 +68,11 @@ def _laid_out(table: dict[str, Any], plan: dict[str, Any]) -> tuple[str, str]:
             if kind == "published":
                 line.append("{} ({})".format(*plan["published"][name]))
                 continue
-            run, _, method = (name if kind == "teacher" else cell).partition(": ")
+            column, _, runs = cell.rpartition(" of ")
+            run, _, method = (name if kind == "teacher" else runs).partition(": ")
             rows = _one_per_seed(plan["runs"][run], method)
             used += rows
-            column = "teacher_top1_sample" if kind == "teacher" else "top1"
+            column = "teacher_top1_sample" if kind == "teacher" else column or "top1"
             scores = [100 * float(row[column]) for row in rows]
             line.append(f"{scores[0]:.1f}" if kind == "teacher" else _cell(scores))
         lines.append(line)
