@@ -90,12 +90,13 @@ def test_cmyk(draw: Draw, encoded: Encoded) -> None:
     assert difference(image, picture) < 6
 
 
-@pytest.mark.parametrize("top", [65535, 20_000, 255, 3])
-def test_16_bit_grey_is_scaled(encoded: Encoded, top: int) -> None:
-    """Also where all values are small: a dark picture stays dark."""
+@pytest.mark.parametrize(
+    ("top", "bits"), [(65535, 16), (20_000, 16), (16_000, 14), (4095, 12), (3000, 12), (900, 10), (3, 8)]
+)
+def test_16_bit_grey_is_scaled_by_the_bits_that_it_uses(encoded: Encoded, top: int, bits: int) -> None:
     values = np.linspace(0, top, 64, dtype=np.uint16).reshape(8, 8)
     image, *_ = decode(encoded(Image.fromarray(values)))
-    np.testing.assert_array_equal(np.asarray(image)[..., 0], np.rint(values / 257))
+    np.testing.assert_array_equal(np.asarray(image)[..., 0], np.rint(values / (2**bits - 1) * 255))
     assert (np.asarray(image) == np.asarray(image)[..., :1]).all()
 
 
@@ -105,7 +106,7 @@ def test_32_bit_grey_is_not_clipped_to_white(encoded: Encoded) -> None:
     np.testing.assert_array_equal(np.asarray(image)[..., 0], np.rint(values / 257))
 
 
-@pytest.mark.parametrize("white", [1.0, 255.0, 65535.0])
+@pytest.mark.parametrize("white", [1.0, 255.0, 4095.0, 65535.0])
 def test_grey_of_fractions_is_scaled(encoded: Encoded, white: float) -> None:
     """Floats from 0 to 1, to 255 or to 65535, as in TIFF files; a value that is no number is black."""
     values = np.linspace(0, white, 64, dtype=np.float32).reshape(8, 8)

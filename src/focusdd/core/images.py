@@ -37,6 +37,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _TURNED = {5, 6, 7, 8}  # those that swap width and height
+_WHITE = [2**bits - 1 for bits in (8, 10, 12, 14, 16)]
 
 # What keeps an image from being decoded is the reason of UnreadableImage; what does not (damaged metadata, a
 # large size) is nobody's business. Set once and for all: filters cannot be changed while threads decode.
@@ -93,9 +94,10 @@ def decode(data: bytes, least_side: int | None = None) -> tuple[Image.Image, int
 
 def _to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: Pillow would clip, not scale
+        # no file says how many of its bits are used: white is that of the fewest bits that hold its maximum
         pixels = np.nan_to_num(np.asarray(image, dtype=np.float64), posinf=0, neginf=0)
         most = pixels.max(initial=0)
-        white = 65535 if image.mode.startswith("I;16") or most > 255 else 255
+        white = next((white for white in _WHITE if most <= white), _WHITE[-1])
         if image.mode == "F" and most <= 1:
             white = 1
         image = Image.fromarray(np.rint(np.clip(pixels / white, 0, 1) * 255).astype(np.uint8))
