@@ -149,7 +149,7 @@ def test_near_chance_names_the_cause(capsys):
     guessed = rng.integers(0, 10, 300)
     with pytest.raises(FocusError, match=r"other classes.*not at all$"):
         refuse_near_chance(guessed, labels, 10, "teacher", "here", model)
-    with pytest.raises(FocusError, match=r"other classes.*--anyway"):
+    with pytest.raises(FocusError, match=r"other classes.*--train.anyway$"):
         refuse_near_chance(guessed, labels, 10, "teacher", "here", model, anyway=False)
     with pytest.raises(FocusError, match="fitted at 32 px and is used at 64 px"):
         refuse_near_chance(guessed, labels, 10, "teacher", "here", model_fitted_at(32))

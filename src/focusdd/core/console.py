@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
+from threading import Timer
 from typing import Protocol
 
 from rich.console import Console
@@ -19,10 +20,12 @@ from rich.progress import (
 )
 
 from focusdd.core.distributed import rank
+from focusdd.core.spelling import spelled
 
 # of the processes of a torchrun, the first speaks for all
 console = Console(highlight=False, soft_wrap=True, emoji=False, quiet=rank() > 0)
 _PLAIN_SECONDS = 15.0  # between plain lines
+_FIRST_SECONDS = 2.0  # until the first, where nothing is done yet: what is quick says nothing
 _BAR_SECONDS = 0.1
 
 
@@ -37,9 +40,13 @@ def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator
     start = last = time.monotonic()
     new = 0
     bar = _bar() if console.is_terminal else None
+    begun = f"{what}: {done:,} {unit}" if total is None else f"{what}: {done}/{total} {unit}"
+    first = Timer(_FIRST_SECONDS, say, [begun])
+    first.daemon = True
 
     def advance(items: int, note: str = "") -> None:
         nonlocal new, last
+        first.cancel()
         new += items
         now = time.monotonic()
         if now - last < (_BAR_SECONDS if bar else _PLAIN_SECONDS):
@@ -58,7 +65,12 @@ def progress(what: str, total: int | None, unit: str, done: int = 0) -> Iterator
     with bar or nullcontext():
         if bar:
             task = bar.add_task(what, total=total, completed=done, rate="", note="")
-        yield advance
+        elif total != 0:
+            first.start()
+        try:
+            yield advance
+        finally:
+            first.cancel()
 
 
 def _bar() -> Progress:
@@ -82,7 +94,7 @@ def say(line: str) -> None:
 
 def warn(line: str) -> None:
     """One line that asks for attention."""
-    console.print(f"warning: {line}", style="yellow", markup=False)
+    console.print(f"warning: {spelled(line)}", style="yellow", markup=False)
 
 
 warn_once = cache(warn)  # of many students and their one teacher

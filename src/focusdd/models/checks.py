@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from focusdd.core.console import say, warn_once
+from focusdd.core.console import progress, say, warn_once
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
@@ -162,7 +162,7 @@ def sample_batches(source: Source, count: int, side: int) -> Iterator[tuple[torc
             return None
 
     records, found = stratified(source.records, count), False
-    with ThreadPoolExecutor(cpu_count()) as pool:
+    with progress("check", len(records), "images") as advance, ThreadPoolExecutor(cpu_count()) as pool:
         for start in range(0, len(records), 64):
             batch = records[start : start + 64]
             loaded = zip(batch, pool.map(load, batch), strict=True)
@@ -171,6 +171,7 @@ def sample_batches(source: Source, count: int, side: int) -> Iterator[tuple[torc
                 found = True
                 labels, views = zip(*there, strict=True)
                 yield torch.from_numpy(np.stack(views)).permute(0, 3, 1, 2), np.array(labels)
+            advance(len(batch))
     if not found:
         raise FocusError(f"no image of {source.name} can be read")
 
@@ -212,8 +213,7 @@ def refuse_near_chance(
         raise FocusError(sentence)
     if not anyway:
         group = "train" if who.startswith("teacher") else "extract"
-        flags = f"--anyway (in a comparison --{group}.anyway)"
-        raise FocusError(f"{sentence}. To go on all the same, add {flags}")
+        raise FocusError(f"{sentence}. To go on all the same, add --{group}.anyway")
     warn_once(sentence)
     return found
 
@@ -232,7 +232,7 @@ def _cause(predicted: np.ndarray, labels: np.ndarray, num_classes: int, accuracy
         return f"it was fitted at {model.fitted_size} px and is used at {model.input_size} px"
     if model.net.pretrained_cfg.get("tag") == "focusdd":  # type: ignore[union-attr,operator]
         return (
-            "it has learnt little (fit it for more --epochs, in `focusdd run` --fit-epochs, or on more "
-            "images), or it was fitted on another kind of image"
+            "it has learnt little (fit it for more epochs or on more images), or it was fitted on another "
+            "kind of image"
         )
     return "it was trained on other classes, on another kind of image, or not at all"
