@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from focusdd.core.errors import FocusError
-from focusdd.core.expected import STAGES, expect, expected
+from focusdd.core.expected import STAGES, expected, expecting
 from focusdd.core.files import write_whole
 from focusdd.core.manifest import remedy_for
 from focusdd.core.stage import Stage, Workspace, run_stage
@@ -49,8 +49,10 @@ def test_stages_that_a_command_had_not_begun_are_listed_with_it(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["/usr/bin/focusdd", "run", "my photos", "--out", str(tmp_path / "all")])
     run_stage(Stage("extract", 1, {}, {}), tmp_path / "all" / "index", make)
-    expect(tmp_path / "all", {"index": "extract", "student": "train", "distilled/labels/tiles": "label"})
-    (tmp_path / "all" / "student").mkdir()
+    stages = {"index": "extract", "student": "train", "distilled/labels/tiles": "label"}
+    with pytest.raises(KeyboardInterrupt), expecting(tmp_path / "all", stages):
+        (tmp_path / "all" / "student").mkdir()
+        raise KeyboardInterrupt
     (tmp_path / "theatre").mkdir()
     (tmp_path / "theatre" / "stages.json").write_text('["left", "right"]')
     lines = status(tmp_path)
@@ -73,9 +75,42 @@ def test_of_nothing(tmp_path: Path) -> None:
 
 def test_a_file_of_another_program_is_left_as_it_is(tmp_path: Path) -> None:
     (tmp_path / STAGES).write_text('{"stages": "mine"}')
-    expect(tmp_path, {"teacher": "fit"})
+    with expecting(tmp_path, {"teacher": "fit"}):
+        pass
     assert (tmp_path / STAGES).read_text() == '{"stages": "mine"}'
     assert expected(tmp_path) == {}
     (tmp_path / STAGES).unlink()
-    expect(tmp_path, {"teacher": "fit"})
+    with expecting(tmp_path, {"teacher": "fit"}):
+        assert expected(tmp_path)["stages"] == {"teacher": "fit"}
     assert expected(tmp_path)["stages"] == {"teacher": "fit"}
+
+
+def test_what_fails_before_its_first_stage_leaves_what_was_there(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), expecting(tmp_path / "new" / "all", {"teacher": "fit"}):
+        raise KeyboardInterrupt
+    assert not (tmp_path / "new").exists()
+    with expecting(tmp_path / "all", {"teacher": "fit"}):
+        pass
+    with pytest.raises(KeyboardInterrupt), expecting(tmp_path / "all", {"index": "extract"}):
+        raise KeyboardInterrupt
+    assert expected(tmp_path / "all")["stages"] == {"teacher": "fit"}
+
+
+def test_several_stages_are_not_put_into_the_folder_of_one(tmp_path: Path) -> None:
+    run_stage(Stage("extract", 1, {}, {}), tmp_path / "index", make)
+    remedy = "index holds the output of `focusdd extract`: use another --out"
+    with pytest.raises(FocusError, match=remedy), expecting(tmp_path / "index", {"teacher": "fit"}):
+        pass
+
+
+def test_a_stage_whose_end_cannot_be_read_is_damaged_and_made_again(tmp_path: Path) -> None:
+    stage, out = Stage("distill", 1, {}, {}), tmp_path / "distilled"
+    run_stage(stage, out, make)
+    whole = (out / "done.json").read_text()
+    (out / "done.json").write_text(whole[:-9])
+    (out / "run.json").write_text("{")
+    [line] = status(tmp_path)
+    assert (line.state, line.detail) == ("damaged", "done.json cannot be read")
+    assert remedy_for(out).startswith("run the command that made it again")
+    run_stage(stage, out, make)
+    assert (out / "done.json").read_text() == whole

@@ -21,7 +21,7 @@ from focusdd.comparison.scores import Outcome, Scores, score
 from focusdd.comparison.verdict import verdicts
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
-from focusdd.core.expected import expect
+from focusdd.core.expected import expecting
 from focusdd.core.files import csv_text, read_json, write_whole
 from focusdd.core.lock import locked
 from focusdd.core.stage import overwrite_if_other
@@ -96,17 +96,18 @@ def compare(
             warn(f"--index has no effect with {reader}")
         for remark in _remarks(trials, context, reader):
             warn(remark)
-        # whatever method falls short is known before the long pass, where it can be
-        early = [] if task.comparison.exact else [trial for trial in trials if trial not in needing]
-        _distil(early, context, engine)
-        if needing and found is None:
-            own = {"extractor": settings.extractor, "device": settings.device}
-            reading = settings.extract.model_copy(update=own)
-            wanted = not_given(task.distillation.extract_settings(settings.distill, reading))
-            make = partial(extract, source, out / "index", wanted, task=task, engine=engine)
-            context = replace(context, index=overwrite_if_other(make, overwrite))
-        _distil([trial for trial in trials if trial not in early], context, engine)
-        return _run(trials, context, engine)
+        with expecting(out, _stages(trials, context, bool(needing) and found is None)):
+            # whatever method falls short is known before the long pass, where it can be
+            early = [] if task.comparison.exact else [trial for trial in trials if trial not in needing]
+            _distil(early, context, engine)
+            if needing and found is None:
+                own = {"extractor": settings.extractor, "device": settings.device}
+                reading = settings.extract.model_copy(update=own)
+                wanted = not_given(task.distillation.extract_settings(settings.distill, reading))
+                make = partial(extract, source, out / "index", wanted, task=task, engine=engine)
+                context = replace(context, index=overwrite_if_other(make, overwrite))
+            _distil([trial for trial in trials if trial not in early], context, engine)
+            return _run(trials, context, engine)
 
 
 def _of_one_size(settings: Any) -> Any:
@@ -118,7 +119,7 @@ def _of_one_size(settings: Any) -> Any:
 
 
 def _check(task: Task, settings: Any, trials: Sequence[Trial], index: Index | None, source: Any) -> None:
-    for group, names in task.comparison.own.items():
+    for group, names in settings.own.items():
         for name in sorted(getattr(settings, group).model_fields_set & names.keys()):
             raise FocusError(f"{group}.{name} is what is compared: use --{names[name]}")
     task.comparison.check(settings)
@@ -146,6 +147,22 @@ def _remarks(trials: Sequence[Trial], context: ComparisonContext, reader: str) -
     return remarks
 
 
+def _stages(trials: Sequence[Trial], context: ComparisonContext, reading: bool) -> dict[str, str]:
+    """The stages of a comparison, by their folders below its own.
+
+    Args:
+        reading: it makes an index of its own.
+    """
+    prefix, out = context.task.prefix, context.out
+    stages = {out / "index": f"{prefix}extract"} if reading else {}
+    for trial in trials:
+        if (dataset := context.dataset(trial)) is not None:
+            stages[dataset] = f"{prefix}distill"
+        student, *outside = context.task.comparison.folders(trial, context)
+        stages |= {student: f"{prefix}train"} | dict.fromkeys(outside, "robustness")
+    return {folder.relative_to(out).as_posix(): stage for folder, stage in stages.items()}
+
+
 def _distil(trials: Sequence[Trial], context: ComparisonContext, engine: EngineSettings) -> None:
     """Makes what each trial learns from, every dataset once."""
     firsts: dict[Path, Trial] = {}
@@ -164,8 +181,6 @@ def _run(trials: Sequence[Trial], context: ComparisonContext, engine: EngineSett
     comparison, out = context.task.comparison, context.out
     rows: dict[Trial, dict[str, Any]] = {}
     names = comparison.schema.names
-    train = f"{context.task.prefix}train"
-    expect(out, {context.student(trial).relative_to(out).as_posix(): train for trial in trials})
 
     def finished(trial: Trial) -> None:
         rows[trial] = row_of(trial, context)

@@ -6,6 +6,7 @@ teaches 20 to 30 points more than a better one of another architecture (results/
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from rich.table import Table
 from focusdd.comparison.plan import STUDENTS, Step, made_again, say_plan
 from focusdd.composition.dataset import open_distilled
 from focusdd.core.console import console
-from focusdd.core.expected import expect
+from focusdd.core.expected import expecting
 from focusdd.core.files import read_json
 from focusdd.core.stage import overwrite_if_other
 from focusdd.extraction.attention import as_vit
@@ -113,23 +114,8 @@ def run(
     say_plan(source, out, settings, side, steps, again)
     if given is not None:  # before hours are spent
         matched_outputs(load_model(settings.teacher, device, size), source, "teacher")
-    made: dict[str, Any] = {}
-    for step in steps:
-        folder, data = out / step.folder, made.get(step.after[0]) if step.after else None
-        make: partial[Any]
-        if step.command == "extract":
-            make = partial(extract, source, folder, step.settings)
-        elif step.command == "fit":
-            make = partial(fit, source, folder, step.settings, val=held_out)
-        elif step.command == "distill":
-            make = partial(distill, source, folder, step.settings, index=data)
-        elif step.command == "label":
-            make = partial(label, data, step.settings)
-        else:
-            make = partial(train, data, held_out, folder, step.settings)
-        made[step.folder] = overwrite_if_other(make, overwrite)
-        if step == steps[0]:  # a run that makes nothing leaves nothing
-            expect(out, {one.folder: one.command for one in steps})
+    with expecting(out, {step.folder: step.command for step in steps}):
+        made = _made(steps, out, source, held_out, overwrite)
     ours, control = made["student"], made.get("random-student")
     _say_table(out, teacher, ours, control)
     following: tuple[str, ...] = ("publish", str(out / "distilled"))
@@ -138,6 +124,26 @@ def run(
         if own is None and near_chance(teacher):
             following += ("--anyway",)
     return Ran(out, teacher, out / "distilled", ours, control, following)
+
+
+def _made(steps: Sequence[Step], out: Path, source: Source, val: Source, overwrite: bool) -> dict[str, Any]:
+    """Makes the stages, or finds them finished: what each of them gives, by its folder."""
+    made: dict[str, Any] = {}
+    for step in steps:
+        folder, data = out / step.folder, made.get(step.after[0]) if step.after else None
+        make: partial[Any]
+        if step.command == "extract":
+            make = partial(extract, source, folder, step.settings)
+        elif step.command == "fit":
+            make = partial(fit, source, folder, step.settings, val=val)
+        elif step.command == "distill":
+            make = partial(distill, source, folder, step.settings, index=data)
+        elif step.command == "label":
+            make = partial(label, data, step.settings)
+        else:
+            make = partial(train, data, val, folder, step.settings)
+        made[step.folder] = overwrite_if_other(make, overwrite)
+    return made
 
 
 def _steps(settings: RunSettings, reading: ExtractorSettings, teacher: str, fitted: bool) -> list[Step]:

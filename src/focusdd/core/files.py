@@ -88,6 +88,15 @@ def read_json(path: Path) -> Any:
         raise FocusError(f"{path} cannot be read as JSON ({error})") from error
 
 
+def known_in(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty without one, or where it cannot be read."""
+    try:
+        known = read_json(path)
+    except FocusError:
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
 def csv_text(names: list[str], rows: Iterable[dict[str, Any]]) -> str:
     """A table as the text of a CSV file."""
     text = io.StringIO()

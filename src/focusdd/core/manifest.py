@@ -10,7 +10,7 @@ from typing import Any
 
 from focusdd.core.errors import FocusError
 from focusdd.core.expected import command_of
-from focusdd.core.files import digest_of, read_json, write_json
+from focusdd.core.files import digest_of, known_in, read_json, write_json
 
 CARD = "README.md"  # people edit it, and labels add to it: it has to be there, whatever it says
 
@@ -56,10 +56,8 @@ def require_finished(out: Path, stages: tuple[str, ...], what: str, command: str
     Raises:
         FocusError: it is not, or it is unfinished or damaged; with a command that helps.
     """
-    known = next(
-        (read_json(out / name) for name in ("done.json", "stage.json") if (out / name).exists()), None
-    )
-    if not isinstance(known, dict):
+    known = known_in(out / "done.json") or known_in(out / "stage.json")
+    if not known:
         raise FocusError(f"{out} is not {what}: make one with `{command}`")
     if not any(fnmatchcase(str(known.get("stage")), stage) for stage in stages):
         made = f"is made by `focusdd {known.get('stage')}`"
@@ -71,10 +69,10 @@ def require_whole(out: Path, hashes: bool = False) -> None:
     """Raises FocusError, with the command that helps, for a stage that is unfinished, or whose files are
     missing or changed.
     """
-    if not (out / "done.json").exists():
+    if not (done := known_in(out / "done.json")):
         raise FocusError(f"{out} is unfinished: {remedy_for(out)}")
     # those of earlier versions and of other programs hold no manifest
-    odd = damaged(out, read_json(out / "done.json").get("files", {}), hashes)
+    odd = damaged(out, done.get("files", {}), hashes)
     if odd:
         state = "changed or cut short" if (out / odd[0]).is_file() else "missing"
         raise FocusError(f"{out / odd[0]} is {state}: {remedy_for(out)}")
@@ -82,9 +80,8 @@ def require_whole(out: Path, hashes: bool = False) -> None:
 
 def remedy_for(out: Path) -> str:
     """What makes the missing part of a stage, in words: the very command where it is known."""
-    own = read_json(out / "run.json") if (out / "run.json").exists() else {}
-    command = own.get("command") or command_of(out)
-    stage = str(read_json(out / "stage.json").get("stage")) if (out / "stage.json").exists() else ""
+    command = known_in(out / "run.json").get("command") or command_of(out)
+    stage = str(known_in(out / "stage.json").get("stage", ""))
     if command:
         return f"run `{_moved(command, stage, out)}` again"
     call = f": {_call(stage, out)}" if stage in _IN_PYTHON else ""

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from focusdd.core.console import say, warn
 from focusdd.core.distributed import world_size
 from focusdd.core.errors import FocusError, OtherOutput
-from focusdd.core.files import hash_of, read_json, remove, remove_empty, sweep, write_json
+from focusdd.core.files import hash_of, known_in, read_json, remove, remove_empty, sweep, write_json
 from focusdd.core.lock import LOCK, locked
 from focusdd.core.manifest import damaged, manifest_of
 from focusdd.core.run_record import RunRecord
@@ -142,11 +142,8 @@ def overwrite_if_other(make: Callable[..., _Made], overwrite: bool) -> _Made:
 
 def stage_in(out: Path) -> dict[str, Any] | None:
     """What stage.json says; None without one, or when it is another program's."""
-    try:
-        stage = read_json(out / "stage.json")
-    except FocusError:
-        return None
-    return stage if isinstance(stage, dict) and {"focusdd", "stage", "key"} <= stage.keys() else None
+    stage = known_in(out / "stage.json")
+    return stage if {"focusdd", "stage", "key"} <= stage.keys() else None
 
 
 def discard(out: Path) -> None:
@@ -213,7 +210,10 @@ def _has_begun(out: Path) -> bool:
 
 def _is_whole(out: Path) -> bool:
     """Checks the files of a complete stage; removes those that have changed, so that they are made again."""
-    odd = damaged(out, read_json(out / "done.json").get("files", {}), hashes=True)
+    if not (done := known_in(out / "done.json")):
+        warn(f"{out / 'done.json'} cannot be read: it is made again, with what is missing")
+        return False
+    odd = damaged(out, done.get("files", {}), hashes=True)
     for path in _inside(out, odd):
         if not path.is_dir():
             path.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from focusdd.core.errors import FocusError
 from focusdd.core.expected import STAGES, expected
-from focusdd.core.files import read_json
+from focusdd.core.files import known_in
 from focusdd.core.manifest import damaged
 from focusdd.core.stage import stage_in
 
@@ -45,12 +45,13 @@ def _status(out: Path, stage: str) -> StageStatus:
     if not (out / "done.json").exists():
         files = len([path for path in out.rglob("*") if path.is_file() and path.name[0] != "."])
         return StageStatus(out, stage, "unfinished", f"{files} files so far")
-    done = read_json(out / "done.json")
+    if not (done := known_in(out / "done.json")):
+        return StageStatus(out, stage, "damaged", "done.json cannot be read")
     if odd := damaged(out, done.get("files", {})):
         return StageStatus(
             out, stage, "damaged", f"{len(odd)} files missing or cut short, the first {odd[0]}"
         )
-    known = (_shown(name, value) for name, value in done["counts"].items() if value is not None)
+    known = (_shown(name, value) for name, value in done.get("counts", {}).items() if value is not None)
     return StageStatus(out, stage, "done", ", ".join(known))
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
 from focusdd.core.finished import Finished
+from focusdd.core.manifest import remedy_for
 from focusdd.extraction.index import Index, open_index
 from focusdd.tasks import task_of
 from focusdd.tasks.base import Task
@@ -145,14 +146,14 @@ class Found:
 
 @contextlib.contextmanager
 def as_written(path: Path) -> Iterator[None]:
-    """Turns what goes wrong with a file of another shape into a FocusError that names it."""
+    """Turns what goes wrong with a file of another shape into a FocusError that names it and the remedy."""
     try:
         yield
-    except FocusError:
-        raise
     except (LookupError, TypeError, ValueError, AttributeError, OSError, pa.ArrowException) as error:
-        reason = f"{type(error).__name__}: {error}"
-        raise FocusError(f"{path} is not as focusdd writes it ({reason})") from error
+        reason = str(error) if isinstance(error, FocusError) else f"{type(error).__name__}: {error}"
+        raise FocusError(
+            f"{path} is not as focusdd writes it ({reason}): {remedy_for(path.parent)}, or move that folder"
+        ) from error
 
 
 def collect(folder: Path) -> Found:
@@ -166,9 +167,9 @@ def collect(folder: Path) -> Found:
     done = sorted(path for path in folder.rglob("done.json") if path.with_name("stage.json").exists())
     stages = {path.parent: _stage(path.parent, folder) for path in done}
     if not stages:
-        raise FocusError(
-            f"{folder} holds no finished output of focusdd: run `focusdd extract` or `distill` first"
-        )
+        begun = any(folder.rglob("stage.json"))
+        remedy = f"`focusdd status {folder}` says how to go on" if begun else "run `focusdd run` first"
+        raise FocusError(f"{folder} holds no finished output of focusdd: {remedy}")
 
     def having(name: str) -> list[Stage]:
         return [stage for path, stage in stages.items() if (path / name).exists()]
