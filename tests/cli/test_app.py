@@ -98,7 +98,15 @@ def photos(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ("distill PHOTOS --out OUT --ipc 0", "ipc: input should be greater than or equal to 1"),
+        ("distill PHOTOS --out OUT --ipc 0", "error: --ipc: input should be greater than or equal to 1"),
+        (
+            "compare PHOTOS --labels hard --methods view --ipc 1 --distill.size 16 --out OUT "
+            "--distill.grid 4",
+            "use a smaller --distill.grid or a larger --distill.size",
+        ),
+        ("compare PHOTOS --out OUT --train.lr 0", "error: --train.lr: input should be greater than 0"),
+        ("compare PHOTOS --out OUT --distill.ipc 3", "Unknown option"),
+        ("subset PHOTOS --out OUT --ratio 2 --method random", "error: --ratio: input should be less"),
         ("distill PHOTOS --out OUT --icp 3", "Did you mean --ipc"),
         ("distill PHOTOS --out OUT --ipc 4", "8 distilled images are no fewer than the 8"),
         ("distill nowhere --out OUT", "there is no folder nowhere"),
@@ -200,3 +208,46 @@ def test_the_next_command_can_be_pasted(photos: Path, tmp_path: Path, focusdd: R
     following = shlex.split(said.partition("Next: ")[2])
     val = ["--val", str(photos), "--teacher", "...", "--out", "..."]
     assert following == ["focusdd", "train", "my tiny", *val]
+
+
+def test_the_next_command_has_no_validation_images_that_are_not_there(photos: Path, focusdd: Run) -> None:
+    base = ["--method", "random", "--ipc", "1", "--size", "32", "--out", "tiny"]
+    said = focusdd("distill", photos / "train", *base).out
+    assert f"{photos / 'train'} has no validation images: give others as --val" in said
+    assert "train tiny --val ... --teacher" in said
+
+
+@pytest.mark.parametrize("form", ["list", "links"])
+def test_a_subset_is_the_source_of_the_next_command(photos: Path, focusdd: Run, form: str) -> None:
+    said = focusdd(
+        "subset", photos, "--per-class", "2", "--method", "random", "--form", form, "--out", "some"
+    ).out
+    source = "some/subset.csv" if form == "list" else "some"
+    assert f"Every command reads {source} as its SOURCE" in said
+    following = shlex.split(said.partition("Next: ")[2])
+    assert following == [
+        "focusdd",
+        "fit",
+        source,
+        "--model",
+        "resnet18",
+        "--val",
+        str(photos),
+        "--out",
+        "...",
+    ]
+    done = focusdd("distill", source, "--method", "random", "--ipc", "1", "--size", "32", "--out", "tiny")
+    assert done.code == 0, done.error
+    assert "4 images, 2 classes: cat, dog; 2 images each" in done.out
+
+
+def test_a_list_of_what_has_no_files_says_so(focusdd: Run) -> None:
+    said = focusdd("subset", "demo:3", "--per-class", "1", "--method", "random", "--out", "some").out
+    assert "wrote some/subset.csv. With --form copies other commands read the images" in said
+
+
+def test_a_comparison_has_no_flags_for_what_it_compares() -> None:
+    for command in ("compare", "detect compare"):
+        names = {one.name for one in COMMANDS[command].assemble_argument_collection() if one.show}
+        assert "--distill.size" in names and "--train.size" in names
+        assert not names & {"--distill.ipc", "--distill.method", "--train.seed", "--extract.extractor"}

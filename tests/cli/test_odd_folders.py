@@ -79,8 +79,8 @@ def test_an_odd_folder_is_a_sentence(make_index: Run, focusdd: Run, tmp_path: Pa
     ("kind", "said"),
     [
         ("whole", "holds the output of `focusdd extract`: use another --out"),
-        ("file", "a file or a broken link stands there, so use another folder"),
-        ("broken link", "a file or a broken link stands there, so use another folder"),
+        ("file", "move away what is in its place, or use another folder"),
+        ("broken link", "move away what is in its place, or use another folder"),
     ],
 )
 def test_a_comparison_is_not_put_anywhere(

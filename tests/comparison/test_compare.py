@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import weakref
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,16 @@ import pytest
 import torch
 
 import focusdd.tasks.classify.trials as trials
-from focusdd import CompareSettings, DistillSettings, FocusError, TrainSettings, compare, detect, distill
+from focusdd import (
+    CompareSettings,
+    DistillSettings,
+    FocusError,
+    TrainSettings,
+    compare,
+    detect,
+    distill,
+    status,
+)
 from focusdd.demo.run import WEIGHTS
 from focusdd.models.checkpoint import save_checkpoint
 from focusdd.models.load import load_model, new_net
@@ -116,9 +126,55 @@ def test_a_row_for_every_run(compared):
         assert (row["seconds_extract"] is not None) == (row["method"] == "focus")
         assert (row["seconds_distil"] is None) == (row["method"] == "full")
         assert (row["lr"], row["weight_decay"]) == (2e-3, 0.01)
+        assert row["temperature"] == (20 if row["labels"] == "soft" else None)
+        assert row["tile_crops"] == (1 if row["augmented"] else None)
         assert row["dense"] is False  # at this size the last map is one place
         assert row["machine"] and row["date"] and torch.__version__.startswith(row["torch"])
     assert [row["top1"] for row in written] == [str(top1) for top1 in table.column("top1").to_pylist()]
+
+
+@pytest.mark.parametrize(
+    ("comparing", "settings", "student"),
+    [
+        (compare, {"labels": "hard", "students": ["test_resnet"], "corruptions": True}, "students"),
+        (detect.compare, {}, "detectors"),
+    ],
+    ids=["classify", "detect"],
+)
+def test_what_an_interrupted_comparison_has_not_begun_is_known(
+    tmp_path, monkeypatch, comparing, settings, student
+):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("focusdd.comparison.compare._run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        comparing(
+            "demo:3", "demo:3", tmp_path, methods=["random"], ipc=[1], seeds=2, distill={"size": 64},
+            **{name: [value] if name == "labels" else value for name, value in settings.items()},
+        )  # fmt: skip
+    found = Counter((line.path.parent.name, line.state) for line in status(tmp_path))
+    wanted = {("distilled", "done"): 2, (student, "not begun"): 2}
+    if "corruptions" in settings:
+        wanted["robustness", "not begun"] = 2
+    assert found == wanted
+
+
+def test_an_index_to_be_made_is_known_too(tmp_path, monkeypatch):
+    def interrupted(_, out, *__, **___):
+        out.mkdir()
+        (out / "stage.json").write_text('{"focusdd": "1", "stage": "extract", "key": "k"}')
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("focusdd.comparison.compare.extract", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        compare("demo:3", "demo:3", tmp_path, methods=["focus"], ipc=[1], labels=["hard"], seeds=1)
+    states = {line.path.relative_to(tmp_path).as_posix(): line.state for line in status(tmp_path)}
+    assert states == {
+        "index": "unfinished",
+        **dict.fromkeys(["distilled/focus-ipc1-seed0", "distilled/random-ipc1-seed0"], "not begun"),
+        **{f"students/{method}-ipc1-resnet18-hard-seed0": "not begun" for method in ("focus", "random")},
+    }
 
 
 def test_scores_and_page_follow(compared):
@@ -214,10 +270,10 @@ def test_decoded_images_of_one_size_are_kept_and_no_others():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"teacher": ""}, "give --teacher"),
+        ({"teacher": ""}, "give teacher="),
         ({"extractor": ""}, "a model has no name: give a checkpoint folder"),
-        ({"train": TrainSettings(seed=3)}, "train.seed is what is compared: use --seeds"),
-        ({"distill": DistillSettings(ipc=3)}, "distill.ipc is what is compared: use --ipc"),
+        ({"train": TrainSettings(seed=3)}, "train.seed is what is compared: use seeds="),
+        ({"distill": DistillSettings(ipc=3)}, "distill.ipc is what is compared: use ipc="),
     ],
 )
 def test_mistakes_are_named_before_anything_is_made(changes, said, tmp_path):
@@ -254,7 +310,7 @@ def test_a_method_that_falls_short_is_refused_before_the_long_pass(tmp_path):
     """At 128 px not all objects have 30 px, and whole images without a labelled object are not taken."""
     settings = {"methods": ("focus",), "ratio": (0.8,), "seeds": 1, "extractor": VIT, "device": "cpu",
                 "distill": {"size": 128, "min_size": 30}}  # fmt: skip
-    with pytest.raises(FocusError, match=r"method random makes \d+ of 24 images .* --ratio 0.8: use a"):
+    with pytest.raises(FocusError, match=r"method random makes \d+ of 24 images .* ratio=0.8: use a"):
         detect.compare("demo:3", "demo:3", tmp_path / "out", **settings)
     assert not (tmp_path / "out" / "index").exists() and not (tmp_path / "out" / "detectors").exists()
 

@@ -168,10 +168,10 @@ def test_labels_of_many_images_are_in_their_order(
 
 
 def test_locations_that_the_teacher_does_not_have_are_refused(plain: Path, tmp_path: Path) -> None:
-    with pytest.raises(FocusError, match="has 2 x 2 locations at 64 px: use --dense 2 or less"):
+    with pytest.raises(FocusError, match="has 2 x 2 locations at 64 px: use dense=2 or less"):
         label(plain, DENSE.model_copy(update={"dense": 3}))
     blind = DENSE.model_copy(update={"teacher": str(WEIGHTS / "vit")})
-    with pytest.raises(FocusError, match=r"no feature map of several locations at 64 px: use --dense 0$"):
+    with pytest.raises(FocusError, match=r"no feature map of several locations at 64 px: use dense=0$"):
         label(plain, blind)
     assert not (plain / "labels").exists()
     label(Path(shutil.copytree(plain, tmp_path / "tiles")), blind.model_copy(update={"kind": "tiles"}))

@@ -30,9 +30,9 @@ def test_views_are_for_one_recipe(labelled: Path) -> None:
 
 @pytest.mark.parametrize("other", [{"mix": "mixup"}, {"loss": "mse"}, {"hard_weight": 0.1}])
 def test_stored_labels_are_learnt_in_one_way(labelled: Path, tmp_path: Path, other: dict) -> None:
-    name = next(iter(other)).replace("_", "-")
+    name = next(iter(other))
     settings = TrainSettings(labels="stored", **RECIPE, **other)
-    with pytest.raises(FocusError, match=f"only be learnt with --{name}"):
+    with pytest.raises(FocusError, match=f"only be learnt with {name}="):
         train(labelled, DemoSource(20, "val"), tmp_path / "student", settings)
     assert not (tmp_path / "student").exists()
 
@@ -152,8 +152,8 @@ def test_dense_labels_are_for_views(
     labelled: Path, plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = LabelledViews(labelled, TrainSettings(labels="views", **RECIPE))
-    with pytest.raises(FocusError, match="are not dense: label with --dense"):
+    with pytest.raises(FocusError, match="are not dense: make some with `focusdd label --dense`"):
         data.batch(torch.arange(4), torch.zeros(4, dtype=torch.long), dense=True)
     out = Path(shutil.copytree(plain, tmp_path / "tiles"))
     label(out, DENSE.model_copy(update={"kind": "tiles"}))
-    assert "--dense has no effect with kind tiles" in capsys.readouterr().out
+    assert "dense= has no effect with kind tiles" in capsys.readouterr().out

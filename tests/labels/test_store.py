@@ -110,7 +110,7 @@ def test_publishing_looks_before_it_sends(copy: Path) -> None:
     assert shown.count(f"Teacher: `{TEACHER}`") == shown.count("at 8 bits, for any temperature") == 2
     assert before == (label_files(copy), (copy / "train" / "metadata.jsonl").read_bytes())
     assert not list(copy.parent.glob(".publish-*"))
-    with pytest.raises(FocusError, match="without --to nothing is sent"):
+    with pytest.raises(FocusError, match="without to= nothing is sent"):
         publish(copy, "nobody/nothing")
     shutil.copy(sorted(copy.glob("train/*/*.jpg"))[0], sorted(copy.glob("train/*/*.jpg"))[1])
     with pytest.raises(FocusError, match="is changed or cut short"):
@@ -123,7 +123,7 @@ def test_no_network_is_one_sentence(copy: Path, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("socket.getaddrinfo", offline)  # what the hub's client makes of it is its own
-    with pytest.raises(FocusError, match="without --to nothing is sent"):
+    with pytest.raises(FocusError, match="without to= nothing is sent"):
         publish(copy, "nobody/nothing")
 
 
@@ -146,7 +146,7 @@ def test_what_is_uploaded_loads_with_its_labels(
             shutil.copytree(folder_path, sent)
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    with pytest.raises(FocusError, match="me/taken exists on the Hub: give another name, or --overwrite"):
+    with pytest.raises(FocusError, match="me/taken exists on the Hub: give another name, or overwrite=True"):
         publish(labelled, "me/taken")
     assert not sent.exists()
     assert publish(labelled, "me/tiny", private=True).url == "https://huggingface.co/datasets/me/tiny"

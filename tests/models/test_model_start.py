@@ -53,7 +53,7 @@ def test_what_there_is_to_start_from(checkpoint, capsys):
     assert start_of("resnet18", "", None, {"depth": 3}) == Start("resnet18", False, {})
     assert capsys.readouterr().out == ""
     assert start_of("resnet18", "", None, {}) == Start("resnet18", False, {})
-    assert "random weights, as with --no-pretrained" in " ".join(capsys.readouterr().out.split())
+    assert "Training starts from random weights" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from focusdd.core.errors import FocusError
-from focusdd.settings import DistillSettings, EngineSettings, ExtractorSettings
+from focusdd.settings import CompareSettings, DistillSettings, EngineSettings, ExtractorSettings
 from focusdd.settings.keywords import with_keywords
 
 
@@ -62,6 +62,42 @@ def test_mistakes_are_sentences(given: dict[str, Any], said: str) -> None:
     with pytest.raises(FocusError) as caught:
         function(**{"source": "a", "out": "b"} | given)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("give one of --ipc, --grid and --seed", "give one of ipc=, grid= and seed="),
+        ("use --ipc 3 or --engine ray", "use ipc=3 or engine='ray'"),
+        ("add --anyway, or --no-clusters", "add anyway=True, or clusters=False"),
+        ("give --teacher FOLDER or --max-iou 0.5", "give teacher=FOLDER or max_iou=0.5"),
+        ("--ipc: too few", "ipc: too few"),
+        ("torchrun's --nproc-per-node 3", "torchrun's --nproc-per-node 3"),
+        ("leave --extract.layers away, as in `focusdd distill --layers 2`",
+         "leave layers= away, as in `focusdd distill --layers 2`"),
+    ],
+)  # fmt: skip
+def test_messages_name_keywords(written: str, read: str) -> None:
+    @with_keywords(settings=DistillSettings, extract=ExtractorSettings, engine=EngineSettings)
+    def refuses(settings: DistillSettings) -> None:
+        raise FocusError(written)
+
+    with pytest.raises(FocusError) as caught:
+        refuses()
+    assert str(caught.value) == read
+
+
+def test_messages_name_settings_in_groups() -> None:
+    @with_keywords(settings=CompareSettings)
+    def refuses(settings: CompareSettings) -> None:
+        raise FocusError("use a smaller --grid, --train.anyway, --labels hard, or another --teacher")
+
+    wanted = (
+        "use a smaller distill={'grid': ...}, train={'anyway': True}, labels=['hard'], or another teacher="
+    )
+    with pytest.raises(FocusError) as caught:
+        refuses()
+    assert str(caught.value) == wanted
 
 
 def test_missing_arguments_are_named() -> None:

@@ -31,7 +31,7 @@ def test_features_that_tell_nothing_apart_are_refused_before_the_pass(tmp_path, 
     source.records = [
         record._replace(label=int(label)) for record, label in zip(source.records, shuffled, strict=True)
     ]
-    with pytest.raises(FocusError, match=r"the probe of .* gets .* of 80 images of demo.* --anyway"):
+    with pytest.raises(FocusError, match=r"the probe of .* gets .* of 80 images of demo.* anyway=True$"):
         extract(source, tmp_path / "index", PROBE)
     assert not (tmp_path / "index").exists()
     extract(source, tmp_path / "index", PROBE.model_copy(update={"anyway": True}))

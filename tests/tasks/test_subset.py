@@ -119,7 +119,7 @@ def test_classes_with_fewer_images_than_asked_for_are_named(image_folder, tmp_pa
     subset(root, tmp_path / "out", per_class=4, method="random")
     said = " ".join(capsys.readouterr().out.split())
     assert "7 of 7 images, 3 to 4 of a class" in said
-    assert "warning: 1 classes have fewer images than --per-class 4: pear" in said
+    assert "warning: 1 classes have fewer images than per_class=4: pear" in said
 
 
 @pytest.mark.parametrize("form", ["list", "links", "copies"])
@@ -157,15 +157,15 @@ def test_an_image_without_bytes_is_left_out_of_copies(image_folder, tmp_path):
 def test_what_has_no_effect_is_said(image_folder, tmp_path, capsys):
     subset(image_folder(), tmp_path / "out", per_class=1, method="random", extractor="vit", index=tmp_path)
     said = capsys.readouterr().out
-    assert "--index has no effect with method random" in said
-    assert "--extractor has no effect with method random" in said
+    assert "index= has no effect with method random" in said
+    assert "extractor= has no effect with method random" in said
 
 
 def test_what_cannot_be_asked_for(image_folder, tmp_path):
     root = image_folder(("apple", "pear"), per_class=4)
     for wrong in ({}, {"number": 2, "ratio": 0.5}):
-        with pytest.raises(FocusError, match="give one of --number, --ratio and --per-class"):
+        with pytest.raises(FocusError, match="give one of number=, ratio= and per_class="):
             subset(root, tmp_path / "out", **wrong)
-    with pytest.raises(FocusError, match="has no files to link to: use --form copies"):
+    with pytest.raises(FocusError, match="has no files to link to: use form='copies'"):
         subset("demo:4", tmp_path / "out", per_class=1, method="random", form="links")
     assert not (tmp_path / "out").exists()

@@ -91,7 +91,6 @@ TOY = base.Task(
         schema=pa.schema(RESULTS),
         score="level",
         columns={"level": "Level"},
-        own={},
         trials=trials,
         train=train,
         row=lambda trial, result, _: {"ipc": int(trial.budget.value), "level": result["level"]},

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import warnings
+from functools import partial
 
 from cyclopts import App, CycloptsError, MissingArgumentError
 from cyclopts.config import Toml
 
 from focusdd.cli.file import FILE, check_file
-from focusdd.cli.renamed import with_new_names
+from focusdd.cli.renamed import command_in, with_new_names
 from focusdd.core.distributed import fails_first, world_size
 from focusdd.core.errors import FocusError, plain_os_error, plain_settings_error
+from focusdd.core.spelling import place, spelling
 from focusdd.core.version import __version__
 
 _TORCHRUN = "On several GPUs: torchrun --nproc-per-node 4 -m focusdd"
@@ -114,11 +116,26 @@ def main() -> None:
     warnings.filterwarnings("ignore", module=r"(torch|timm|PIL|torchvision)\b.*")
     if world_size() > 1 and sys.argv[1:2] not in (["train"], ["fit"]):
         _fail("only train and fit run under torchrun: start this command without it")
-    try:
-        check_file(app)
-        app(with_new_names(app, sys.argv[1:]), exit_on_error=False, print_error=False)
-    except (CycloptsError, OSError, ValueError) as error:
-        _fail(_sentence(error))
+    words = sys.argv[1:]
+    with spelling(partial(_flag, words)):
+        try:
+            check_file(app)
+            app(with_new_names(app, words), exit_on_error=False, print_error=False)
+        except (CycloptsError, OSError, ValueError) as error:
+            _fail(_sentence(error))
+
+
+def flags_of(command: App) -> list[str]:
+    """The flags that the help of a command shows, also those that switch something off, without dashes."""
+    shown = command.assemble_argument_collection(parse_docstring=False).filter_by(show=True)
+    return [name[2:] for one in shown for name in one.names if name.startswith("--")]
+
+
+def _flag(words: list[str], name: str, after: str) -> str:
+    """A flag in a message as the command that was typed has it: --distill.grid for --grid in `compare`."""
+    command = command_in(app, words)
+    known = flags_of(command) if command.default_command else []
+    return f"--{place(name, known) or name}{after}"
 
 
 def _sentence(error: Exception) -> str:

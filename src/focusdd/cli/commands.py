@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -14,8 +16,10 @@ from rich.table import Column, Table
 from focusdd import settings as tree
 from focusdd.cli import flags
 from focusdd.core.console import console, say
+from focusdd.core.errors import FocusError
+from focusdd.core.files import read_json
 from focusdd.core.manifest import remedy_for
-from focusdd.settings.source import validation_name, with_options
+from focusdd.settings.source import split_options, validation_name, with_options
 
 
 def run(
@@ -72,12 +76,42 @@ def distill(
     made = getattr(_public(task), name)(
         source, out, settings, val=val, index=index, extract=extract, overwrite=overwrite, engine=engine
     )
+    held_out = val or _validation(task, source, out)
     if name == "subset":
-        say(f"wrote {out / 'subset.csv'}")
+        _say_subset(task, out, settings, held_out)
         return
     teacher = [] if task == "detect" else ["--teacher", "..."]
-    following = _command(*task.split(), "train", out, "--val", val or source, *teacher, "--out", "...")
+    following = _command(*task.split(), "train", out, "--val", held_out, *teacher, "--out", "...")
     say(f"wrote {out}: {len(made.files())} images. Next: {following}")
+
+
+def _say_subset(task: str, out: Path, settings: Any, val: str) -> None:
+    """What was written, and what reads it."""
+    table = out / "subset.csv"
+    images = out if settings is not None and settings.form != "list" else None
+    if images is None and task != "detect":
+        with table.open(encoding="utf-8", newline="") as file:
+            first = next(csv.DictReader(file), {"file": ""})
+        images = table if first["file"] else None
+    if images is None:
+        say(f"wrote {table}. With --form copies other commands read the images")
+    elif task == "detect":
+        say(f"wrote {table}. Next: {_command('detect', 'distill', images, '--out', '...')}")
+    else:
+        following = _command("fit", images, "--model", "resnet18", "--val", val, "--out", "...")
+        say(f"wrote {table}. Every command reads {images} as its SOURCE. Next: {following}")
+
+
+def _validation(task: str, source: str, out: Path) -> str:
+    """What gives validation images to what was made of a source; "..." where the source has none."""
+    if not Path(split_options(source)[0]).exists():  # to ask a store may take long
+        return source
+    made_of = read_json(out / "stage.json")["inputs"]["source"]
+    with suppress(FocusError):
+        if _public(task).open_source(source, "val").fingerprint != made_of:
+            return source
+    say(f"{source} has no validation images: give others as --val, or use --holdout 0.1 in every command")
+    return "..."
 
 
 def fit(
@@ -201,16 +235,23 @@ def status(folder: flags.Folder, /) -> None:
         say(f"all {len(stages)} done. Next: {_command('report', folder)}")
 
 
-def demo(*, out: flags.DemoOut = Path("demo"), quick: flags.Quick = False) -> None:
+def demo(
+    *, out: flags.DemoOut = Path("demo"), quick: flags.Quick = False, overwrite: flags.Overwrite = False
+) -> None:
     from focusdd.demo.run import run_demo
 
-    run_demo(out, quick=quick)
+    run_demo(out, quick=quick, overwrite=overwrite)
 
 
-def detect_demo(*, out: flags.DemoOut = Path("demo-detect"), quick: flags.Quick = False) -> None:
+def detect_demo(
+    *,
+    out: flags.DemoOut = Path("demo-detect"),
+    quick: flags.Quick = False,
+    overwrite: flags.Overwrite = False,
+) -> None:
     from focusdd.demo.run import run_detect_demo
 
-    run_detect_demo(out, quick=quick)
+    run_detect_demo(out, quick=quick, overwrite=overwrite)
 
 
 def _variant(command: Callable[..., None], hidden: dict[str, str], **types: Any) -> Callable[..., None]:

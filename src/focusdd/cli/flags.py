@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from inspect import isclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Group, Parameter
 
@@ -24,6 +26,11 @@ def _shown(default: object) -> str:
     return " ".join(map(str, default)) if isinstance(default, tuple) else str(default)
 
 
+def _but(names: Collection[str]) -> dict[str, Any]:
+    """Of a group: that its fields are flags, but for those of these names."""
+    return {"parse": re.compile(rf"^(?!(?:{'|'.join(names)})$)")} if names else {}
+
+
 _TREES = [one for one in vars(settings).values() if isclass(one) and issubclass(one, Settings)]
 for _tree in _TREES:
     for _name, _field in _tree.model_fields.items():
@@ -34,6 +41,7 @@ for _tree in _TREES:
             group=_PANELS[_owner.panel],
             help=" ".join((_field.description or "").split()),
             show_default=_shown if _field.default not in (None, "", (), {}) else False,
+            **_but(_tree.own.get(_name, ())),
         )
         _field.metadata.append(_own)  # where cyclopts looks for it
 

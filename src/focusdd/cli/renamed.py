@@ -28,13 +28,18 @@ def renamed_flags(command: App) -> dict[str, str]:
 
 def with_new_names(app: App, words: Sequence[str]) -> list[str]:
     """A command line whose renamed flags have their new names; says each of them."""
-    command = app
-    for word in words:
-        if word.startswith("-") or word not in list(command):
-            break
-        command = command[word]
+    command = command_in(app, words)
     names = renamed_flags(command) if command is not app else {}
     return [_new(word, names) for word in words]
+
+
+def command_in(app: App, words: Sequence[str]) -> App:
+    """The command that a command line begins with; the program itself where it begins with none."""
+    for word in words:
+        if word.startswith("-") or word not in list(app):
+            break
+        app = app[word]
+    return app
 
 
 def _new(word: str, names: dict[str, str]) -> str:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from focusdd.core.spelling import spelled
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -16,6 +19,9 @@ _IN_THE_WAY = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR)
 
 class FocusError(ValueError):
     """A mistake in the input, the settings or the surroundings: one sentence, no traceback, exit code 2."""
+
+    def __init__(self, sentence: str) -> None:
+        super().__init__(spelled(sentence))
 
 
 class InUse(FocusError):
@@ -30,14 +36,15 @@ def plain_settings_error(error: ValidationError) -> FocusError:
     """Turns pydantic's report into one line that names each setting, its value and what is allowed."""
     lines = []
     for item in error.errors():
-        name = ".".join(str(part) for part in item["loc"]) or "settings"
+        # of a list, the setting and not the place in it
+        name = ".".join(map(str, takewhile(lambda part: isinstance(part, str), item["loc"])))
+        where = f"--{name.replace('_', '-')}: " if name else ""
         if item["type"] == "value_error":  # in our own words
-            where = f"{name}: " if item["loc"] else ""
             lines.append(f"{where}{item['ctx']['error']}")
             continue
         given = "" if item["type"] == "missing" else f", got {item['input']!r}"
-        lines.append(f"{name}: {item['msg'][0].lower()}{item['msg'][1:]}{given}")
-    return FocusError("; ".join(lines))
+        lines.append(f"{where}{item['msg'][0].lower()}{item['msg'][1:]}{given}")
+    return FocusError("; ".join(dict.fromkeys(lines)))
 
 
 def write_error(path: Path | str, error: OSError, what: str = "") -> FocusError:

@@ -33,7 +33,7 @@ from focusdd.tasks.detect.task import DETECT
 WEIGHTS = Path(__file__).parent / "weights"
 
 
-def run_demo(out: Path, quick: bool = False) -> Path:
+def run_demo(out: Path, quick: bool = False, overwrite: bool = False) -> Path:
     """Extracts, distils with three methods and trains a student on each.
 
     Returns:
@@ -60,7 +60,7 @@ def run_demo(out: Path, quick: bool = False) -> Path:
         "seconds to distil": "{seconds_distil:.1f}",
         "seconds to train": "{seconds_train:.1f}",
     }
-    source = _compare(out, settings, CLASSIFY, per_class, columns)
+    source = _compare(out, settings, CLASSIFY, per_class, columns, overwrite)
     coverage = object_coverage(open_index(out / "index"), source)
     say(
         f"the key patch covers 80 % of the true object in {coverage.patch:.1%} of {coverage.images} images, "
@@ -69,7 +69,7 @@ def run_demo(out: Path, quick: bool = False) -> Path:
     return _page(out, "focusdd run PHOTOS --out runs/photos")
 
 
-def run_detect_demo(out: Path, quick: bool = False) -> Path:
+def run_detect_demo(out: Path, quick: bool = False, overwrite: bool = False) -> Path:
     """Distils the generated images with their boxes by two methods and trains a detector on each.
 
     Returns:
@@ -91,14 +91,17 @@ def run_detect_demo(out: Path, quick: bool = False) -> Path:
         "mAP50": "{map50:.1%}",
         "seconds to train": "{seconds_train:.0f}",
     }
-    _compare(out, settings, DETECT, per_class, columns)
+    _compare(out, settings, DETECT, per_class, columns, overwrite)
     return _page(out, "focusdd detect distill COCO --out tiny")
 
 
-def _compare(out: Path, settings: Any, task: Task, per_class: int, columns: Mapping[str, str]) -> DemoSource:
+def _compare(
+    out: Path, settings: Any, task: Task, per_class: int, columns: Mapping[str, str], overwrite: bool
+) -> DemoSource:
     """Runs a comparison and shows its table; `columns`: by title, the format of a cell."""
     source = DemoSource(per_class)
-    rows = compare(source, DemoSource(per_class, "val"), out, settings, task=task).to_pylist()
+    val = DemoSource(per_class, "val")
+    rows = compare(source, val, out, settings, task=task, overwrite=overwrite).to_pylist()
     table = Table(*columns, title="demo")
     for row in rows:
         known = {name: 0.0 if value is None else value for name, value in row.items()}

@@ -111,7 +111,9 @@ class LabelledViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
             FocusError: the labels are not dense.
         """
         if dense and not self.store.dense:
-            raise FocusError(f"the labels in {self.store.folder} are not dense: label with --dense")
+            raise FocusError(
+                f"the labels in {self.store.folder} are not dense: make some with `focusdd label --dense`"
+            )
         views = self.views.take(numbers)
         pixels = render(self._images, rows, views, self.settings.size, self.device)
         temperature, side = self.settings.temperature, self.store.dense

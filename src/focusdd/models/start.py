@@ -55,7 +55,7 @@ def start_of(model: str, init: str, pretrained: bool | None, model_args: Mapping
         try:
             origin(model, weights=wanted)
         except FocusError as error:
-            warn(f"{error}. Training starts from random weights, as with --no-pretrained")
+            warn(f"{error}. Training starts from random weights")
             wanted = False
     return Start(model, wanted, {})
 

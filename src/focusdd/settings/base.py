@@ -74,6 +74,8 @@ class Settings(BaseModel):
     )
     renamed: ClassVar[dict[str, str]] = {}
     """Old names of fields, for the message."""
+    own: ClassVar[dict[str, dict[str, str]]] = {}
+    """By the name of a group: fields of it that are set here, and the setting that does it."""
     panel: ClassVar[str] = ""
     """Where `--help` shows the fields that a class adds: `class FitSettings(Settings, panel="Training")`."""
 

@@ -21,6 +21,12 @@ class CompareSettings(Settings, panel="Comparison"):
     """Every combination of methods, ipc, students, labels and seeds. All else is the same for all runs."""
 
     renamed: ClassVar[dict[str, str]] = {"views": "extract"}
+    own: ClassVar[dict[str, dict[str, str]]] = {
+        "extract": {"extractor": "extractor", "device": "device"},
+        "distill": {"ipc": "ipc", "method": "methods", "seed": "seeds", "teacher": "teacher"},
+        "train": {"student": "students", "teacher": "teacher", "labels": "labels", "seed": "seeds",
+                  "augment": "plain", "device": "device"},
+    }  # fmt: skip
 
     methods: tuple[Method | Literal["full"], ...] = ("focus", "random")
     """Methods as in `distill --method`, and full: all images of the source. Random is always added."""

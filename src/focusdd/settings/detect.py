@@ -111,6 +111,11 @@ class DetectCompareSettings(Settings, panel="Comparison"):
     """Every combination of methods, budgets, detectors and seeds. All else is the same for all runs."""
 
     renamed: ClassVar[dict[str, str]] = {"views": "extract"}
+    own: ClassVar[dict[str, dict[str, str]]] = {
+        "extract": {"extractor": "extractor", "device": "device"},
+        "distill": {"ipc": "ipc", "ratio": "ratio", "budget": "ratio", "method": "methods", "seed": "seeds"},
+        "train": {"detector": "detectors", "seed": "seeds", "device": "device"},
+    }
 
     methods: tuple[DetectMethod, ...] = ("focus", "random")
     """Methods as in `detect distill --method`. Random is always added."""

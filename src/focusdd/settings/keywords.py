@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial, wraps
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
 from focusdd.core.errors import FocusError, plain_settings_error
+from focusdd.core.spelling import place, spelling
 from focusdd.settings.base import Settings, unknown_name
+from focusdd.settings.source import SourceSettings
 
 R = TypeVar("R")
 
@@ -31,7 +33,11 @@ def with_keywords(**trees: type[Settings]) -> Callable[[Callable[..., R]], Calla
         own = signature.parameters
         fields = {name: key for key, tree in reversed(trees.items()) for name in tree.model_fields}
 
+        kinds = {name: one.annotation for name, one in own.items()}
+        kinds |= {name: kind for tree in reversed(trees.values()) for name, kind in _kinds(tree)}
+
         @wraps(function)
+        @spelling(partial(_keyword, kinds))
         def call(*args: Any, **given: Any) -> R:
             keywords: dict[str, dict[str, Any]] = {key: {} for key in trees}
             for name in [name for name in given if name not in own]:
@@ -64,6 +70,46 @@ def with_keywords(**trees: type[Settings]) -> Callable[[Callable[..., R]], Calla
         return call
 
     return wrap
+
+
+def _kinds(tree: type[Settings], group: str = "") -> Iterator[tuple[str, Any]]:
+    """The types of settings by name, of those in a group with its name before theirs."""
+    for name, field in tree.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            yield from _kinds(field.annotation, f"{name}.")
+        else:
+            yield group + name, field.annotation
+
+
+def _keyword(kinds: Mapping[str, Any], flag: str, after: str) -> str:
+    """A flag and the word after it as a keyword of a function whose parameters have these types."""
+    plain, word = flag.replace("-", "_"), after.strip()
+    name = place(plain, kinds)
+    off = name is None and plain.rpartition(".")[2].startswith("no_")
+    if off:
+        name = place(plain.replace("no_", "", 1), kinds)
+    if name is None and plain in SourceSettings.model_fields and not word.islower():
+        return f"'?{plain}={word or '...'}' at the end of its name"
+    if name is None or after == ":":
+        return f"{name or '--' + flag}{after}"
+    kind, value = kinds[name], word
+    if kind in (bool, "bool"):
+        value, rest = str(not off), after
+    elif word in _choices(kind):
+        value, rest = f"[{word!r}]" if get_origin(kind) is tuple else repr(word), ""
+    elif word.islower():
+        value, rest = "", after
+    else:
+        rest = ""
+    group, _, last = name.rpartition(".")
+    return (f"{group}={{{last!r}: {value or '...'}}}" if group else f"{last}={value}") + rest
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """The words that a type allows."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    return tuple(word for part in get_args(kind) for word in _choices(part))
 
 
 def _built(tree: type[Settings], base: Settings | None, keywords: dict[str, Any]) -> Settings:

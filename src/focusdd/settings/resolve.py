@@ -64,9 +64,8 @@ def idle_in_all(given: Settings, runs: Sequence[Resolved[Any]], group: str = "")
         group: what stands before the names on the command line, such as "train.".
     """
     names = given.model_fields_set.intersection(*(run.idle for run in runs)) if runs else set()
-    sentences = [
-        f"--{group}{flag(name)[2:]} has no effect with {runs[0].idle[name]}" for name in sorted(names)
-    ]
+    flags = [(flag(name, getattr(given, name)), runs[0].idle[name]) for name in sorted(names)]
+    sentences = [f"--{group}{one[2:]} has no effect with {reason}" for one, reason in flags]
     return [sentence.replace("with no --", "without --") for sentence in sentences]
 
 
@@ -84,9 +83,9 @@ def _hidden(settings: Settings) -> set[str]:
     return {name for name, field in type(settings).model_fields.items() if NotInKey in field.metadata}
 
 
-def flag(name: str) -> str:
-    """How a setting is called on the command line."""
-    return f"--{name.replace('_', '-')}"
+def flag(name: str, value: Any = None) -> str:
+    """How a setting is called on the command line, where it has this value."""
+    return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
 
 
 def _reason(name: str, settings: Settings, values: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
@@ -108,7 +107,7 @@ def _reason(name: str, settings: Settings, values: Mapping[str, Any], facts: Map
 
 def _shown(name: str, value: Any) -> str:
     if isinstance(value, bool):
-        return flag(name) if value else f"--no-{flag(name)[2:]}"
+        return flag(name, value)
     if value in (None, ""):
         return f"no {flag(name)}"
     words = " ".join(map(str, value)) if isinstance(value, tuple) else value

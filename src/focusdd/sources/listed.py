@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,7 +62,10 @@ class ListedSource:
             else:
                 sizes[key] = size
         values = [next(iter(labels[key])) for key in sizes]
-        numbers = [int(value) if value.isdecimal() else value for value in values]
+        # 007 is a name: another folder of it may hold the validation images
+        numbers = [
+            int(value) if value.isdecimal() and value == str(int(value)) else value for value in values
+        ]
         self.classes, self.class_names, _, self.records, unlabelled = labelled(
             list(sizes), numbers, None, str(listed.file)
         )
@@ -113,8 +117,17 @@ def _read(file: Path, settings: SourceSettings) -> _List | None:
     for column in columns:
         for ending in _ENDINGS:
             keys = [f"{row.get(column, '')}{ending}".replace("\\", "/") for row in rows]
-            if root := folder_with(likely, keys):
+            if root := folder_with(_folders(likely, keys), keys):
                 told = zip(keys, rows, strict=True)
                 kept = [(key, row.get(label, ""), row.get("split", "")) for key, row in told]
                 return _List(file, f"{column}, {label}", root, kept)
     return None
+
+
+def _folders(likely: list[Path], keys: list[str]) -> list[Path]:
+    """Where files may lie: in one of the likely folders or, by absolute paths that lead out of the first, in
+    the one that holds them all."""
+    folders = {os.path.dirname(os.path.normpath(key)) for key in keys if os.path.isabs(key)}  # noqa: PTH117, PTH120
+    if not folders or any(Path(folder).is_relative_to(likely[0]) for folder in folders):
+        return likely
+    return [Path(os.path.commonpath(folders))]

@@ -150,8 +150,6 @@ class Comparison:
     """The column that verdicts are about: a fraction, more is better."""
     columns: Mapping[str, str]
     """Scores that the page shows, with their titles; `score` is one of them."""
-    own: Mapping[str, Mapping[str, str]]
-    """Settings by group that the comparison sets itself, with the name of its own setting for each."""
     trials: Callable[[Any], list[Trial]]
     """All trials in the order in which they are run: see `every_trial`."""
     train: Callable[[Trial, Any, ComparisonContext], None]

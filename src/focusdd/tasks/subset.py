@@ -44,9 +44,10 @@ def subset(
 ) -> Path:
     """Chooses original images of a source.
 
-    Writes `subset.csv` (key, class, file), `left_out.csv` (key, reason; not images that were merely not
-    chosen), and with `form` links or copies the images: labelled ones as `train/<class>/`, those with boxes
-    as `images/train/` with `labels/train/`, `data.yaml` and `annotations.json`.
+    Writes `subset.csv` (key, class, file: below `out`, or for a list where the source has it),
+    `left_out.csv` (key, reason; not images that were merely not chosen), and with `form` links or copies the
+    images: labelled ones as `train/<class>/`, those with boxes as `images/train/` with `labels/train/`,
+    `data.yaml` and `annotations.json`. A list of labelled files is a source, and so is the folder.
 
     Args:
         val: validation images to copy beside the chosen ones, for a task that does.
@@ -112,11 +113,12 @@ def _make(
     work.declare(["subset.csv", "left_out.csv", *contents])
     write_missing(work.out, contents, settings.form)
     labels = images.labels()
+    root = Path(source.root).absolute() if settings.form == "list" and hasattr(source, "root") else None
     rows = [
         {
-            "key": images.keys[row],
+            "key": (key := images.keys[row]),
             "class": "|".join(source.classes[label] for label in labels[row]),
-            "file": files.get(images.keys[row], ""),
+            "file": str(root / key) if root else files.get(key, ""),
         }
         for row in chosen
     ]

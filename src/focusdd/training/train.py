@@ -159,7 +159,9 @@ def _train_on(
     teacher = None
     if asked.labels == "soft":
         if not asked.teacher:
-            raise FocusError("soft labels need a teacher: give --teacher, or use --labels stored or hard")
+            raise FocusError(
+                "soft labels need a teacher: give --teacher, or use --labels stored or --labels hard"
+            )
         teacher = load_model(asked.teacher, device, asked.size)
     data = _stored(dataset, asked, device) if asked.labels not in ("soft", "hard") else None
     inputs = dataset.inputs | {"val": val.fingerprint}

@@ -180,6 +180,6 @@ def test_choice_on_features_of_images(tmp_path: Path) -> None:
         out = detect.subset(source, tmp_path / method, per_class=1, method=method, index=index)
         rows = listed(out / "subset.csv")
         assert sorted(row["class"] for row in rows) == sorted(source.classes)
-    with pytest.raises(FocusError, match="2 images are fewer than the 10 that --least 1 of every"):
+    with pytest.raises(FocusError, match="2 images are fewer than the 10 that least=1 of every"):
         detect.subset(source, tmp_path / "few", number=2, index=index)
     detect.subset(source, tmp_path / "few", number=10, index=index)

@@ -103,5 +103,5 @@ def test_a_subset_has_them_too(tmp_path: Path) -> None:
     focusdd.detect.subset(source, out, number=4, method="random", form="copies", val=Val(5))
     assert len(list((out / "images/val").iterdir())) == 7
     assert yaml.safe_load((out / "data.yaml").read_text())["train"] == "images/train"
-    with pytest.raises(FocusError, match="use --form links or --form copies"):
+    with pytest.raises(FocusError, match="use form='links' or form='copies'"):
         focusdd.detect.subset(source, tmp_path / "list", number=4, method="random", val=Val(5))

@@ -21,6 +21,7 @@ from focusdd.core.lock import LOCK, locked
 from focusdd.core.manifest import CARD, require_whole, update_manifest
 from focusdd.labels.packed import stored_classes
 from focusdd.labels.store import Store, open_store, stored_kinds
+from focusdd.settings.keywords import with_keywords
 
 _OF_HERE = {"run.json"}  # tells of the machine, not of the dataset
 
@@ -36,6 +37,7 @@ class Published(NamedTuple):
     """Where it is; None after a dry run."""
 
 
+@with_keywords()
 def publish(
     distilled: Distilled | Path | str,
     to: str | None = None,

@@ -40,7 +40,9 @@ SCHEMA = pa.schema(
         ("epochs", _COUNT),
         ("lr", _SHARE),
         ("weight_decay", _SHARE),
+        ("temperature", _SHARE),  # None for hard labels
         ("dense", pa.bool_()),  # what was learnt: dense labels, not those of whole views alone
+        ("tile_crops", _SHARE),  # fraction of the crops within one tile; None without augmentation
         ("top1", _SHARE),  # fractions, 0 to 1
         ("balanced", _SHARE),  # top-1 of each class, the mean over classes
         ("top5", _SHARE),
@@ -51,12 +53,6 @@ SCHEMA = pa.schema(
         *costs("timm", "memory_distil_mb", "memory_train_mb", "device_memory_train_mb"),
     ]
 )
-_OWN = {
-    "extract": {"extractor": "extractor", "device": "device"},
-    "distill": {"ipc": "ipc", "method": "methods", "seed": "seeds", "teacher": "teacher"},
-    "train": {"student": "students", "teacher": "teacher", "labels": "labels", "seed": "seeds",
-              "augment": "plain", "device": "device"},
-}  # fmt: skip
 
 
 def _asks_teacher(settings: CompareSettings) -> bool:
@@ -165,7 +161,9 @@ def _row(trial: Trial, result: dict[str, Any], context: ComparisonContext) -> di
     return {
         "ipc": result["distilled"]["ipc"],
         **{name: result["settings"][name] for name in ("size", "epochs", "lr", "weight_decay")},
+        "temperature": result["settings"]["temperature"] if trial.labels == "soft" else None,
         "dense": result["taught"]["dense"],
+        "tile_crops": result["taught"]["tile_crops"] if trial.augmented else None,
         "top1": result["top1"],
         "balanced": result["balanced"],
         "top5": result["top5"],
@@ -187,7 +185,6 @@ COMPARISON = Comparison(
         "corrupted": "Top-1, corrupted",
         "other": "Top-1, second source",
     },
-    own=_OWN,
     check=_check,
     ready=_ready,
     facts=_facts,

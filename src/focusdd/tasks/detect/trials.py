@@ -32,11 +32,6 @@ SCHEMA = pa.schema(
         *costs("ultralytics", "memory_train_mb"),
     ]
 )
-_OWN = {
-    "extract": {"extractor": "extractor", "device": "device"},
-    "distill": {"ipc": "ipc", "ratio": "ratio", "budget": "ratio", "method": "methods", "seed": "seeds"},
-    "train": {"detector": "detectors", "seed": "seeds", "device": "device"},
-}
 
 
 def _trials(settings: DetectCompareSettings) -> list[Trial]:
@@ -85,7 +80,6 @@ COMPARISON = Comparison(
     schema=SCHEMA,
     score="map",
     columns={"map": "mAP50-95", "map50": "mAP50"},
-    own=_OWN,
     trials=_trials,
     training=_training,
     folders=_folders,
