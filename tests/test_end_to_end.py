@@ -81,7 +81,7 @@ def test_any_backbone_works_through_the_probe(tmp_path):
     assert index.info["extractor"]["confidence"] == "probe"
     confidence = index.table(["confidence"]).column("confidence").to_numpy()
     assert ((confidence >= 0) & (confidence <= 1)).all()
-    with pytest.raises(FocusError, match="--confidence probe"):
+    with pytest.raises(FocusError, match="confidence='probe'"):
         extract(source, tmp_path / "head", ExtractSettings(extractor=str(other), confidence="head"))
 
 

@@ -71,7 +71,7 @@ def test_labels_say_which_students_they_are_for(tmp_path: Path, capsys: pytest.C
     train(made, DemoSource(4, "val"), tmp_path / "vit", student="test_vit", labels="tiles", epochs=1)
     said = capsys.readouterr().out
     assert "warning: the teacher, a test_resnet, is of another family than the student, a test_vit" in said
-    assert "makes a teacher for it. The temperature is 4\n" in said
+    assert "makes one. The temperature is 4\n" in said
     assert TrainedStudent.read(tmp_path / "vit").settings["temperature"] == 4
     train(made, DemoSource(4, "val"), tmp_path / "resnet", student="test_resnet", labels="tiles", epochs=1)
     assert "family" not in capsys.readouterr().out
@@ -79,7 +79,7 @@ def test_labels_say_which_students_they_are_for(tmp_path: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("given", "loss", "said"), [(7.0, "kl", ". The temperature is 7\n"), (None, "mse", "for it\n")]
+    ("given", "loss", "said"), [(7.0, "kl", ". The temperature is 7\n"), (None, "mse", "makes one\n")]
 )
 def test_a_temperature_that_is_given_stays_for_a_teacher_of_another_family(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], given: float | None, loss: Any, said: str

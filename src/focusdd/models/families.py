@@ -27,8 +27,8 @@ def other_family(teacher: str, student: str) -> str:
         return ""
     words = f"the teacher, a {_architecture(teacher)}, is of another family than the student, a {student}"
     return (
-        f"{words}, and teaches it less than a weaker teacher of the student's family does (figures: "
-        f"docs/guides/teacher.md): `focusdd fit SOURCE --model {student} --out TEACHER` makes one"
+        f"{words}, and teaches it less than a weaker teacher of the student's family does: "
+        f"`focusdd fit SOURCE --model {student} --out TEACHER` makes one"
     )
 
 
