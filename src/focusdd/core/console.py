@@ -25,7 +25,7 @@ from focusdd.core.spelling import spelled
 # of the processes of a torchrun, the first speaks for all
 console = Console(highlight=False, soft_wrap=True, emoji=False, quiet=rank() > 0)
 _PLAIN_SECONDS = 15.0  # between plain lines
-_FIRST_SECONDS = 2.0  # until the first, where nothing is done yet: what is quick says nothing
+_FIRST_SECONDS = 5.0  # until the first, where nothing is done yet: what is quick says nothing
 _BAR_SECONDS = 0.1
 
 
