@@ -41,7 +41,8 @@ def peak_device_memory_mb(device: torch.device) -> int | None:
 def keep_freed_memory(device: torch.device) -> bool:
     """Keeps the memory that tensors on a CPU free for those of the next step, where the C library is glibc.
 
-    Otherwise the kernel clears every large tensor's pages anew, which is about a tenth of a training step.
+    Otherwise the kernel clears the pages of every tensor above 32 MB anew (`benchmarks/malloc.py`: 8 % of a
+    training step of ResNet-18 with 64 images of 128 px).
 
     Returns:
         Whether it does; the setting holds until the process ends.
