@@ -507,6 +507,11 @@ def test_settings_of_another_kind_of_source(image_folder: MakeFolder) -> None:
         open_source(f"{image_folder()}?label_column=x")
 
 
+def test_a_wrong_setting_in_a_name_is_called_as_it_stands_there() -> None:
+    with pytest.raises(FocusError, match=r"^photos\?holdout_seed=x: holdout_seed: "):
+        split_options("photos?holdout_seed=x")
+
+
 def test_names_travel_with_their_settings() -> None:
     name = with_options("photos/a?b", SourceSettings(holdout=0.25, label_column="the & column"))
     assert split_options(name) == ("photos/a?b", SourceSettings(holdout=0.25, label_column="the & column"))

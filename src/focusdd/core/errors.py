@@ -32,13 +32,18 @@ class OtherOutput(FocusError):
     """The folder holds what was made with other settings, from other inputs or by another command."""
 
 
-def plain_settings_error(error: ValidationError) -> FocusError:
-    """Turns pydantic's report into one line that names each setting, its value and what is allowed."""
+def plain_settings_error(error: ValidationError, flags: bool = True) -> FocusError:
+    """Turns pydantic's report into one line that names each setting, its value and what is allowed.
+
+    Args:
+        flags: settings are named as flags, else by their own names.
+    """
     lines = []
     for item in error.errors():
         # of a list, the setting and not the place in it
         name = ".".join(map(str, takewhile(lambda part: isinstance(part, str), item["loc"])))
-        where = f"--{name.replace('_', '-')}: " if name else ""
+        shown = f"--{name.replace('_', '-')}" if flags else name
+        where = f"{shown}: " if name else ""
         if item["type"] == "value_error":  # in our own words
             lines.append(f"{where}{item['ctx']['error']}")
             continue

@@ -44,7 +44,7 @@ def expecting(out: Path, stages: Mapping[str, str]) -> Iterator[None]:
 
 
 def expected(out: Path) -> dict[str, Any]:
-    """What `expect` noted in a folder; empty without that, or when the file is another program's."""
+    """What `expecting` noted in a folder; empty without that, or when the file is another program's."""
     known = known_in(out / STAGES)
     return known if {"focusdd", "command", "stages"} <= known.keys() else {}
 

@@ -68,5 +68,4 @@ def split_options(name: str) -> tuple[str, SourceSettings]:
     try:
         return match[1], SourceSettings(**dict(parse_qsl(match[2], keep_blank_values=True)))
     except ValidationError as error:
-        sentence = str(plain_settings_error(error)).replace("--", "")
-        raise FocusError(f"{name}: {sentence}") from error
+        raise FocusError(f"{name}: {plain_settings_error(error, flags=False)}") from error
