@@ -15,7 +15,7 @@ from focusdd.extraction.index import from_bytes
 from focusdd.selection.focus import draw_order
 from focusdd.settings import ObjectSettings
 from focusdd.tasks.detect.rows import ObjectTable
-from focusdd.tasks.detect.scale import draw_zooms, view_scale, window_scales
+from focusdd.tasks.detect.scale import draw_mixes, view_scale, window_scales
 from focusdd.tasks.detect.scenes import Place, Tile, fitted, make_tile, scene_name, sides
 from focusdd.tasks.detect.windows import lattice_extents, object_window
 
@@ -24,7 +24,7 @@ _UNITS = 8  # per side of the canvas: windows of layout pack have whole ones and
 _SHRINK = 1.25  # what a window may be shrunk by so as to need fewer units
 
 _Candidate = tuple[int, float]
-"""Row of an object, and its zoom."""
+"""Row of an object, and where its zoom is between the smallest and the largest."""
 
 
 class Filler:
@@ -111,8 +111,7 @@ class Filler:
     def _next(self, tiles: list[Tile]) -> _Candidate | None:
         """The next object, from an image that no tile shows yet; all again once used up."""
         if not self.waiting:
-            zooms = draw_zooms(len(self.objects), self.settings.mix, self.rng)
-            self.waiting.extend(zip(self.objects, zooms, strict=True))
+            self.waiting.extend(zip(self.objects, draw_mixes(len(self.objects), self.rng), strict=True))
         used = {tile.key for tile in tiles}
         for _ in range(len(self.waiting)):
             candidate = self.waiting.popleft()
@@ -127,13 +126,13 @@ class Filler:
         Args:
             cell: side of the place it gets, canvas pixels; default: what it needs.
         """
-        (row, zoom), table, settings = candidate, self.table, self.settings
+        (row, mix), table, settings = candidate, self.table, self.settings
         image = int(table.image_of[row])
         original, target = table.original(image), row - int(table.starts[image])
         boxes, size = original.objects.boxes, original.size
         own = sides(boxes[target])
         need = own + 2 * settings.context * own.max()
-        scale, least = window_scales(zoom, own, size, self.size, settings)
+        scale, least = window_scales(mix, own, size, self.size, settings)
         if cell is None:
             unit = self.size // _UNITS
             units = np.ceil(need * scale / (unit * _SHRINK))

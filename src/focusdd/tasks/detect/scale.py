@@ -96,20 +96,23 @@ def _up(value: float) -> int:
     return math.ceil(value / _STEP) * _STEP
 
 
-def draw_zooms(count: int, mix: float, rng: np.random.Generator) -> list[float]:
-    """Zooms, log-uniform between 1 / mix and mix."""
-    return np.exp(rng.uniform(-math.log(mix), math.log(mix), count)).tolist()
+def draw_mixes(count: int, rng: np.random.Generator) -> list[float]:
+    """Where an object's zoom is between its smallest, -1, and its largest, 1: uniform."""
+    return rng.uniform(-1, 1, count).tolist()
 
 
 def window_scales(
-    zoom: float, extent: np.ndarray, image: tuple[int, int], size: int, settings: ObjectSettings
+    mix: float, extent: np.ndarray, image: tuple[int, int], size: int, settings: ObjectSettings
 ) -> tuple[float, float]:
     """Canvas pixels per source pixel for a window around an object: what is wanted, and the least.
 
-    A large object is drawn smaller, so that its surroundings fit a cell of the grid, and an object that would
-    be too small for a label larger, as far as others are drawn larger too.
+    Zooms are log-uniform and as far below 1 as above: an object that cannot be drawn larger than validation
+    shows it, because a cell of the grid or its own pixels do not allow it, is not drawn smaller for variety
+    either. One too large for a cell with its surroundings is drawn as large as a cell allows, and one too
+    small for a label is drawn larger, as far as others are.
 
     Args:
+        mix: from -1 to 1, see `draw_mixes`.
         extent: (2,) width and height of the object, source pixels.
         image: width and height of its image.
         size: side of the canvas.
@@ -119,8 +122,9 @@ def window_scales(
     most = min(
         size / settings.grid / (longer * (1 + 2 * settings.context)), max(settings.max_upsample, whole)
     )
-    wanted = max(min(zoom * whole, most), labelled)
-    return wanted, min(max(whole / settings.mix, labelled), wanted)
+    largest = min(max(most / whole, 1.0), settings.mix)
+    wanted = max(min(largest**mix * whole, most), labelled)
+    return wanted, min(max(whole / largest, labelled), wanted)
 
 
 def view_scale(objects: np.ndarray, image: tuple[int, int], size: int, settings: ObjectSettings) -> float:

@@ -15,7 +15,7 @@ from focusdd.settings import ObjectSettings
 from focusdd.sources.base import DetectionSource
 from focusdd.tasks.detect.fill import PATIENCE, Canvas, Filler
 from focusdd.tasks.detect.rows import ObjectTable
-from focusdd.tasks.detect.scale import draw_zooms, window_scales
+from focusdd.tasks.detect.scale import draw_mixes, window_scales
 from focusdd.tasks.detect.scenes import Original, Scenes, Tile, fitted, make_tile, scene_name, sides
 
 _TIGHT = 0.05  # surroundings of an object that is pasted, as a share of its longer side
@@ -176,8 +176,8 @@ def pasted_scenes(source: DetectionSource, settings: ObjectSettings, size: int, 
                 found = True
                 rng = np.random.default_rng([settings.seed, 14, len(tiles), number])
                 row = int(rng.choice(good))
-                box, zoom = objects.boxes[row], draw_zooms(1, settings.mix, rng)[0]
-                scale, least = window_scales(zoom, sides(box), original.size, size, settings)
+                box, mix = objects.boxes[row], draw_mixes(1, rng)[0]
+                scale, least = window_scales(mix, sides(box), original.size, size, settings)
                 margin = _TIGHT * sides(box).max()
                 window = np.clip(box + margin * np.array([-1, -1, 1, 1]), 0, [*original.size] * 2)
                 place = canvas.find(sides(window) * scale, least / scale)
