@@ -52,7 +52,8 @@ class ObjectSettings(Settings, panel="Selection"):
     """Largest factor by which a window grows to avoid cutting another object."""
     mix: Annotated[float, Field(ge=1, le=4), _PACKED] = 1.5
     """Largest factor by which an object is drawn smaller or larger than a whole image would show it. The
-    factor is random. 1 draws all objects at the scale of whole images."""
+    factor is random, and as often below 1 as above: an object with no room to be drawn larger is not drawn
+    smaller either. 1 draws all objects at the scale of whole images."""
     max_upsample: Annotated[float, Field(ge=1, le=8), _PACKED] = 2.0
     """Largest factor by which a window is enlarged beyond its own pixels, if whole images are not enlarged
     more."""

@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from drawn_scenes import Drawn, random_source, settings_of, table_of
+from hypothesis import given
+from hypothesis import strategies as st
 
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage
 from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import Objects
-from focusdd.tasks.detect.scale import default_size, object_sizes
+from focusdd.tasks.detect.scale import default_size, object_sizes, window_scales
 from focusdd.tasks.detect.scenes import Scenes
 from focusdd.tasks.detect.select import focus_scenes, pasted_scenes, quotas, random_scenes, selected_scenes
 from focusdd.tasks.detect.task import check, choose_scenes, defaults_of
@@ -62,10 +64,48 @@ def test_small_objects_are_drawn_as_validation_shows_them(side: int, canvas: int
     assert np.abs(np.median(seen) - np.median(there)) < 0.3
 
 
+@given(
+    share=st.floats(0.02, 1), mix=st.floats(1, 4), context=st.floats(0, 2), grid=st.integers(1, 4),
+    place=st.floats(-1, 1),
+)  # fmt: skip
+def test_zooms_reach_as_far_below_validation_as_above(
+    share: float, mix: float, context: float, grid: int, place: float
+) -> None:
+    settings = settings_of(mix=mix, context=context, grid=grid, min_size=0.01, max_upsample=2.0)
+    extent, image, canvas = np.array([share, share / 2]) * 1000, (1000, 700), 320
+    (wanted, least), (opposite, _) = (
+        window_scales(at, extent, image, canvas, settings) for at in (place, -place)
+    )
+    whole = canvas / 1000
+    cell = canvas / grid / (share * 1000 * (1 + 2 * context))
+    if cell <= whole:
+        assert wanted == opposite == least == pytest.approx(cell)
+    else:
+        assert wanted * opposite == pytest.approx(whole**2)
+        assert whole / mix - 1e-9 <= least <= wanted <= min(cell, whole * mix) + 1e-9
+
+
+def test_objects_that_fill_a_cell_keep_the_size_of_validation() -> None:
+    table = table_of(small_objects(200))
+    settings = settings_of(views=0, context=0.25)
+    boxes = table.all.boxes[:, 2:] - table.all.boxes[:, :2]
+    fits = boxes.max(1) / 1200 * (1 + 2 * settings.context) <= 1 / settings.grid
+    scenes = focus_scenes(table, settings, 320, [6])
+    shown = {(tile.key, one.id): one for tile in scenes.tiles for one in tile.objects if one.visible > 0.999}
+    ratios = [
+        max(one.box[2] - one.box[0], one.box[3] - one.box[1])
+        / max(one.source[2] - one.source[0], one.source[3] - one.source[1])
+        * (1200 / 320)
+        for one in shown.values()
+    ]
+    assert fits.mean() > 0.4
+    assert np.median(ratios) > 0.85
+
+
 def test_large_objects_are_drawn_smaller_so_that_there_is_room() -> None:
     source = small_objects(300)
     scenes = focus_scenes(table_of(source), settings_of(views=0), 320, [4])
-    assert len(scenes.tiles) >= 4 * 4
+    assert len(scenes.tiles) >= 3 * 4
 
 
 @pytest.mark.parametrize("layout", ["grid", "pack"])
