@@ -184,13 +184,6 @@ def test_a_setting_that_run_does_not_have_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "epochs"), [({"ipc": 1}, 15), ({"ipc": 5}, 30), ({"ipc": 1, "fit_epochs": 40}, 40)]
-)
-def test_a_teacher_of_few_images_is_fitted_briefly(given: dict[str, int], epochs: int) -> None:
-    assert resolve(RunSettings(**given), size=64, classes=10).settings.fit_epochs == epochs
-
-
-@pytest.mark.parametrize(
     ("ipc", "classes", "epochs"),
     [(1, 10, 1500), (2, 10, 1500), (3, 10, 750), (10, 10, 300), (50, 10, 300), (1, 1000, 300), (1, 2, 1500)],
 )

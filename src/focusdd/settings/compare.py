@@ -58,10 +58,6 @@ class CompareSettings(Settings, panel="Comparison"):
     """Settings of `train` beside what is compared."""
 
 
-def _fit_epochs(values: Mapping[str, Any]) -> int:
-    return 15 if values["ipc"] < 5 else 30  # measured: docs/understand/measured.md
-
-
 def _epochs(values: Mapping[str, Any]) -> int:
     batch = TrainSettings.model_fields["batch_size"].default
     steps = math.ceil(values["ipc"] * values["classes"] / batch)
@@ -89,9 +85,8 @@ class RunSettings(Settings, panel="Training"):
     size: Annotated[int, Field(ge=32, le=1024), Derived()] = UNSET
     """Side of the distilled images and of the models' input in pixels. Default: that of a --teacher of the
     student's own architecture, else 224."""
-    fit_epochs: Annotated[Count, Derived(_fit_epochs)] = UNSET
-    """Passes over the source in which the teacher learns. Default: 30. With --ipc below 5: 15, because
-    students learn more from a teacher that was fitted briefly."""
+    fit_epochs: Count = 30
+    """Passes over the source in which the teacher learns."""
     epochs: Annotated[Count, Derived(_epochs)] = UNSET
     """Passes over the distilled images in which the student learns. Default: 300, or as many as make 1,500
     steps."""
