@@ -29,11 +29,10 @@ def readme() -> str:
     """The README with its tables: students on imagenette beside published ones, and detectors."""
     plan = _layout("measured")
     table, _ = _laid_out(plan["readme"], plan)
-    head, *data = plan["readme"]["detection"]
-    scores = _detectors_learnt()
-    methods = (lambda name: plan["detection_defaults"][name], lambda _: "random", lambda _: "full")
-    lines = [[label, *(_cell(scores[method(name)][name]) for method in methods)] for label, name in data]
-    return _between(ROOT / "README.md", f"{table}\n{plan['readme']['between'].strip()}\n\n{_table([head, *lines])}")
+    scores, data = _detectors_learnt(), plan["readme"]["detection_data"]
+    lines = [[label, *(_cell(scores[row][name]) for row in ("random", "full", "focus"))] for label, name in data]
+    detection = _table([plan["readme"]["detection_head"], *lines])
+    return _between(ROOT / "README.md", f"{table}\n{plan['readme']['detection'].strip()}\n\n{detection}")
 
 
 def measured() -> str:
@@ -116,17 +115,15 @@ def students() -> str:
 
 
 def detection() -> str:
-    """mAP50-95 by method and settings on each data set; what is the default there is bold."""
-    rows = _rows("detect-sizes.csv")
-    defaults = _layout("measured")["detection_defaults"]
-    scores = _detectors_learnt()
-    lines, shown = [["", *defaults]], []
+    """mAP50-95 by method and settings on each data set; what is the default is bold."""
+    rows, scores = _rows("detect-sizes.csv"), _detectors_learnt()
+    data = list(scores["focus"])
+    lines, shown = [["", *data]], []
     for name, found in scores.items():
-        if found.keys() == defaults.keys():
+        if found.keys() == set(data):
             shown += [row for row in rows if row["row"] == name]
-            cells = {data: _cell(found[data]) for data in defaults}
-            own = (f"**{cell}**" if defaults[data] == name else cell for data, cell in cells.items())
-            lines.append([f"`{name}`", *own])
+            mark = "**" if name == "focus" else ""
+            lines.append([f"`{name}`", *(f"{mark}{_cell(found[one])}{mark}" for one in data)])
     return f"{_table(lines)}\n{_origin(shown)}\n"
 
 
