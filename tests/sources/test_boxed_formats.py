@@ -985,7 +985,7 @@ def test_voc_objects_without_a_box(tmp_path: Path) -> None:
     put(tmp_path / "train" / "b.xml", voc_of(TWO["a.jpg"]))
     source = open_detection_source(tmp_path)
     assert (keys(source), source.classes) == (["b.jpg"], ("cat", "dog"))
-    assert source.skipped == (("a.jpg", "1 of its objects have no box"),)
+    assert source.skipped == (("a.jpg", "1 of its objects has no box"),)
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><annotation>&b;</annotation>'
