@@ -79,7 +79,7 @@ def objects_in_words(boxes: np.ndarray, sizes: np.ndarray, ignored: np.ndarray, 
         empty: images without objects.
     """
     sides = boxes[:, 2:] - boxes[:, :2]
-    more = [f"{int(ignored.sum()):,} more are ignored"] if ignored.any() else []
+    more = [number_of(int(ignored.sum()), "more is ignored", "more are ignored")] if ignored.any() else []
     more += [f"{number_of(empty, 'image has', 'images have')} none"] if empty else []
     words = number_of(int((~ignored).sum()), "object") + (f" ({'; '.join(more)})" if more else "")
     if (sizes > 1).any():
