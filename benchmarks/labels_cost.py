@@ -176,7 +176,7 @@ def size(scratch: Path) -> None:
         parts = [folder / f"part-{number:05d}.npy" for number in range(shape[0])]
         for number, path in enumerate(parts):
             write_array(path, part(number))
-        write_joined(folder / "labels.npy", parts)
+        write_joined(folder / "labels.npy", parts, shape[0])
         found = (folder / "labels.npy").stat().st_size / images
         each = record_type(classes, top, bits).itemsize
         rows.append(

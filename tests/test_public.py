@@ -47,6 +47,27 @@ def test_show_is_a_figure(tiny: focusdd.Distilled) -> None:
         assert one._repr_png_().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("images", [0, -1, 1.5, "3"])
+def test_show_takes_a_number_of_images(tiny: focusdd.Distilled, images: object) -> None:
+    with pytest.raises(focusdd.FocusError, match=f"cannot draw {images!r} images: give a whole number"):
+        tiny.show(images)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: focusdd.load_model(TEACHER, "cpu", -5), "cannot have -5 px: give a whole number"),
+        (lambda: focusdd.load_model(TEACHER, "cpu", "64"), "cannot have '64' px: give a whole number"),
+        (lambda: focusdd.load_model(TEACHER, "gpu"), "no device 'gpu': use auto, cpu, cuda or mps"),
+        (lambda: focusdd.open_source(WEIGHTS, "test"), "there is no split 'test': use train or val"),
+        (lambda: focusdd.detect.open_source("demo", "test"), "there is no split 'test': use train or val"),
+    ],
+)
+def test_what_makes_no_sense_is_one_sentence(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(focusdd.FocusError, match=words):
+        call()
+
+
 def test_train_gives_a_small_frozen_result(tiny: focusdd.Distilled, folder: Path) -> None:
     arguments = {"val": "demo:2", "teacher": TEACHER, "student": "test_resnet", "size": 32, "epochs": 1}
     student = focusdd.train(tiny, out=folder / "student", **arguments)

@@ -17,6 +17,7 @@ from focusdd.cli import app as cli
 from focusdd.cli import commands as commands_module
 from focusdd.core.errors import FocusError
 from focusdd.core.version import __version__
+from focusdd.sources import FolderSource
 
 Run = Callable[..., Any]
 SNAPSHOT = Path(__file__).parent / "flags.txt"
@@ -215,6 +216,24 @@ def test_the_next_command_has_no_validation_images_that_are_not_there(photos: Pa
     said = focusdd("distill", photos / "train", *base).out
     assert f"{photos / 'train'} has no validation images: give others as --val" in said
     assert "train tiny --val ... --teacher" in said
+
+
+def test_the_next_command_costs_no_second_listing(
+    photos: Path, focusdd: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    opens = FolderSource.__init__
+
+    def counted(self: FolderSource, root: Path, split: str, settings: Any) -> None:
+        opened.append(split)
+        opens(self, root, split, settings)
+
+    monkeypatch.setattr(FolderSource, "__init__", counted)
+    base = ["--method", "random", "--ipc", "1", "--size", "32"]
+    for source, val in ((photos, str(photos)), (photos / "train", "...")):
+        said = focusdd("distill", source, "--out", f"of {source.name}", *base).out
+        assert shlex.split(said.partition("Next: ")[2])[3:5] == ["--val", val]
+    assert opened == ["train", "train"]
 
 
 @pytest.mark.parametrize("form", ["list", "links"])

@@ -256,6 +256,28 @@ def test_validation_images_are_decoded_once_for_all_students(tmp_path):
     assert val.reads == {record.key: 1 for record in val.records}
 
 
+def test_a_lost_record_of_costs_leaves_them_open(tmp_path, capsys):
+    settings = CompareSettings(
+        methods=("random",), ipc=(1,), students=("test_resnet",), labels=("hard",), seeds=2,
+        distill=DistillSettings(size=32), train=TrainSettings(size=32, epochs=1, batch_size=10),
+    )  # fmt: skip
+    rows = compare(SOURCE, VAL, tmp_path, settings).to_pylist()
+    (student, _), (dataset, _) = (sorted((tmp_path / kind).iterdir()) for kind in ("students", "distilled"))
+    (student / "run.json").unlink()
+    (dataset / "run.json").write_text("{")
+    capsys.readouterr()
+    again = compare(SOURCE, VAL, tmp_path, settings).to_pylist()
+    said = capsys.readouterr().out
+    for folder in (student, dataset):
+        assert said.count(f"{folder / 'run.json'} is missing or damaged") == 1
+        assert f"remove {folder} and run the same again" in said
+    assert again[0]["seconds_train"] is again[0]["seconds_distil"] is again[0]["machine"] is None
+    assert {name: again[0][name] for name in ("method", "top1", "lr")} == {
+        name: rows[0][name] for name in ("method", "top1", "lr")
+    }
+    assert again[1] == rows[1] and report(tmp_path).exists()
+
+
 def test_decoded_images_of_one_size_are_kept_and_no_others():
     once = DecodedOnce(VAL)
     first = load_source(once, 32, "read")

@@ -13,6 +13,7 @@ from focusdd import FitSettings, FocusError, Source, TrainSettings, run, status,
 from focusdd.cli.app import app
 from focusdd.core.files import read_json, write_json
 from focusdd.demo.run import WEIGHTS
+from focusdd.models.load import load_model
 from focusdd.settings import RunSettings
 from focusdd.settings.resolve import resolve
 from focusdd.sources import DemoSource
@@ -28,6 +29,10 @@ def fitted(out: Path) -> Path:
     write_json(out / "done.json", {"files": {}})
     write_json(out / "run.json", {"seconds_total": 7654.3})
     return out
+
+
+def stopped(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_run_makes_what_the_single_commands_make(
@@ -72,6 +77,22 @@ def test_run_makes_what_the_single_commands_make(
     assert larger.student.distilled["ipc"] == 2 and larger.show(4).axes
 
 
+def test_the_plan_makes_every_network_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    load = load_model
+
+    def counted(name: str, *args: object, **options: object) -> object:
+        made.append(name)
+        return load(name, *args, **options)
+
+    monkeypatch.setattr("focusdd.comparison.run.load_model", counted)
+    monkeypatch.setattr("focusdd.comparison.plan.load_model", counted)
+    monkeypatch.setattr("focusdd.comparison.run._made", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        run(DemoSource(8), tmp_path, val=DemoSource(4, "val"), **SMALL)
+    assert sorted(made) == sorted([SMALL["extractor"], SMALL["student"]])
+
+
 def test_a_checkpoint_of_the_students_architecture_is_the_teacher_itself(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,9 +126,6 @@ def test_a_weak_teacher_is_named_with_anyway_and_the_rest_of_a_stopped_run_is_kn
         config = read_json(fitted(out) / "config.json")
         write_json(out / "config.json", config | {"focusdd": {"val_balanced": 0.1, "val_top1": 0.1}})
         return out
-
-    def stopped(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
 
     monkeypatch.setattr("focusdd.comparison.run.fit", weak)
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):

@@ -38,7 +38,7 @@ def test_it_lists_stages_below(tmp_path: Path) -> None:
     found = {line.path.name: (line.stage, line.state, line.detail) for line in status(tmp_path)}
     assert found == {
         "distilled": ("distill", "done", "images 3, top-1 33.3%"),
-        "cut": ("distill", "damaged", "1 files missing or cut short, the first b"),
+        "cut": ("distill", "damaged", "1 file missing or cut short, the first b"),
         "index": ("extract", "unfinished", "3 files so far"),
     }
     assert [line.stage for line in status(tmp_path / "index")] == ["extract"]

@@ -84,7 +84,9 @@ def test_the_reader_in_the_documents_reads_what_we_read(labelled: Path, dense: P
         np.testing.assert_allclose(found["read"](store.folder, 4), store.logits(4), rtol=1e-6)
 
 
-def test_parts_may_be_more_files_than_a_process_may_open(tmp_path: Path) -> None:
+def test_parts_may_be_more_files_than_a_process_may_open_and_each_is_opened_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resource = pytest.importorskip("resource")
     arrays = [np.full((1 + number % 2, 3), number, "<u2") for number in range(100)]
     paths = [tmp_path / f"part-{number:05d}.npy" for number in range(len(arrays))]
@@ -92,10 +94,15 @@ def test_parts_may_be_more_files_than_a_process_may_open(tmp_path: Path) -> None
         write_array(path, array)
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (20 + len(list(Path("/dev/fd").iterdir())), limits[1]))
+    opened: list[Path] = []
+    load = np.load
     try:
-        write_joined(tmp_path / "joined.npy", paths)
+        with monkeypatch.context() as patched:
+            patched.setattr(np, "load", lambda path, **rest: opened.append(path) or load(path, **rest))
+            write_joined(tmp_path / "joined.npy", paths, 150)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert opened == paths
     np.testing.assert_array_equal(np.load(tmp_path / "joined.npy"), np.concatenate(arrays))
 
 

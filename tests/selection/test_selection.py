@@ -309,7 +309,7 @@ def test_layouts_without_sense_are_refused(make_index: MakeIndex) -> None:
     index = make_index(COUNTS)
     with pytest.raises(FocusError, match="views is 5, but a 2 x 2 grid has 4"):
         select(index, SelectSettings(views=5), 112)
-    with pytest.raises(FocusError, match="3 views of the images of 1 patches"):
+    with pytest.raises(FocusError, match="3 views of the images of 1 patch"):
         select(index, SelectSettings(views=3, view_source="same"), 112)
 
 

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from focusdd.core.errors import FocusError
-from focusdd.settings import CompareSettings, DistillSettings, EngineSettings, ExtractorSettings
+from focusdd.settings import (
+    CompareSettings,
+    DetectCompareSettings,
+    DetectTrainSettings,
+    DistillSettings,
+    EngineSettings,
+    ExtractorSettings,
+    RunSettings,
+    Settings,
+    TrainSettings,
+)
 from focusdd.settings.keywords import with_keywords
 
 
@@ -109,3 +119,24 @@ def test_missing_arguments_are_named() -> None:
 
 def test_the_signature_lists_all_keywords() -> None:
     assert {"ipc", "layers", "workers", "source"} <= inspect.signature(function).parameters.keys()
+
+
+@pytest.mark.parametrize(
+    ("tree", "message", "said"),
+    [
+        (TrainSettings, "use a smaller --train.lr", "use a smaller lr="),
+        (CompareSettings, "use a smaller --train.lr", "use a smaller train={'lr': ...}"),
+        (RunSettings, "use a smaller --train.lr", "use a smaller lr of focusdd.train"),
+        (DetectTrainSettings, "use --detector ssdlite", "use detector='ssdlite'"),
+        (DetectCompareSettings, "use --detector ssdlite", "use detectors=['ssdlite']"),
+        (TrainSettings, "there is no --x.lr in 'my --lr'", "there is no --x.lr in 'my --lr'"),
+    ],
+)
+def test_a_message_names_what_the_function_takes(tree: type[Settings], message: str, said: str) -> None:
+    @with_keywords(settings=tree)
+    def refused(settings: Settings) -> None:
+        raise FocusError(message)
+
+    with pytest.raises(FocusError) as caught:
+        refused()
+    assert str(caught.value) == said

@@ -87,6 +87,17 @@ def test_what_the_user_did_not_say(given: Settings, facts: dict[str, Any], name:
         (FitSettings(model="vit", anyway=True), {}, ["--anyway has no effect without --teacher"]),
         (EngineSettings(workers=2), {}, ["--workers has no effect with engine local"]),
         (DetectDistillSettings(method="full", ratio=0.1), {}, ["--ratio has no effect with method full"]),
+        (DistillSettings(confidence_power=0), {},
+         ["--confidence-power has no effect with keep 1 and skip 0"]),
+        (DistillSettings(mass_power=2, skip=0.1), {}, []),
+        (DistillSettings(area_power=2, keep=0.5), {}, []),
+        (DistillSettings(area_power=2, method="view"), {}, ["--area-power has no effect with method view"]),
+        (DetectDistillSettings(size_power=1, mass_power=0), {},
+         ["--mass-power has no effect with keep 1", "--size-power has no effect with keep 1"]),
+        (DetectDistillSettings(whole_power=0, keep=0.5), {}, []),
+        (DetectDistillSettings(whole_power=0, method="selection"), {}, []),
+        (DetectDistillSettings(whole_power=0, method="paste"), {},
+         ["--whole-power has no effect with method paste"]),
         (CompareSettings(full_epochs=3), {}, ["--full-epochs has no effect with methods focus random"]),
     ],
 )  # fmt: skip
@@ -111,6 +122,7 @@ def test_a_key_holds_what_the_result_depends_on() -> None:
     }  # fmt: skip
     focus = resolve(DistillSettings()).key
     assert focus["views"] == 4 and focus["keep"] == 1.0 and "teacher" not in focus
+    assert focus["mass_power"] == 1.0  # it orders what is drawn from
     one, other = (resolve(ExtractSettings(device=device, extractor=device)).key for device in ("cpu", "auto"))
     assert one == other
     assert "device" not in record(DistillSettings()) and record(DistillSettings(ipc=3))["ipc"] == 3

@@ -591,7 +591,7 @@ def test_two_files_for_a_split_are_no_guess(tmp_path: Path) -> None:
 def test_images_of_coco_are_not_looked_for_above_the_folder(tmp_path: Path) -> None:
     put(tmp_path / "inner" / "train.json", json.dumps(coco_of({"a.jpg": TWO["a.jpg"]}, ["cat", "dog"])))
     put(tmp_path / "train" / "a.jpg")
-    refused(tmp_path / "inner", "lists 1 images, but a.jpg is not there", str(tmp_path / "inner" / "train"))
+    refused(tmp_path / "inner", "lists 1 image, but a.jpg is not there", str(tmp_path / "inner" / "train"))
 
 
 def test_coco_says_once_what_it_does_not_list(tmp_path: Path) -> None:
@@ -985,7 +985,7 @@ def test_voc_objects_without_a_box(tmp_path: Path) -> None:
     put(tmp_path / "train" / "b.xml", voc_of(TWO["a.jpg"]))
     source = open_detection_source(tmp_path)
     assert (keys(source), source.classes) == (["b.jpg"], ("cat", "dog"))
-    assert source.skipped == (("a.jpg", "1 of its objects have no box"),)
+    assert source.skipped == (("a.jpg", "1 of its objects has no box"),)
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]><annotation>&b;</annotation>'

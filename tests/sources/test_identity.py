@@ -13,6 +13,7 @@ import pytest
 import focusdd
 from focusdd import DistillSettings, ExtractSettings, TrainSettings, distill, extract, open_source
 from focusdd.core.errors import FocusError
+from focusdd.core.files import hash_of
 from focusdd.core.images import decode
 from focusdd.demo.run import WEIGHTS
 from focusdd.sources.identity import content_hash, content_hashes, listing_hash, num_shared, require_other
@@ -62,8 +63,8 @@ def test_a_copy_is_the_same_source_to_an_index(photos: Path, tmp_path: Path) -> 
     made = distill(open_source(copy), tmp_path / "tiny", TINY, index=index)
     rows = pq.read_table(made.folder / "plan.parquet").to_pylist()
     assert [row["hash"] for row in rows] == [content_hash((root / row["key"]).read_bytes()) for row in rows]
-    hashes = index.hashes
-    assert hashes == content_hashes(open_source(root), [record.key for record in open_source(root).records])
+    hashes = content_hashes(open_source(root), [record.key for record in open_source(root).records])
+    assert index.hashes(hashes) == hashes and index.info["content"] == hash_of(hashes)
 
 
 def test_other_bytes_of_the_same_size_are_noticed_when_read(photos: Path, tmp_path: Path) -> None:
@@ -92,4 +93,4 @@ def test_images_of_both_splits_are_counted(tmp_path: Path, capsys: pytest.Captur
     settings = TrainSettings(student="test_resnet", labels="hard", epochs=1, size=32)
     result = focusdd.train(made, open_source(folder), tmp_path / "student", settings)
     assert result.val["shared"] == 1
-    assert f"1 of 10 validation images of {folder} are training images as well" in capsys.readouterr().out
+    assert f"1 of 10 validation images of {folder} is a training image as well" in capsys.readouterr().out

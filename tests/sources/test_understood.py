@@ -60,9 +60,7 @@ def test_objects_and_their_sizes(tmp_path: Path, capsys: pytest.CaptureFixture[s
     said = capsys.readouterr().out
     assert f"source     {tmp_path}: COCO, {tmp_path / 'train.json'}, images in {tmp_path / 'train'}" in said
     assert "1 image, 1 class: cat\n" in said
-    assert (
-        "2 objects (1 more are ignored), median 20 x 20 px; side of the object by that of the image" in said
-    )
+    assert "2 objects (1 more is ignored), median 20 x 20 px; side of the object by that of the image" in said
 
 
 def test_what_was_mended_is_counted_by_kind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

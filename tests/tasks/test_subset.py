@@ -119,7 +119,7 @@ def test_classes_with_fewer_images_than_asked_for_are_named(image_folder, tmp_pa
     subset(root, tmp_path / "out", per_class=4, method="random")
     said = " ".join(capsys.readouterr().out.split())
     assert "7 of 7 images, 3 to 4 of a class" in said
-    assert "warning: 1 classes have fewer images than per_class=4: pear" in said
+    assert "warning: 1 class has fewer images than per_class=4: pear" in said
 
 
 @pytest.mark.parametrize("form", ["list", "links", "copies"])

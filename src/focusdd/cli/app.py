@@ -13,7 +13,7 @@ from focusdd.cli.file import FILE, check_file
 from focusdd.cli.renamed import command_in, with_new_names
 from focusdd.core.distributed import fails_first, world_size
 from focusdd.core.errors import FocusError, plain_os_error, plain_settings_error
-from focusdd.core.spelling import place, spelling
+from focusdd.core.spelling import owner, place, spelling
 from focusdd.core.version import __version__
 
 _TORCHRUN = "On several GPUs: torchrun --nproc-per-node 4 -m focusdd"
@@ -135,7 +135,10 @@ def _flag(words: list[str], name: str, after: str) -> str:
     """A flag in a message as the command that was typed has it: --distill.grid for --grid in `compare`."""
     command = command_in(app, words)
     known = flags_of(command) if command.default_command else []
-    return f"--{place(name, known) or name}{after}"
+    found = place(name, known)
+    if found is None and (other := owner(name)):
+        return f"--{name.removeprefix(f'{other}.')}{after} of `focusdd {other}`"
+    return f"--{found or name}{after}"
 
 
 def _sentence(error: Exception) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import shlex
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
 from importlib import import_module
 from pathlib import Path
@@ -16,10 +15,9 @@ from rich.table import Column, Table
 from focusdd import settings as tree
 from focusdd.cli import flags
 from focusdd.core.console import console, say
-from focusdd.core.errors import FocusError
-from focusdd.core.files import read_json
 from focusdd.core.manifest import remedy_for
-from focusdd.settings.source import split_options, validation_name, with_options
+from focusdd.core.spelling import number_of
+from focusdd.settings.source import validation_name, with_options
 
 
 def run(
@@ -54,7 +52,7 @@ def extract(
     source = with_options(source, options)
     index = extract(source, out, settings, overwrite=overwrite, engine=engine)
     following = _command("distill", source, "--index", out, "--out", "...")
-    say(f"wrote {out}: {index.info['counts']['images']} images. Next: {following}")
+    say(f"wrote {out}: {number_of(index.info['counts']['images'], 'image')}. Next: {following}")
 
 
 def distill(
@@ -73,16 +71,17 @@ def distill(
     name: Annotated[str, flags.Hidden] = "distill",
 ) -> None:
     val, source = validation_name(val, source, options), with_options(source, options)
+    opened = _public(task).open_source(source)
     made = getattr(_public(task), name)(
-        source, out, settings, val=val, index=index, extract=extract, overwrite=overwrite, engine=engine
+        opened, out, settings, val=val, index=index, extract=extract, overwrite=overwrite, engine=engine
     )
-    held_out = val or _validation(task, source, out)
+    held_out = val or _validation(source, opened.has_val)
     if name == "subset":
         _say_subset(task, out, settings, held_out)
         return
     teacher = [] if task == "detect" else ["--teacher", "..."]
     following = _command(*task.split(), "train", out, "--val", held_out, *teacher, "--out", "...")
-    say(f"wrote {out}: {len(made.files())} images. Next: {following}")
+    say(f"wrote {out}: {number_of(len(made.files()), 'image')}. Next: {following}")
 
 
 def _say_subset(task: str, out: Path, settings: Any, val: str) -> None:
@@ -102,14 +101,10 @@ def _say_subset(task: str, out: Path, settings: Any, val: str) -> None:
         say(f"wrote {table}. Every command reads {images} as its SOURCE. Next: {following}")
 
 
-def _validation(task: str, source: str, out: Path) -> str:
+def _validation(source: str, there: bool) -> str:
     """What gives validation images to what was made of a source; "..." where the source has none."""
-    if not Path(split_options(source)[0]).exists():  # to ask a store may take long
+    if there:
         return source
-    made_of = read_json(out / "stage.json")["inputs"]["source"]
-    with suppress(FocusError):
-        if _public(task).open_source(source, "val").fingerprint != made_of:
-            return source
     say(f"{source} has no validation images: give others as --val, or use --holdout 0.1 in every command")
     return "..."
 
@@ -164,7 +159,7 @@ def train(
     task: Annotated[str, flags.Hidden] = "",
 ) -> None:
     trained = _public(task).train(distilled, with_options(val, options), out, settings, overwrite=overwrite)
-    say(f"{trained.summary} on {trained.val['images']} images of {trained.val['name']}")
+    say(f"{trained.summary} on {number_of(trained.val['images'], 'image')} of {trained.val['name']}")
     say(f"wrote {out}. Next: {_command('report', out.parent)}")
 
 
@@ -189,7 +184,7 @@ def compare(
     table = _public(task).compare(
         source, val, out, settings, other=other, index=index, overwrite=overwrite, engine=engine
     )
-    say(f"wrote {out / 'results.csv'}: {len(table)} runs. Next: open {report(out)} in a browser")
+    say(f"wrote {out / 'results.csv'}: {number_of(len(table), 'run')}. Next: open {report(out)} in a browser")
 
 
 def publish(

@@ -19,11 +19,12 @@ import pyarrow as pa
 from focusdd.comparison.remote import hand_out
 from focusdd.comparison.scores import Outcome, Scores, score
 from focusdd.comparison.verdict import verdicts
-from focusdd.core.console import say, warn
+from focusdd.core.console import say, warn, warn_once
 from focusdd.core.errors import FocusError
 from focusdd.core.expected import expecting
-from focusdd.core.files import csv_text, read_json, write_whole
+from focusdd.core.files import csv_text, known_in, read_json, write_whole
 from focusdd.core.lock import locked
+from focusdd.core.spelling import number_of
 from focusdd.core.stage import overwrite_if_other
 from focusdd.execute.ray import connected
 from focusdd.extraction.index import Index, open_index
@@ -82,7 +83,7 @@ def compare(
     for held_out, role in ((val, "val"), (other, "other")):
         if held_out is not None:
             understood_validation(held_out, source, role=role)
-    fact("writes", f"{out}: {len(trials):,} runs")
+    fact("writes", f"{out}: {number_of(len(trials), 'run')}")
     needing = [trial for trial in trials if trial.method in task.distillation.with_index]
     cluster = nullcontext() if engine.engine == "local" else connected(engine.address)
     with locked(out), cluster:
@@ -245,33 +246,42 @@ def run_trial(trial: Trial, context: ComparisonContext) -> None:
 def row_of(trial: Trial, context: ComparisonContext) -> dict[str, Any]:
     """The row of a finished trial; what a stage left no record of is None."""
     task, dataset, folder = context.task, context.dataset(trial), context.student(trial)
-    trained = read_json(folder / "run.json")
-    distilled = read_json(dataset / "run.json") if dataset is not None else {}
     with_index = context.index is not None and trial.method in task.distillation.with_index
-    extracted = read_json(context.index.folder / "run.json") if with_index and context.index else {}
+    index = context.index.folder if with_index and context.index else None
+    trained, distilled, extracted = (_run_of(stage) for stage in (folder, dataset, index))
     row = {
-        **trained["versions"],
+        **trained.get("versions", {}),
         **trained,
         **trial._asdict(),
         "redrawn": context.redrawn(trial),
         "seconds_extract": extracted.get("seconds_total"),
         "seconds_distil": distilled.get("seconds_total"),
-        "seconds_train": trained["seconds"]["train"],
+        "seconds_train": trained.get("seconds", {}).get("train"),
         "memory_distil_mb": distilled.get("peak_memory_mb"),
-        "memory_train_mb": trained["peak_memory_mb"],
+        "memory_train_mb": trained.get("peak_memory_mb"),
         "device_memory_train_mb": trained.get("device_memory_mb"),
         **task.comparison.row(trial, read_json(folder / "result.json"), context),
     }
     return {name: row.get(name) for name in dict.fromkeys([*task.comparison.schema.names, *_SECONDS])}
 
 
+def _run_of(folder: Path | None) -> dict[str, Any]:
+    """What a finished stage cost; empty without a stage, and where its record is lost."""
+    known = known_in(folder / "run.json") if folder is not None else {}
+    if folder is not None and not known:
+        lost = f"{folder / 'run.json'} is missing or damaged, so {RESULTS} does not tell what it cost"
+        warn_once(f"{lost}: remove {folder} and run the same again where that matters")
+    return known
+
+
 def _left(trials: Sequence[Trial], done: Mapping[Trial, dict[str, Any]], context: ComparisonContext) -> str:
     """How long the trials will take, by the pace of the finished ones: those of the same student if any."""
-    if not done:
+    timed = [trial for trial, row in done.items() if row["seconds_train"] is not None]
+    if not timed:
         return ""
     total, work = 0.0, context.task.comparison.work
     for trial in trials:
-        alike = [one for one in done if one.student == trial.student] or list(done)
+        alike = [one for one in timed if one.student == trial.student] or timed
         spent = sum(done[one]["seconds_train"] for one in alike)
         total += work(trial, context) * spent / sum(work(one, context) for one in alike)
     return f" (about {total / 60:.0f} min left)" if total >= 90 else f" (about {total:.0f} s left)"

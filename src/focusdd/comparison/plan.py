@@ -17,7 +17,7 @@ from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
 from focusdd.core.stage import stage_in
 from focusdd.models.device import autocast, pick_device
-from focusdd.models.load import load_model, new_net
+from focusdd.models.load import Model, load_model
 from focusdd.models.names import needs_download
 from focusdd.settings import LabelSettings, RunSettings
 from focusdd.sources.base import Source
@@ -71,18 +71,18 @@ def say_plan(
     source: Source,
     out: Path,
     settings: RunSettings,
-    input_size: int | None,
+    extractor: Model,
     steps: Sequence[Step],
     again: set[str],
 ) -> None:
     """Says the stages with their models, images and estimated minutes.
 
     Args:
-        input_size: side of the extractor's input.
+        extractor: without trained weights.
         again: folders that are there and will be made again.
     """
     images, tiny, student = len(source.records), settings.ipc * len(source.classes), settings.student
-    read, look, learn, ask, guide = _costs(source, settings, input_size)
+    read, look, learn, ask, guide = _costs(source, settings, extractor)
     shown = {"soft": settings.epochs, "tiles": 5, "views": LabelSettings.model_fields["num_crops"].default}
     asking, learning = tiny * shown[settings.labels] * ask, tiny * settings.epochs * learn
     known = {  # model, images and seconds by command
@@ -108,7 +108,7 @@ def say_plan(
         say(f"to be downloaded: the weights of {', '.join(dict.fromkeys(missing))}")
 
 
-def _costs(source: Source, settings: RunSettings, input_size: int | None) -> list[float]:
+def _costs(source: Source, settings: RunSettings, extractor: Model) -> list[float]:
     """Seconds per image, tried on networks without trained weights.
 
     To read it; forward pass of the extractor; forward and backward pass of the student, or of a teacher like
@@ -122,22 +122,24 @@ def _costs(source: Source, settings: RunSettings, input_size: int | None) -> lis
             with contextlib.suppress(UnreadableImage):
                 square(decode(source.read(key), size)[0], size)
 
-    def forward(name: str, side: int | None) -> Callable[[], object]:
-        model = load_model(name, device, side, pretrained=False)
+    def forward(model: Model) -> float:
         images = torch.zeros((_PROBED, 3, model.input_size, model.input_size))
-        return lambda: model.logits(images).cpu()
+        return _each(lambda: model.logits(images).cpu())
 
-    net, _ = new_net(settings.student, len(source.classes), size, device, 0)
+    classes = len(source.classes)
+    student = load_model(settings.student, device, size, pretrained=False, num_classes=classes)
+    student.net.train()
     images = torch.zeros((_PROBED, 3, size, size), device=device)
 
     def learn() -> None:
         with autocast(device):
-            net(images).float().sum().backward()
-        float(next(net.parameters()).detach().sum())  # waits for the GPU
+            student.net(images).float().sum().backward()
+        float(next(student.net.parameters()).detach().sum())  # waits for the GPU
 
-    probes = [forward(settings.extractor, input_size), learn, forward(settings.student, size)]
-    guide = _each(forward(settings.teacher, size)) if settings.teacher else 0.0
-    return [_each(read) / cpu_count(), *map(_each, probes), guide]
+    learning = _each(learn)
+    student.net.eval()
+    guide = forward(load_model(settings.teacher, device, size, pretrained=False)) if settings.teacher else 0.0
+    return [_each(read) / cpu_count(), forward(extractor), learning, forward(student), guide]
 
 
 def _each(probe: Callable[[], object]) -> float:

@@ -18,12 +18,12 @@ from focusdd.comparison.plan import STUDENTS, Step, made_again, say_plan
 from focusdd.composition.dataset import open_distilled
 from focusdd.core.console import console
 from focusdd.core.expected import expecting
-from focusdd.core.files import read_json
+from focusdd.core.files import known_in, read_json
 from focusdd.core.stage import overwrite_if_other
 from focusdd.extraction.attention import as_vit
 from focusdd.labels.label import label
 from focusdd.models.checks import matched_outputs
-from focusdd.models.load import load_model
+from focusdd.models.load import Model, load_model
 from focusdd.models.names import Origin, origin, require_reachable
 from focusdd.settings import (
     DistillSettings,
@@ -109,9 +109,7 @@ def run(
     steps = _steps(settings, reading, str(teacher), own is not None)
     again = made_again(out, steps, source.fingerprint, overwrite)
     side = resolve(steps[0].settings).settings.input_size
-    as_vit(load_model(settings.extractor, device, side, pretrained=False).net, settings.extractor)
-    require_reachable(settings.extractor)
-    say_plan(source, out, settings, side, steps, again)
+    say_plan(source, out, settings, _extractor(settings, side), steps, again)
     if given is not None:  # before hours are spent
         matched_outputs(load_model(settings.teacher, device, size), source, "teacher")
     with expecting(out, {step.folder: step.command for step in steps}):
@@ -184,6 +182,14 @@ def _steps(settings: RunSettings, reading: ExtractorSettings, teacher: str, fitt
     return [step._replace(settings=not_given(step.settings)) for step in steps]
 
 
+def _extractor(settings: RunSettings, side: int | None) -> Model:
+    """The extractor without its weights. Raises FocusError where it is no ViT, or they cannot be had."""
+    model = load_model(settings.extractor, settings.device, side, pretrained=False)
+    as_vit(model.net, settings.extractor)
+    require_reachable(settings.extractor)
+    return model
+
+
 def _is_teacher(given: Origin, student: str) -> bool:
     """Whether a model is a checkpoint of the student's architecture."""
     names = given.architecture, origin(student, weights=False).architecture
@@ -208,7 +214,8 @@ def _say_table(out: Path, teacher: Path, ours: TrainedStudent, control: TrainedS
 
 
 def _seconds(folder: Path) -> str:
-    return f"{read_json(folder / 'run.json')['seconds_total']:,.0f}"
+    seconds = known_in(folder / "run.json").get("seconds_total")  # people may have removed it
+    return f"{seconds:,.0f}" if seconds is not None else ""
 
 
 def _share(top1: float | None) -> str:

@@ -43,7 +43,12 @@ class Shown(Finished, ABC):
         """The images in the order in which `show` takes them."""
 
     def show(self, images: int = 20) -> Figure:
-        """A matplotlib figure of so many images; a notebook shows it by itself."""
+        """A matplotlib figure of so many images; a notebook shows it by itself.
+
+        Raises FocusError for what is no number of images.
+        """
+        if not isinstance(images, int) or images < 1:
+            raise FocusError(f"show cannot draw {images!r} images: give a whole number from 1")
         return figure_of(self.pictures()[:images])
 
     def _repr_png_(self) -> bytes:

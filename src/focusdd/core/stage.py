@@ -21,6 +21,7 @@ from focusdd.core.files import hash_of, known_in, read_json, remove, remove_empt
 from focusdd.core.lock import LOCK, locked
 from focusdd.core.manifest import damaged, manifest_of
 from focusdd.core.run_record import RunRecord
+from focusdd.core.spelling import number_of
 from focusdd.core.version import __version__
 
 _TOGETHER = ("train", "fit")  # stages that the processes of a torchrun work on as one
@@ -217,8 +218,14 @@ def _is_whole(out: Path) -> bool:
     for path in _inside(out, odd):
         if not path.is_dir():
             path.unlink(missing_ok=True)
+    run = out / "run.json"
+    if run.exists() and not known_in(run):
+        warn(f"{run} cannot be read and is removed: nothing else tells what {out} cost")
+        run.unlink()
     if odd:
-        warn(f"{len(odd)} files of {out} are missing or changed and are made again, the first: {odd[0]}")
+        are = "is" if len(odd) == 1 else "are"
+        files = f"{number_of(len(odd), 'file')} of {out} {are} missing or changed and {are} made again"
+        warn(f"{files}, the first: {odd[0]}")
     return not odd
 
 

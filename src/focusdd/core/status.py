@@ -10,6 +10,7 @@ from focusdd.core.errors import FocusError
 from focusdd.core.expected import STAGES, expected
 from focusdd.core.files import known_in
 from focusdd.core.manifest import damaged
+from focusdd.core.spelling import number_of
 from focusdd.core.stage import stage_in
 
 _WORDS = {"top1": "top-1", "top5": "top-5", "val_top1": "top-1"}  # where words differ from names of counts
@@ -44,12 +45,12 @@ def status(folder: Path | str) -> list[StageStatus]:
 def _status(out: Path, stage: str) -> StageStatus:
     if not (out / "done.json").exists():
         files = len([path for path in out.rglob("*") if path.is_file() and path.name[0] != "."])
-        return StageStatus(out, stage, "unfinished", f"{files} files so far")
+        return StageStatus(out, stage, "unfinished", f"{number_of(files, 'file')} so far")
     if not (done := known_in(out / "done.json")):
         return StageStatus(out, stage, "damaged", "done.json cannot be read")
     if odd := damaged(out, done.get("files", {})):
         return StageStatus(
-            out, stage, "damaged", f"{len(odd)} files missing or cut short, the first {odd[0]}"
+            out, stage, "damaged", f"{number_of(len(odd), 'file')} missing or cut short, the first {odd[0]}"
         )
     known = (_shown(name, value) for name, value in done.get("counts", {}).items() if value is not None)
     return StageStatus(out, stage, "done", ", ".join(known))

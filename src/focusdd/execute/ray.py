@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from focusdd.core.console import Advance, say, warn
 from focusdd.core.errors import FocusError, plain_os_error
+from focusdd.core.spelling import number_of
 from focusdd.execute import Work, Worker
 from focusdd.settings import EngineSettings
 
@@ -86,7 +87,10 @@ def run_on_ray(
     with connected(engine.address) as ray:
         can_grow = _address(engine.address) != "local"
         count, resources = _plan(ray.nodes(), engine.workers, len(shards), device, can_grow)
-        say(f"ray: {count} workers, each with " + ", ".join(f"{n:g} {name}" for name, n in resources.items()))
+        say(
+            f"ray: {number_of(count, 'worker')}, each with "
+            + ", ".join(f"{n:g} {name}" for name, n in resources.items())
+        )
         actor = ray.remote(_Actor).options(
             num_cpus=resources["CPU"],
             num_gpus=resources.get("GPU", 0),

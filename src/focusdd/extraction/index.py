@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -17,6 +19,7 @@ from focusdd.core.errors import FocusError
 from focusdd.core.files import write_whole
 from focusdd.core.finished import Finished, open_finished
 
+_BATCH = 10_000  # rows
 PATCH = pa.struct([(name, pa.float32()) for name in ("x0", "y0", "x1", "y1", "mass")])
 
 
@@ -61,11 +64,23 @@ class Index(Finished):
     kept: np.ndarray | None = None
     """bool (n,): rows that the tables have; None for all."""
 
-    @property
-    def hashes(self) -> dict[str, str]:
-        """Key of every image -> hash of its file."""
-        rows = self.table(["key", "hash"])
+    def hashes(self, keys: Iterable[str]) -> dict[str, str]:
+        """The hash of the file of each of some images."""
+        rows = pq.read_table(
+            self.folder / "parts", columns=["key", "hash"], filters=pc.field("key").isin(list(keys))
+        )
         return dict(zip(rows["key"].to_pylist(), rows["hash"].to_pylist(), strict=True))
+
+    def content(self) -> str:
+        """`hash_of` the hashes of all files by their keys, which would take 250 MB for a million images."""
+        rows = self.table(["key", "hash"]).sort_by("key")
+        digest, between = hashlib.sha256(b"{"), ""
+        for batch in rows.to_batches(_BATCH):
+            some = dict(zip(batch["key"].to_pylist(), batch["hash"].to_pylist(), strict=True))
+            digest.update((between + json.dumps(some)[1:-1]).encode())
+            between = ", "
+        digest.update(b"}")
+        return digest.hexdigest()[:16]
 
     def parts(self) -> list[Path]:
         """The files of rows, in the order of the source."""

@@ -188,7 +188,8 @@ def _label(kind: Kind, lesson: _Lesson, stored: str, overwrite: bool, engine: En
             parts, what = [[path] for path in paths], f"label {kind}"
             with work.record.measure("label"):
                 make_missing(parts, [1] * len(parts), "parts", what, here, worker, engine, settings.device)
-            write_joined(folder / "labels.npy", paths)
+            length = settings.num_crops if kind == "views" else len(lesson.images)
+            write_joined(folder / "labels.npy", paths, length)
         recipe = {name: getattr(settings, name) for name in AugmentSettings.model_fields}
         info = {
             "kind": kind,

@@ -109,26 +109,24 @@ def write_array(path: Path, array: np.ndarray) -> None:
     write_whole(path, buffer.getvalue())
 
 
-def write_joined(path: Path, parts: Sequence[Path]) -> None:
-    """Writes the arrays of several files joined along the first axis.
+def write_joined(path: Path, parts: Sequence[Path], length: int) -> None:
+    """Writes the arrays of several files joined along the first axis, which is so long then.
 
     They may be more than memory holds, and more files than a process may open at once.
     """
 
-    def arrays() -> Iterator[np.ndarray]:
-        return (np.load(part, mmap_mode="r") for part in parts)
-
     def pieces() -> Iterator[bytes]:
-        first = next(arrays())
-        described = {
-            "descr": np.lib.format.dtype_to_descr(first.dtype),
-            "fortran_order": False,
-            "shape": (sum(map(len, arrays())), *first.shape[1:]),
-        }
-        header = io.BytesIO()
-        np.lib.format.write_array_header_1_0(header, described)
-        yield header.getvalue()
-        for array in arrays():
+        for number, part in enumerate(parts):
+            array = np.load(part, mmap_mode="r")
+            if not number:
+                described = {
+                    "descr": np.lib.format.dtype_to_descr(array.dtype),
+                    "fortran_order": False,
+                    "shape": (length, *array.shape[1:]),
+                }
+                header = io.BytesIO()
+                np.lib.format.write_array_header_1_0(header, described)
+                yield header.getvalue()
             yield array.tobytes()
 
     write_whole(path, pieces())

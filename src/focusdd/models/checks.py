@@ -13,6 +13,7 @@ from focusdd.core.console import progress, say, warn_once
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
+from focusdd.core.spelling import number_of
 from focusdd.models.load import Model
 from focusdd.sources.base import Classes, Record, Source
 from focusdd.sources.classes import fold
@@ -59,7 +60,9 @@ def matched_outputs(model: Model, source: Classes, role: str) -> torch.Tensor:
     """
     outputs = map_classes(model, source)
     if outputs is None:
-        known = f"{len(model.classes)} classes: {_few(model.classes)}" if model.classes else "unnamed classes"
+        known = "unnamed classes"
+        if model.classes:
+            known = f"{number_of(len(model.classes), 'class', 'classes')}: {_few(model.classes)}"
         raise FocusError(
             f"the {role} {model.name!r} does not know the classes of {source.name} ({_few(source.classes)}); "
             f"it has {known}. Use a {role} trained on these classes, e.g. from `focusdd fit`"
@@ -143,7 +146,8 @@ def sample_accuracy(
     found = refuse_near_chance(*rows, len(source.classes), who, source.name, model, anyway)
     sizes = f" (fitted at {model.fitted_size} px, used at {model.input_size} px)"
     words = sizes if model.fitted_size != model.input_size else ""
-    say(f"{role} {model.name}{words}: {found} on a sample of {found.images} images of {source.name}")
+    images = number_of(found.images, "image")
+    say(f"{role} {model.name}{words}: {found} on a sample of {images} of {source.name}")
     _scored[asked] = found
     return found
 
@@ -202,7 +206,8 @@ def refuse_near_chance(
     if found.balanced > least or len(counts) < 2:
         return found
     if least > (1 + chance) / 2:
-        warn_once(f"{found.images} images of {where} are too few to tell whether the {who} knows the classes")
+        few = number_of(found.images, f"image of {where} is", f"images of {where} are") + " too few"
+        warn_once(f"{few} to tell whether the {who} knows the classes")
         return found
     cause = _cause(predicted, labels, num_classes, found.top1, model)
     sentence = (

@@ -14,14 +14,17 @@ from focusdd.core.errors import FocusError
 
 
 def pick_device(device: str) -> torch.device:
-    """ "auto" is a GPU where there is one. Raises FocusError when the device asked for is not there."""
+    """ "auto" is a GPU where there is one. Raises FocusError when there is no such device, or not here."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise FocusError("device cuda was asked for, but this machine has none: use --device cpu")
     if device == "mps" and not torch.backends.mps.is_available():
         raise FocusError("device mps was asked for, but this machine has none: use --device cpu")
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except RuntimeError as error:
+        raise FocusError(f"torch knows no device {device!r}: use auto, cpu, cuda or mps") from error
 
 
 def device_name(device: torch.device) -> str:

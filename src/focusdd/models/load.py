@@ -95,12 +95,14 @@ def load_model(
         options: further arguments of the architecture, e.g. `num_classes`.
 
     Raises:
-        FocusError: an unknown name, weights that cannot be had, a damaged checkpoint, or an input size that
-            the architecture does not take.
+        FocusError: an unknown name or device, weights that cannot be had, a damaged checkpoint, or an input
+            size that the architecture does not take.
     """
     device = pick_device(device) if isinstance(device, str) else device
     found = origin(name, pretrained)
     size = input_size or found.input_size
+    if not isinstance(size, int) or size < 1:
+        raise FocusError(f"an input cannot have {size!r} px: give a whole number of pixels, such as 224")
     net, _ = _create(found, size, pretrained, options)
     net = net.to(device=device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     mean, std = normalisation(net)

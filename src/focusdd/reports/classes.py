@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from focusdd.core.spelling import number_of
 from focusdd.reports.collect import Found, FoundDistilled, as_written
 from focusdd.reports.galleries import boxed, picture_of_class
 from focusdd.reports.results import Row
@@ -41,7 +42,8 @@ def class_tables(found: Found, table: list[Row]) -> list[dict[str, Any]]:
         titles = Counter(map(_title, scored))
         columns = _counts(items)
         for row in scored[:_COLUMNS]:
-            apart = f", {row.labels} labels, {row.epochs} epochs" if titles[_title(row)] > 1 else ""
+            epochs = number_of(row.epochs, "epoch")
+            apart = f", {row.labels} labels, {epochs}" if titles[_title(row)] > 1 else ""
             columns.append(Column(_title(row) + apart, row.per_class, True))
         names = dict(zip(folders, map(str, infos[0]["class_names"]), strict=True))
         made.append(

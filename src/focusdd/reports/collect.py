@@ -20,6 +20,7 @@ from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json
 from focusdd.core.finished import Finished
 from focusdd.core.manifest import remedy_for
+from focusdd.core.spelling import number_of
 from focusdd.extraction.index import Index, open_index
 from focusdd.tasks import task_of
 from focusdd.tasks.base import Task
@@ -97,7 +98,8 @@ class FoundDistilled:
 
     @property
     def title(self) -> str:
-        many = f"{self.info['images']} images" if "images" in self.info else f"{self.info['ipc']} per class"
+        images = self.info.get("images")
+        many = f"{self.info['ipc']} per class" if images is None else number_of(images, "image")
         return f"{self.info['method']}, {many}"
 
 

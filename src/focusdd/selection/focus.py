@@ -11,6 +11,7 @@ import pyarrow as pa
 from focusdd.core.console import progress
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
+from focusdd.core.spelling import number_of
 from focusdd.extraction.index import Index
 from focusdd.extraction.patches import attention_area, key_patches
 from focusdd.selection.plan import Kind, Piece, Plan, lay_out, no_image
@@ -35,11 +36,11 @@ def select(index: Index, settings: SelectSettings, tile: int) -> Plan:
     grid, num_views = settings.grid, settings.views
     cells = grid**2
     if num_views > cells:
-        raise FocusError(f"views is {num_views}, but a {grid} x {grid} grid has {cells} tiles")
+        raise FocusError(f"views is {num_views}, but a {grid} x {grid} grid has {number_of(cells, 'tile')}")
     if settings.view_source == "same" and num_views > cells - num_views:
         raise FocusError(
-            f"{num_views} views of the images of {cells - num_views} patches: use fewer --views, "
-            "or --view-source other"
+            f"{number_of(num_views, 'view')} of the images of "
+            f"{number_of(cells - num_views, 'patch', 'patches')}: use fewer --views, or --view-source other"
         )
     rows = index.table(["key", "label", "width", "height", "confidence"])
     keys, labels, sizes = rows.column("key"), rows.column("label").to_numpy(), _sizes(rows)

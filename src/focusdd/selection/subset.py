@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from focusdd.core.errors import FocusError
+from focusdd.core.spelling import number_of
 from focusdd.selection.coresets import herd, k_center
 from focusdd.selection.focus import clusters_first, distinct
 from focusdd.settings.distill import SubsetSettings
@@ -146,6 +147,7 @@ def shares(counts: Sequence[int], total: int, least: int, settings: SubsetSettin
 
 def _too_few(total: int, needed: int, settings: SubsetSettings) -> FocusError:
     return FocusError(
-        f"{total} images are fewer than the {needed} that --least {settings.least} of every class takes: "
+        f"{number_of(total, 'image is', 'images are')} fewer than the {needed} that --least {settings.least} "
+        "of every class takes: "
         f"ask for {needed} or more"
     )

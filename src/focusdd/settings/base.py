@@ -29,6 +29,14 @@ class Only:
         self.where = where
 
 
+class OnlyRanked(Only):
+    """Condition of a field that says which images come first: one of the settings has to have such a value.
+
+    Where none has, all images are drawn alike. The field then changes the draw as another seed would, so it
+    stays in the key.
+    """
+
+
 class Derived:
     """Default of a field, computed from the values of the other settings and of the facts; without a function
     it is the fact of the same name. None stands for it until then."""

@@ -7,7 +7,19 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from focusdd.settings.base import UNSET, Count, Derived, Device, Exponent, Flip, Only, Seed, Settings, Share
+from focusdd.settings.base import (
+    UNSET,
+    Count,
+    Derived,
+    Device,
+    Exponent,
+    Flip,
+    Only,
+    OnlyRanked,
+    Seed,
+    Settings,
+    Share,
+)
 from focusdd.settings.distill import ComposeSettings
 from focusdd.settings.extract import DEFAULT_EXTRACTOR, ExtractorSettings
 
@@ -15,7 +27,8 @@ Detector = Literal["yolo11n", "yolo11s", "yolo11m", "yolo11l", "yolo11x", "ssdli
 DetectMethod = Literal["focus", "random", "selection", "paste", "full"]
 _FOCUS = Only(method=("focus",))
 _PACKED = Only(method=("focus", "paste"))
-_RANKED = Only(method=("focus", "selection"))
+_SCORED = Only(method=("focus", "selection"))
+_RANKED = OnlyRanked(keep=lambda keep: keep < 1)
 _NOT_FULL = Only(method=("focus", "random", "selection", "paste"))
 
 
@@ -64,13 +77,13 @@ class ObjectSettings(Settings, panel="Selection"):
     keep: Annotated[float, Field(ge=0, le=1), _FOCUS] = 1.0
     """Fraction of each class's objects, most realistic first, from which they are drawn at random. 0 takes
     the most realistic in order."""
-    confidence_power: Annotated[Exponent, _RANKED] = 1.0
+    confidence_power: Annotated[Exponent, _SCORED, _RANKED] = 1.0
     """Exponent a of the confidence in realism = confidence^a * mass^b * size^c * whole^d."""
-    mass_power: Annotated[Exponent, _RANKED] = 1.0
+    mass_power: Annotated[Exponent, _SCORED, _RANKED] = 1.0
     """Exponent b of the class attention inside the object's box."""
-    size_power: Annotated[Exponent, _RANKED] = 0.0
+    size_power: Annotated[Exponent, _SCORED, _RANKED] = 0.0
     """Exponent c of the object's size, the square root of its share of the image area."""
-    whole_power: Annotated[Exponent, _RANKED] = 1.0
+    whole_power: Annotated[Exponent, _SCORED, _RANKED] = 1.0
     """Exponent d of how whole an object is. It is halved for every border of the image that its box
     touches."""
     seed: Annotated[Seed, Only(method=("focus", "random", "paste"))] = 0

@@ -14,6 +14,7 @@ from focusdd.settings.base import (
     Exponent,
     NotInKey,
     Only,
+    OnlyRanked,
     Seed,
     Settings,
     Share,
@@ -25,6 +26,7 @@ Method = Literal["focus", "random", "view", "rded", "herding", "k-center"]
 SubsetMethod = Literal["random", "herding", "k-center", "clusters", "realism"]
 _FOCUS = Only(method=("focus",))
 _RDED = Only(method=("rded",))
+_RANKED = OnlyRanked(keep=lambda keep: keep < 1, skip=positive)
 
 
 def _views(values: Mapping[str, Any]) -> int:
@@ -60,11 +62,11 @@ class SelectSettings(PatchSettings, panel="Selection"):
     max_similarity: Annotated[float, Field(ge=-1, le=1), _FOCUS] = 1.0
     """Near-duplicate threshold (cosine similarity of features). Images above it are used last. 1 disables
     it."""
-    confidence_power: Annotated[Exponent, _FOCUS] = 1.0
+    confidence_power: Annotated[Exponent, _FOCUS, _RANKED] = 1.0
     """Exponent a of the confidence in realism = confidence^a * mass^b * (1 - area)^c."""
-    mass_power: Annotated[Exponent, _FOCUS] = 1.0
+    mass_power: Annotated[Exponent, _FOCUS, _RANKED] = 1.0
     """Exponent b of the attention mass inside the key patch."""
-    area_power: Annotated[Exponent, _FOCUS] = 0.0
+    area_power: Annotated[Exponent, _FOCUS, _RANKED] = 0.0
     """Exponent c of one minus the attention area."""
     duplicates: Annotated[Literal["keep", "drop", "error"], Only(method=("focus", "herding", "k-center"))] = (
         "keep"

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial, wraps
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import ValidationError
 
 from focusdd.core.errors import FocusError, plain_settings_error
-from focusdd.core.spelling import place, spelling
+from focusdd.core.spelling import owner, place, spelling
 from focusdd.settings.base import Settings, unknown_name
 from focusdd.settings.source import SourceSettings
 
@@ -72,12 +72,12 @@ def with_keywords(**trees: type[Settings]) -> Callable[[Callable[..., R]], Calla
     return wrap
 
 
-def _kinds(tree: type[Settings], group: str = "") -> Iterator[tuple[str, Any]]:
-    """The types of settings by name, of those in a group with its name before theirs."""
+def _kinds(tree: type[Settings], group: str = "", others: Collection[str] = ()) -> Iterator[tuple[str, Any]]:
+    """The types of settings by name, of those in a group with its name before theirs; not of `others`."""
     for name, field in tree.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            yield from _kinds(field.annotation, f"{name}.")
-        else:
+            yield from _kinds(field.annotation, f"{name}.", tree.own.get(name, ()))
+        elif name not in others:
             yield group + name, field.annotation
 
 
@@ -90,6 +90,8 @@ def _keyword(kinds: Mapping[str, Any], flag: str, after: str) -> str:
         name = place(plain.replace("no_", "", 1), kinds)
     if name is None and plain in SourceSettings.model_fields and not word.islower():
         return f"'?{plain}={word or '...'}' at the end of its name"
+    if name is None and (other := owner(plain)):
+        return f"{plain.removeprefix(f'{other}.')}{after} of focusdd.{other}"
     if name is None or after == ":":
         return f"{name or '--' + flag}{after}"
     kind, value = kinds[name], word

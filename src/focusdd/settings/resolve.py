@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from focusdd.core.console import warn
-from focusdd.settings.base import Derived, NotInKey, Only, Settings
+from focusdd.settings.base import Derived, NotInKey, Only, OnlyRanked, Settings
 
 S = TypeVar("S", bound=Settings)
 
@@ -45,7 +45,8 @@ def resolve(settings: S, /, **facts: Any) -> Resolved[S]:
     reasons = {name: _reason(name, settings, values, facts) for name in fields}
     idle = {name: reason for name, reason in reasons.items() if reason}
     filled = settings.model_construct(_fields_set=set(settings.model_fields_set), **values)
-    dumped = filled.model_dump(exclude=idle.keys() | _hidden(settings), exclude_none=True)
+    absent = {name for name in idle if _reason(name, settings, values, facts, keyed=True)}
+    dumped = filled.model_dump(exclude=absent | _hidden(settings), exclude_none=True)
     return Resolved(filled, dumped, idle)
 
 
@@ -88,10 +89,16 @@ def flag(name: str, value: Any = None) -> str:
     return f"--{'no-' if value is False else ''}{name.replace('_', '-')}"
 
 
-def _reason(name: str, settings: Settings, values: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-    """Why a setting has no effect; nothing if it has."""
+def _reason(
+    name: str, settings: Settings, values: Mapping[str, Any], facts: Mapping[str, Any], keyed: bool = False
+) -> str:
+    """Why a setting has no effect, or with `keyed` is in no key; nothing if it has, or is."""
     for mark in type(settings).model_fields[name].metadata:
-        for other, allowed in mark.where.items() if isinstance(mark, Only) else ():
+        ranked = isinstance(mark, OnlyRanked)
+        if not isinstance(mark, Only) or (ranked and keyed):
+            continue
+        failed, held = [], False
+        for other, allowed in mark.where.items():
             if other in values:
                 if _reason(other, settings, values, facts):
                     continue
@@ -100,8 +107,12 @@ def _reason(name: str, settings: Settings, values: Mapping[str, Any], facts: Map
                 value, words = facts[other], str(facts[other])
             else:
                 continue
-            if not (allowed(value) if callable(allowed) else value in allowed):
-                return words
+            if allowed(value) if callable(allowed) else value in allowed:
+                held = True
+            else:
+                failed.append(words)
+        if failed and not (ranked and held):
+            return " and ".join(failed) if ranked else failed[0]
     return ""
 
 

@@ -13,6 +13,7 @@ from focusdd.sources.demo import DemoSource
 from focusdd.sources.disk import files_in
 from focusdd.sources.folder import FolderSource, has_class_folders
 from focusdd.sources.holdout import HeldOut
+from focusdd.sources.names import SPLITS
 
 __all__ = ["BoxedSource", "DemoSource", "FolderSource", "Record", "Source", "open_source"]
 
@@ -29,7 +30,8 @@ def open_source(name: str | Path | Source, split: str = "train") -> Source:
         split: "train" or "val". A source without splits is taken as whichever is asked for.
 
     Raises:
-        FocusError: it is missing, cannot be read, or holds no two classes with images.
+        FocusError: it is missing, cannot be read, or holds no two classes with images; or there is no such
+            split.
     """
     source: Source = opened(name, split, _open)
     return source
@@ -39,6 +41,8 @@ def opened(name: Any, split: str, open_bare: Callable[[str | Path, str, SourceSe
     """A source under its name with settings, divided where these say so; an open one stays as it is."""
     if not isinstance(name, str | Path):
         return name
+    if split not in SPLITS:
+        raise FocusError(f"there is no split {split!r}: use train or val, which other names are matched to")
     bare, settings = split_options(str(name))
     whole = settings.holdout is None
     source = open_bare(bare if isinstance(name, str) else Path(bare), split if whole else "train", settings)

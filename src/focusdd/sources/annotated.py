@@ -61,6 +61,8 @@ class Listing(NamedTuple):
     """Hash of the annotations."""
     relative: bool = False
     """Whether boxes are fractions of the image's sides."""
+    has_val: bool = False
+    """Whether there are other images for validation."""
 
 
 def renumbered(rows: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -86,7 +88,7 @@ class AnnotatedSource:
 
     def __init__(self, path: Path, split: str, listing: Listing) -> None:
         self.name = path_name(path)
-        self.split = split
+        self.split, self.has_val = split, listing.has_val
         self.root, self.place, self._relative = listing.root, listing.place, listing.relative
         self.classes = folder_names(listing.names)
         self.class_names = tuple(class_name(name) for name in listing.names)

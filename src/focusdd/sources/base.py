@@ -42,6 +42,8 @@ class Source(Protocol):
     records: tuple[Record, ...]
     skipped: tuple[tuple[str, str], ...]
     """What the listing left out: (name, reason)."""
+    has_val: bool
+    """Whether the same name holds other images for validation."""
 
     @property
     def fingerprint(self) -> str:
@@ -92,6 +94,8 @@ class DetectionSource(Source, Protocol):
 
     problems: tuple[tuple[str, str], ...]
     """Annotations that were left out or mended when the listing was read: (where, what)."""
+
+    def __hash__(self) -> int: ...
 
     def labels_of(self, key: str) -> np.ndarray:
         """Labels (n,) of the objects of an image that are not to be ignored; it is not opened."""

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from focusdd.core.errors import FocusError
 from focusdd.core.files import hash_of
+from focusdd.core.spelling import number_of
 from focusdd.sources.base import Record
 from focusdd.sources.imagenet import class_name
 from focusdd.sources.names import few
@@ -75,7 +76,8 @@ def labelled(
     known = sorted({value for value in values if isinstance(value, int) and value >= 0})
     if names is not None and known and known[-1] >= len(names):
         raise FocusError(
-            f"{where} has a label {known[-1]}, but its list of classes has {len(names)} names only"
+            f"{where} has a label {known[-1]}, but its list of classes has "
+            f"{number_of(len(names), 'name')} only"
         )
     width = len(str(known[-1])) if known else 0  # zeros in front keep numbers in order
     words: dict[int | str, str] = {

@@ -14,6 +14,7 @@ import numpy as np
 
 from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
+from focusdd.core.spelling import number_of
 from focusdd.sources import disk
 from focusdd.sources.annotated import ROW, Listed, Listing, renumbered
 from focusdd.sources.boxes import (
@@ -208,7 +209,7 @@ def _images_of(file: Path, keys: Sequence[str]) -> Path:
     if found := disk.folder_with(likely, keys):
         return found
     raise FocusError(
-        f"{file} lists {len(keys):,} images, but {keys[0]} is not there: put them into "
+        f"{file} lists {number_of(len(keys), 'image')}, but {keys[0]} is not there: put them into "
         f"{bases[-1] / stem}/ or beside the file"
     )
 

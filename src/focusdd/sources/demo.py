@@ -33,6 +33,7 @@ class DemoSource:
     def __init__(self, per_class: int = 200, split: str = "train", seed: int = 0) -> None:
         self.name = "demo" if per_class == 200 else f"demo:{per_class}"
         self.split = split
+        self.has_val = True
         self.place = "generated"
         self.seed = seed
         self.per_class = per_class if split == "train" else max(1, per_class // 4)

@@ -12,7 +12,7 @@ from focusdd.sources.base import DetectionSource
 from focusdd.sources.coco import find_coco, read_coco
 from focusdd.sources.demo import DemoSource
 from focusdd.sources.disk import contents
-from focusdd.sources.names import of_split
+from focusdd.sources.names import has_val, of_split
 from focusdd.sources.voc import find_voc, read_voc
 from focusdd.sources.yolo import find_classes, find_yaml, read_yolo
 
@@ -63,7 +63,7 @@ def _listing(path: Path, split: str) -> Listing | None:
     if yaml := find_yaml(path):
         return read_yolo(yaml, split)
     if files := find_coco(path):
-        return read_coco(of_split(files, split, path))
+        return read_coco(of_split(files, split, path))._replace(has_val=has_val(files))
     if places := find_voc(path):
         return read_voc(places, split, path)
     classes = find_classes(path)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import fsspec
 
 from focusdd.core.errors import FocusError
-from focusdd.sources.names import is_hidden, of_split, split_word
+from focusdd.sources.names import has_val, is_hidden, of_split, split_word
 
 _SUFFIXES = (".tar", ".parquet")
 _ARCHIVE = re.compile(r"\.(zip|rar|7z|tgz|tbz2?|txz|tar\.(gz|bz2|xz|zst|lz4))$", re.IGNORECASE)
@@ -38,6 +38,7 @@ class Files(NamedTuple):
     fs: Any
     folder: str
     files: Sequence[File]
+    has_val: bool
 
     @property
     def place(self) -> str:
@@ -109,7 +110,7 @@ def find_files(name: str, suffix: str, split: str) -> Files:
         raise FocusError(f"there are no {suffix} files at {name}: check the path")
     if len(told) == 1 and not in_folder:
         told = {"": next(iter(told.values()))}
-    return Files(fs, folder, of_split(told, split, name))
+    return Files(fs, folder, of_split(told, split, name), has_val(told))
 
 
 def read_range(fs: Any, path: str, start: int, size: int) -> bytes:

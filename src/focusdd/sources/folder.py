@@ -17,6 +17,7 @@ from focusdd.sources.names import (
     SPLITS,
     few,
     has_image_suffix,
+    has_val,
     is_unicode,
     not_an_image,
     of_split,
@@ -38,7 +39,8 @@ class FolderSource:
             raise FocusError(f"{root} is a file: give a folder with one sub-folder per class")
         self.name = path_name(root)
         self.split = split
-        self.root = _split_folder(root, split)
+        splits = _split_folders(root, split)
+        self.root, self.has_val = of_split(splits, split, root), has_val(splits)
         self.place = str(self.root) + _unused(root, self.root, split)
         skipped: disk.Notes = []
         found = _listed(self.root, skipped)
@@ -47,7 +49,9 @@ class FolderSource:
             found = _by_deepest(found)
         elif deep is None and all(_splits_of(files) for files in found.values()):
             _require_no_datasets(self.root, found)
-            found = {name: of_split(_splits_of(files), split, root) for name, files in found.items()}
+            inner = {name: _splits_of(files) for name, files in found.items()}
+            self.has_val |= any(map(has_val, inner.values()))
+            found = {name: of_split(parts, split, root) for name, parts in inner.items()}
             self.place += f", {split} folder of each class"
         elif deep is None:
             _require_plain(self.root, found)
@@ -64,8 +68,8 @@ class FolderSource:
         return disk.read_file(self.root / key)
 
 
-def _split_folder(root: Path, split: str) -> Path:
-    """The folder of a split, or the folder itself where it has none."""
+def _split_folders(root: Path, split: str) -> dict[str, Path]:
+    """The folders of the splits, or the folder itself where it has none; checked for one split."""
     folders = disk.folders_in(root)
     named = split_folders(root, folders)
     found = {word: folder for word, folder in named.items() if _holds_classes(folder)}
@@ -78,7 +82,7 @@ def _split_folder(root: Path, split: str) -> Path:
             f"{folder}/<class>/<image>.jpg, or a CSV file with their labels; rename it if it is a class"
             + ("; images with boxes are for `focusdd detect`" if _has_boxes(root, folder) else "")
         )
-    return of_split(found or {"": root}, split, root)
+    return found or {"": root}
 
 
 def _unused(root: Path, taken: Path, split: str) -> str:

@@ -16,7 +16,7 @@ class HeldOut(SourceProxy):
 
     def __init__(self, source: Any, split: str, share: float, seed: int) -> None:
         super().__init__(source)
-        self.name, self.split = source.name, split
+        self.name, self.split, self.has_val = source.name, split, True
         place = getattr(source, "place", source.name)
         self.place = f"{place}, {share:.0%} of it held out for validation by seed {seed}"
         labels = np.array([record.label for record in source.records])

@@ -13,7 +13,7 @@ from focusdd.sources.classes import labelled
 from focusdd.sources.columns import find_columns, image_bytes, image_sizes, label_values
 from focusdd.sources.disk import read_file
 from focusdd.sources.identity import listing_hash
-from focusdd.sources.names import few, of_split, split_word
+from focusdd.sources.names import few, has_val, of_split, split_word
 
 
 class HubSource:
@@ -31,6 +31,7 @@ class HubSource:
         for part in parts:
             called.setdefault(split_word(part) or part, []).append(part)
         first, *more = of_split(called, split, name)
+        self.has_val = has_val(called)
         if more:
             raise FocusError(
                 f"{name} has several parts for {split}, {few([first, *more])}: save the one that is meant "

@@ -46,5 +46,6 @@ def num_shared(training: Iterable[str], validation: Sequence[str], val: str) -> 
     known = set(training)
     count = sum(one in known for one in validation)
     if count:
-        warn(f"{count:,} of {len(validation):,} validation images of {val} are training images as well")
+        are = "is a training image" if count == 1 else "are training images"
+        warn(f"{count:,} of {len(validation):,} validation images of {val} {are} as well")
     return count

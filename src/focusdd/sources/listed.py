@@ -15,7 +15,7 @@ from focusdd.sources.boxes import safe_key
 from focusdd.sources.classes import label_column, labelled
 from focusdd.sources.disk import Notes, file_size, files_in, folder_with, folders_in, read_file, text_of
 from focusdd.sources.identity import listing_hash
-from focusdd.sources.names import few, of_split, path_name, split_folders, split_word
+from focusdd.sources.names import few, has_val, of_split, path_name, split_folders, split_word
 
 SUFFIXES = (".csv", ".tsv")
 _ENDINGS = ("", ".jpg", ".png", ".jpeg", ".JPG", ".JPEG")  # an id may name a file without its suffix
@@ -43,7 +43,8 @@ class ListedSource:
 
     def __init__(self, path: Path, split: str, settings: SourceSettings) -> None:
         self.name, self.split = path_name(path), split
-        listed = of_split(find_lists(path, settings), split, path)
+        lists = find_lists(path, settings)
+        listed = of_split(lists, split, path)
         self.root = listed.root
         self.place = f"{listed.file} ({listed.columns}), images in {listed.root}"
         told: dict[str, dict[str, set[str]]] = {}
@@ -51,6 +52,7 @@ class ListedSource:
             key = safe_key(name, str(listed.file), listed.root)
             told.setdefault(split_word(part), {}).setdefault(key, set()).add(label)
         labels = of_split(told, split, listed.file)
+        self.has_val = has_val(lists) or has_val(told)
         sizes: dict[str, int] = {}
         missing: Notes = []
         for key in sorted(labels):

@@ -67,11 +67,6 @@ def few(words: Sequence[object], most: int = 8) -> str:
     return ", ".join(map(str, words[:most])) + more
 
 
-def number_of(count: int, one: str, more: str) -> str:
-    """A count with its noun."""
-    return f"{count:,} {one if count == 1 else more}"
-
-
 def split_word(path: str) -> str:
     """What a relative path calls its split: the first word of the first part that is such; "" without."""
     firsts = (re.split(r"[^a-z]", part.lower(), maxsplit=1)[0] for part in path.split("/"))
@@ -92,6 +87,11 @@ def of_split(found: Mapping[str, Found], split: str, name: object) -> Found:
     if split == "val":
         remedy = "give others as --val, or divide the training images with --holdout 0.1"
     raise FocusError(f"{name} has no images for {split}, its splits are {there}: {remedy}")
+
+
+def has_val(found: Mapping[str, object]) -> bool:
+    """Whether a dataset has a split for validation, from its parts by `split_word`."""
+    return any(word in found for word in SPLITS["val"])
 
 
 def split_folders(root: Path, folders: Sequence[str]) -> dict[str, Path]:

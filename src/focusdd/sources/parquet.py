@@ -32,7 +32,7 @@ class ParquetSource:
         self.name = path_name(name)
         self.split = split
         found = find_files(name, ".parquet", split)
-        self.place = found.place
+        self.place, self.has_val = found.place, found.has_val
         self._fs, self._files = found.fs, {file.key: file for file in found.files}
         self._starts: dict[str, np.ndarray] = {}  # first row of each row group, and the number of rows
         self._groups: OrderedDict[tuple[str, int], pa.ChunkedArray] = OrderedDict()

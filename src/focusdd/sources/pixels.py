@@ -10,13 +10,14 @@ from pathlib import Path
 
 import torch
 
-from focusdd.core.console import progress, warn
+from focusdd.core.console import progress
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode, square
 from focusdd.core.manifest import remedy_for
 from focusdd.sources.base import Record, Source, SourceProxy
 from focusdd.sources.identity import content_hash
+from focusdd.sources.understood import warn_of_skipped
 
 _RESIDENT = 4 * 2**30  # bytes of images that are kept on the device that trains
 
@@ -105,7 +106,7 @@ def _load(records: Sequence[Record], read: Callable[[str], bytes], side: int, wh
     if not good:
         raise FocusError(f"no image of {name} can be read; the first reason: {problems[0]}")
     if skipped:
-        warn(f"{len(skipped)} images of {name} were skipped, the first: {skipped[0][0]} ({skipped[0][1]})")
+        warn_of_skipped(skipped, name)
         images = images[good]
     labels = torch.tensor([records[row].label for row in good])
     return Pixels(images, labels, skipped, tuple(hashes[row] for row in good))

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from focusdd.core.console import say, warn
+from focusdd.core.spelling import number_of
 from focusdd.sources.classes import require_same_classes
 from focusdd.sources.identity import require_other
-from focusdd.sources.names import few, number_of
+from focusdd.sources.names import few
 
 _KINDS = 4  # of skipped files that are told apart
 _said: set[tuple[str, ...]] = set()
@@ -25,7 +26,7 @@ def understood(source: Any, role: str = "source") -> None:
     _said.add(known)
     place = getattr(source, "place", source.name)
     fact(role, source.name + (f": {place}" if place != source.name else ""))
-    fact("", f"{number_of(len(source.records), 'image', 'images')}, {_classes(source)}")
+    fact("", f"{number_of(len(source.records), 'image')}, {_classes(source)}")
     if objects := getattr(source, "object_facts", ""):
         fact("", objects)
     lost = [(name, reason) for name, reason in source.skipped if not reason.startswith("not an image")]
@@ -63,7 +64,8 @@ def fact(label: str, text: str) -> None:
 
 def model_fact(role: str, model: Any) -> None:
     """The line of a model."""
-    known = f"{len(model.classes):,} classes" if model.classes is not None else "classes without names"
+    classes = model.classes
+    known = number_of(len(classes), "class", "classes") if classes is not None else "classes without names"
     fact(role, f"{model.name}: input {model.input_size} px, {known}")
 
 
@@ -77,9 +79,9 @@ def objects_in_words(boxes: np.ndarray, sizes: np.ndarray, ignored: np.ndarray, 
         empty: images without objects.
     """
     sides = boxes[:, 2:] - boxes[:, :2]
-    more = [f"{int(ignored.sum()):,} more are ignored"] if ignored.any() else []
+    more = [number_of(int(ignored.sum()), "more is ignored", "more are ignored")] if ignored.any() else []
     more += [f"{number_of(empty, 'image has', 'images have')} none"] if empty else []
-    words = number_of(int((~ignored).sum()), "object", "objects") + (f" ({'; '.join(more)})" if more else "")
+    words = number_of(int((~ignored).sum()), "object") + (f" ({'; '.join(more)})" if more else "")
     if (sizes > 1).any():
         median = np.median(sides, 0)
         words += f", median {median[0]:.0f} x {median[1]:.0f} px"
@@ -89,6 +91,12 @@ def objects_in_words(boxes: np.ndarray, sizes: np.ndarray, ignored: np.ndarray, 
         low, middle, high = (shares[round(part * (len(shares) - 1))] for part in (0.05, 0.5, 0.95))
         words += f"; side of the object by that of the image: {low:.1%} to {high:.1%}, median {middle:.1%}"
     return words
+
+
+def warn_of_skipped(skipped: Sequence[tuple[str, str]], name: str, more: str = "") -> None:
+    """Says how many images of a source were skipped, as (key, reason), and what more was done with them."""
+    were = number_of(len(skipped), f"image of {name} was", f"images of {name} were")
+    warn(f"{were} skipped{more}, the first: {skipped[0][0]} ({skipped[0][1]})")
 
 
 def _classes(source: Any) -> str:
@@ -101,7 +109,7 @@ def _classes(source: Any) -> str:
     counts = np.bincount(labels, minlength=len(names))
     low, high = int(counts.argmin()), int(counts.argmax())
     if counts[low] == counts[high]:
-        return f"{words}; {counts[low]:,} images each"
+        return f"{words}; {number_of(counts[low], 'image')} each"
     return f"{words}; {counts[low]:,} ({names[low]}) to {counts[high]:,} ({names[high]}) images each"
 
 

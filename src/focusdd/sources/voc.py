@@ -13,6 +13,7 @@ import numpy as np
 
 from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
+from focusdd.core.spelling import number_of
 from focusdd.sources import disk
 from focusdd.sources.annotated import ROW, Listed, Listing, rows_of
 from focusdd.sources.boxes import (
@@ -24,7 +25,7 @@ from focusdd.sources.boxes import (
     safe_key,
     stated_side,
 )
-from focusdd.sources.names import SPLITS, few, of_split, split_folders
+from focusdd.sources.names import SPLITS, few, has_val, of_split, split_folders
 
 _IMAGES = ("jpegimages", "images", "image", "imgs", "img")
 _ANNOTATIONS = ("annotations", "annots", "annotation", "xmls", "xml", "labels")
@@ -123,7 +124,8 @@ def read_voc(found: dict[str, Place], split: str, path: Path) -> Listing:
     where = f"Pascal VOC, images in {place.images}"
     where += f", annotations in {place.annotations}" if place.annotations != place.images else ""
     where += f", listed in {place.wanted}" if place.wanted else ""
-    return Listing(place.images, names, listed, np.concatenate(rows), skipped, [], where, digest.hexdigest())
+    about = where, digest.hexdigest(), False, has_val(found)
+    return Listing(place.images, names, listed, np.concatenate(rows), skipped, [], *about)
 
 
 def parse_voc(data: bytes, where: str, devkit: bool) -> Scene:
@@ -212,7 +214,8 @@ def _read(place: Place, skipped: disk.Notes) -> tuple[dict[str, Listed], dict[st
                 path = place.annotations / files[stem]
                 scene = parse_voc(disk.read_file(path), str(path), place.devkit)
                 if scene.dropped:
-                    skipped.append((images[stem].key, f"{scene.dropped} of its objects have no box"))
+                    dropped = number_of(scene.dropped, "of its objects has", "of its objects have")
+                    skipped.append((images[stem].key, f"{dropped} no box"))
                 else:
                     scenes[stem] = scene
     return images, scenes

@@ -41,7 +41,7 @@ class TarSource:
         self.split = split
         found = find_files(name, ".tar", split)
         self._fs, self._files = found.fs, found.files
-        self.place = found.place
+        self.place, self.has_val = found.place, found.has_val
         places: list[tuple[int, int, int]] = []
         keys: list[str] = []
         values: list[int | str | None] = []

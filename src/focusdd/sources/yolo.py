@@ -17,7 +17,7 @@ from focusdd.core.errors import FocusError
 from focusdd.sources import disk
 from focusdd.sources.annotated import ROW, Listed, Listing, rows_of
 from focusdd.sources.boxes import check_finite, clean_names, safe_key, shown
-from focusdd.sources.names import SPLITS, few, of_split, split_folders
+from focusdd.sources.names import SPLITS, few, has_val, of_split, split_folders
 
 _YAML = ("data.yaml", "dataset.yaml", "data.yml", "dataset.yml")
 _CLASSES = ("classes.txt", "obj.names", "predefined_classes.txt")
@@ -101,9 +101,9 @@ def read_yolo(file: Path, split: str) -> Listing:
             rows.append(rows_of(len(images), boxes, labels))
             images.append(Listed(key, size))
     place = f"YOLO, {file}, images in {', '.join(entries)}"
-    return Listing(
-        root, config.names, images, np.concatenate(rows), skipped, problems, place, digest.hexdigest(), True
-    )
+    notes = skipped, problems, place, digest.hexdigest()
+    other = has_val(config.splits) and of_split(config.splits, "val", file) != entries
+    return Listing(root, config.names, images, np.concatenate(rows), *notes, relative=True, has_val=other)
 
 
 def parse_yaml(data: bytes, where: str) -> Config:

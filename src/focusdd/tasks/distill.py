@@ -15,6 +15,7 @@ from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.files import make_folder, write_json, write_whole
 from focusdd.core.manifest import CARD
+from focusdd.core.spelling import number_of
 from focusdd.core.stage import Stage, Workspace, overwrite_if_other, run_stage
 from focusdd.extraction.index import Index, open_index
 from focusdd.settings import EngineSettings, ExtractorSettings
@@ -75,14 +76,17 @@ def distill(
 
     def make(work: Workspace) -> dict[str, Any]:
         wanted = adapter.images(source, settings) or len(source.records)
-        fact("writes", f"{out}: {wanted:,} images of {settings.size} px by method {settings.method}")
+        fact(
+            "writes", f"{out}: {number_of(wanted, 'image')} of {settings.size} px by method {settings.method}"
+        )
         with work.record.measure("select"):
             plan = adapter.plan(source, settings, found, judge, out)
             keys = (tile.key for tile in plan.tiles)
-            plan = plan.with_hashes(found.hashes if found else content_hashes(source, keys))
+            plan = plan.with_hashes(found.hashes(keys) if found else content_hashes(source, keys))
         if plan.short:
-            count, few = len(plan.short), ", ".join(plan.short[:5])
-            warn(f"{count} classes have fewer {adapter.unit} than tiles, theirs are used again: {few}")
+            have = number_of(len(plan.short), "class has", "classes have")
+            few = ", ".join(plan.short[:5])
+            warn(f"{have} fewer {adapter.unit} than tiles, so they are used again: {few}")
         beside = adapter.beside(source, val)
         work.declare([*files_of(plan, settings, adapter.drawing), *beside, "distilled.json", CARD])
         write_missing(out, beside, "copy")
@@ -164,8 +168,8 @@ def require_smaller(task: Task, source: Any, settings: Any) -> None:
     wanted, there = task.distillation.images(source, settings), len(source.records)
     if wanted >= there and not settings.oversize:
         raise FocusError(
-            f"{wanted:,} distilled images are no fewer than the {there:,} of {source.name}: "
-            "ask for fewer, or add --oversize"
+            f"{number_of(wanted, 'distilled image is', 'distilled images are')} no fewer than the {there:,} "
+            f"of {source.name}: ask for fewer, or add --distill.oversize"
         )
 
 

@@ -7,9 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from focusdd.core.console import warn
 from focusdd.core.decoders import PILLOW
-from focusdd.core.files import hash_of, write_json
+from focusdd.core.files import write_json
 from focusdd.core.run_record import RunRecord
 from focusdd.core.stage import Stage, Workspace, run_stage, stage_in
 from focusdd.execute import Work
@@ -23,7 +22,7 @@ from focusdd.models.load import Model, load_model
 from focusdd.settings import EngineSettings
 from focusdd.settings.resolve import record, resolve, resolve_and_warn
 from focusdd.sources.disk import require_apart
-from focusdd.sources.understood import fact, model_fact, understood
+from focusdd.sources.understood import fact, model_fact, understood, warn_of_skipped
 from focusdd.tasks.base import Task
 from focusdd.tasks.classify.task import CLASSIFY
 
@@ -127,12 +126,11 @@ def _finish(
         "class_names": list(source.class_names),
         "counts": found.counts,
         "skipped": skipped,
-        "content": hash_of(index.hashes),
+        "content": index.content(),
         **found.facts,
     }
     write_json(work.out / "index.json", info)
     if unreadable := skipped[len(source.skipped) :]:
-        name, reason = unreadable[0]
-        warn(f"{len(unreadable)} images were skipped and listed in index.json, the first: {name} ({reason})")
+        warn_of_skipped(unreadable, source.name, " and listed in index.json")
     judged = {f"{found.confidence} accuracy": found.accuracy} if found.confidence else {}
     return found.counts | judged

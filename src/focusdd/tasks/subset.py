@@ -17,6 +17,7 @@ from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.files import csv_text, write_whole
 from focusdd.core.images import UnreadableImage, decode
+from focusdd.core.spelling import number_of
 from focusdd.core.stage import Stage, Workspace, run_stage
 from focusdd.extraction.index import Index
 from focusdd.selection.subset import Candidates, choose
@@ -143,9 +144,10 @@ def _say(
     say(f"not chosen: {len(there) - images - sum(key in there for key, _ in left_out)}")
     known = [*zip(source.classes, counts, strict=True)]
     if empty := [name for name, count in known if not count]:
-        warn(f"{len(empty)} classes have no image: {', '.join(empty[:3])}")
+        warn(f"{number_of(len(empty), 'class has', 'classes have')} no image: {', '.join(empty[:3])}")
     if short := [name for name, count in known if count < (per_class or 0)]:
-        warn(f"{len(short)} classes have fewer images than --per-class {per_class}: {', '.join(short[:3])}")
+        have = number_of(len(short), "class has", "classes have")
+        warn(f"{have} fewer images than --per-class {per_class}: {', '.join(short[:3])}")
 
 
 def _opened(

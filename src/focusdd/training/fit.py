@@ -11,6 +11,7 @@ from focusdd.core.console import say
 from focusdd.core.distributed import local_world_size
 from focusdd.core.files import read_json
 from focusdd.core.run_record import RunRecord
+from focusdd.core.spelling import number_of
 from focusdd.core.stage import Stage, Workspace, stage_in
 from focusdd.models.checkpoint import CHECKPOINT, save_checkpoint
 from focusdd.models.checks import checked_outputs
@@ -118,7 +119,7 @@ def _fit(
                 facts["val_shared"] = num_shared(pixels.hashes, held_out.hashes, val.name)
                 score = evaluate(trained, held_out, *normalisation(net), device, len(source.classes))
             facts["val_top1"], facts["val_balanced"] = round(score.top1, 5), round(score.balanced, 5)
-            say(f"{start.name}: {score} on {score.images} images of {val.name}")
+            say(f"{start.name}: {score} on {number_of(score.images, 'image')} of {val.name}")
         facts["settings"] = own
         work.declare(CHECKPOINT)
         save_checkpoint(

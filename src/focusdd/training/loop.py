@@ -73,6 +73,7 @@ def run_epochs(
 
     Args:
         rate: learning rate over its peak, per step.
+        what: "fit" or "train".
         ema: decay of an exponential moving average of the weights; 0 for none. Until step 1 / (1 - ema) it is
             the mean of all steps.
         clip: largest norm of the gradient; a longer one is shortened to it.
@@ -140,7 +141,7 @@ def run_epochs(
             loss_before = f", loss {mean:.4g}"
             if not math.isfinite(mean):
                 raise FocusError(
-                    f"the loss is no longer a number after epoch {epoch + 1}: use a smaller --lr"
+                    f"the loss is no longer a number after epoch {epoch + 1}: use a smaller --{what}.lr"
                 )
             due = time.monotonic() - saved_at > pause and epoch + 1 < epochs
             if due and ranks.rank == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from drawn_scenes import Drawn, random_source, settings_of, table_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from focusdd import detect
 from focusdd.core.errors import FocusError
-from focusdd.core.images import UnreadableImage
+from focusdd.core.images import UnreadableImage, decode
 from focusdd.settings import DetectDistillSettings
 from focusdd.sources.base import Objects
 from focusdd.tasks.detect.scale import default_size, object_sizes, window_scales
@@ -268,3 +270,16 @@ def test_budgets(given_: dict[str, Any], images: int, wanted: list[int]) -> None
 def test_budgets_that_make_no_sense(given_: dict[str, Any], words: str) -> None:
     with pytest.raises(FocusError, match=words):
         quotas(settings_of(**given_), 50, [7, 1, 2])
+
+
+def test_sizes_of_objects_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They give defaults before anything is chosen, and are told beside those of the result."""
+    read: list[bytes] = []
+
+    def counted(data: bytes, least_side: int) -> object:
+        read.append(data)
+        return decode(data, least_side)
+
+    monkeypatch.setattr("focusdd.tasks.detect.scale.decode", counted)
+    made = detect.distill("demo:3", tmp_path / "tiny", method="random", ipc=1)
+    assert made.info["object_size"]["source"] and len(read) == made.info["source_images"] == 30

@@ -12,6 +12,7 @@ import torch
 
 from focusdd.core.console import say, warn
 from focusdd.core.errors import FocusError
+from focusdd.core.spelling import number_of
 from focusdd.extraction.attention import ViT
 from focusdd.extraction.index import Index, contradictions, features_of, read_notes, schema, write_part
 from focusdd.extraction.inference import DecodedImage, Inference, read_images
@@ -76,7 +77,7 @@ def _check(source: Source, model: Model, settings: ExtractSettings) -> None:
     (judged,) = judge_parts(own, len(source.classes), [len(own)], lambda _: matrix)
     found = _score("probe", judged.predicted, own, model, source, settings)
     if found is not None:
-        say(f"probe on the extractor's features: {found} on a sample of {found.images} images")
+        say(f"probe on the extractor's features: {found} on a sample of {number_of(found.images, 'image')}")
 
 
 def _score(
@@ -141,13 +142,14 @@ def _finish(
     kind = "probe" if probe else "head"
     found = _score(kind, predicted, labels, model, source, settings)
     if found is not None:
-        say(f"{kind} of the extractor: {found} on {found.images} images of {source.name}")
+        say(f"{kind} of the extractor: {found} on {number_of(found.images, 'image')} of {source.name}")
     counts = {"images": len(labels), "skipped": len(skipped)}
     same = contradictions(index)
     if same:
         warn(
             f"{sum(map(len, same))} images are the same file under several classes, such as "
-            f"{' and '.join(same[0][:2])}: all are listed in index.json, --duplicates drop leaves them out"
+            f"{' and '.join(same[0][:2])}: all are listed in index.json, --distill.duplicates drop leaves "
+            "them out"
         )
     return Extracted(
         kind, round(found.top1, 4) if found is not None else 1.0, counts, {"contradictions": same}

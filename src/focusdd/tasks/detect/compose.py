@@ -16,6 +16,7 @@ from focusdd.composition.images import Drawing, cut
 from focusdd.core.console import progress, warn
 from focusdd.core.files import json_text, write_whole
 from focusdd.core.images import Box, UnreadableImage, decode, encode
+from focusdd.core.spelling import number_of
 from focusdd.settings import ComposeSettings
 from focusdd.sources.base import DetectionSource, Objects, Source
 from focusdd.sources.detection import open_detection_source
@@ -134,7 +135,8 @@ def beside(source: DetectionSource, val: DetectionSource | None) -> dict[str, Co
             files[f"{_VAL_IMAGES}/{name}"] = partial(val.read, record.key)
             files[f"{_VAL_LABELS}/{name.stem}.txt"] = partial(str, label)
     if unreadable:
-        warn(f"{len(unreadable)} images of {val.name} are left out, the first: {unreadable[0]}")
+        left = number_of(len(unreadable), f"image of {val.name} is", f"images of {val.name} are")
+        warn(f"{left} left out, the first: {unreadable[0]}")
     warn_of_crowds(crowds, val.name, _VAL_LABELS)
     return files
 
@@ -142,7 +144,8 @@ def beside(source: DetectionSource, val: DetectionSource | None) -> dict[str, Co
 def warn_of_crowds(count: int, name: str, folder: str) -> None:
     """Says how many objects of whole images are visible without a YOLO label."""
     if count:
-        warn(f"{count} crowds and difficult objects of {name} have no label in {folder}/")
+        one, more = f"crowd or difficult object of {name} has", f"crowds and difficult objects of {name} have"
+        warn(f"{number_of(count, one, more)} no label in {folder}/")
 
 
 def _files(image: str, settings: ComposeSettings) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
 
-from focusdd.core.console import progress, warn
+from focusdd.core.console import progress
 from focusdd.core.cores import cpu_count
 from focusdd.core.errors import FocusError
 from focusdd.core.files import read_json, write_json, write_whole
@@ -24,6 +24,7 @@ from focusdd.core.images import UnreadableImage, decode
 from focusdd.core.manifest import remedy_for, require_finished
 from focusdd.models.device import pick_device
 from focusdd.sources.base import DetectionSource, Objects
+from focusdd.sources.understood import warn_of_skipped
 from focusdd.tasks.detect.distilled import Sample, resized
 
 GREY = 114  # what stands around images that are not square
@@ -203,7 +204,7 @@ def evaluate(detector: Detector, source: DetectionSource) -> DetectionScore:
         reason = f"; the first reason: {skipped[0][1]}" if skipped else ""
         raise FocusError(f"no image of {source.name} can be read{reason}")
     if skipped:
-        warn(f"{len(skipped)} images of {source.name} were skipped, the first: {': '.join(skipped[0])}")
+        warn_of_skipped(skipped, source.name)
     if not metric.objects:
         raise FocusError(f"{source.name} holds no objects to find: use another validation set")
     return metric.score(tuple(skipped))

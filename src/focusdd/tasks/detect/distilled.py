@@ -17,6 +17,7 @@ from focusdd.core.errors import FocusError
 from focusdd.core.finished import open_finished
 from focusdd.core.images import UnreadableImage, decode
 from focusdd.core.manifest import remedy_for
+from focusdd.core.spelling import number_of
 from focusdd.sources.names import has_image_suffix
 from focusdd.sources.pixels import require_memory
 
@@ -54,8 +55,8 @@ class DistilledDetection(Shown):
         )
         if not found or len(found) != self.info["images"]:
             raise FocusError(
-                f"{images} holds {len(found)} images instead of {self.info['images']}: remove those that "
-                f"were added, or {remedy_for(self.folder)}"
+                f"{images} holds {number_of(len(found), 'image')} instead of {self.info['images']}: "
+                f"remove those that were added, or {remedy_for(self.folder)}"
             )
         return found
 

@@ -18,6 +18,7 @@ import torch
 
 from focusdd.core.console import say
 from focusdd.core.errors import FocusError
+from focusdd.core.spelling import number_of
 from focusdd.extraction.attention import ViT
 from focusdd.extraction.geometry import margins, token_cover
 from focusdd.extraction.index import Index, read_notes, write_part
@@ -108,7 +109,9 @@ def _finish(
         for name in ("label", "ignored")
     )
     if ignored.all():
-        reason = f"; the first of {len(skipped)} skipped images: {skipped[0][1]}" if skipped else ""
+        reason = (
+            f"; the first of {number_of(len(skipped), 'skipped image')}: {skipped[0][1]}" if skipped else ""
+        )
         raise FocusError(f"no image of {source.name} holds an object to learn{reason}")
     labels, num_classes = np.where(ignored, -1, labels), len(source.classes)
     judging = judge_parts(labels, num_classes, [*map(len, flat)], lambda number: _features(parts[number]))
@@ -120,7 +123,8 @@ def _finish(
     total, accuracy = int((found >= 0).sum()), 1.0
     if total:
         accuracy = round(int((found == labels)[found >= 0].sum()) / total, 4)
-        say(f"probe on the extractor's tokens: {accuracy:.1%} top-1 on {total} objects of {source.name}")
+        objects = number_of(total, "object")
+        say(f"probe on the extractor's tokens: {accuracy:.1%} top-1 on {objects} of {source.name}")
     else:
         say(f"{source.name} has a single class with several objects: no probe, every object counts alike")
     counts = {

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -44,6 +45,7 @@ class ObjectSizes:
         return float(width), float(height)
 
 
+@lru_cache(maxsize=1)  # `distill` asks at its beginning and at its end
 def object_sizes(source: DetectionSource) -> ObjectSizes:
     """The sizes of the objects in up to 256 images of a source, drawn evenly.
 

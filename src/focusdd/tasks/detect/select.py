@@ -11,6 +11,7 @@ import numpy as np
 from focusdd.core.console import progress
 from focusdd.core.errors import FocusError
 from focusdd.core.images import UnreadableImage, decode
+from focusdd.core.spelling import number_of
 from focusdd.settings import ObjectSettings
 from focusdd.sources.base import DetectionSource
 from focusdd.tasks.detect.fill import PATIENCE, Canvas, Filler
@@ -41,7 +42,8 @@ def quotas(settings: ObjectSettings, num_images: int, class_counts: Sequence[int
         total = settings.budget or max(1, round((settings.ratio or 0) * num_images))
     if total < len(there):
         raise FocusError(
-            f"{total} images are fewer than the {len(there)} classes with objects: use a larger budget"
+            f"{number_of(total, 'image is', 'images are')} fewer than the {len(there)} classes with objects: "
+            "use a larger budget"
         )
     shares = [0] * len(class_counts)
     for place, label in enumerate(there):

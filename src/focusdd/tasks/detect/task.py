@@ -14,6 +14,7 @@ from focusdd.composition.dataset import rendered
 from focusdd.core.console import warn
 from focusdd.core.errors import FocusError
 from focusdd.core.files import json_text
+from focusdd.core.spelling import number_of
 from focusdd.extraction.index import Index
 from focusdd.selection.subset import Candidates
 from focusdd.settings import DetectDistillSettings
@@ -63,7 +64,8 @@ def check(source: DetectionSource, settings: DetectDistillSettings) -> None:
         )
     if settings.views >= grid**2 + (settings.layout == "pack"):
         raise FocusError(
-            f"{settings.views} views leave no room for patches on a {grid} x {grid} grid: use fewer --views"
+            f"{number_of(settings.views, 'view leaves', 'views leave')} no room for patches on a "
+            f"{grid} x {grid} grid: use fewer --views"
         )
 
 
@@ -116,18 +118,20 @@ def _describe(
     views = [one.kept for tile in scenes.tiles if tile.kind != "patch" for one in tile.objects]
     if views and 2 * sum(views) < len(views):
         warn(
-            f"whole images label {sum(views)} objects and mask {len(views) - sum(views)}, most of them too "
-            f"small for a label at {size} px: use a larger --size, or --views 0"
+            f"whole images label {number_of(sum(views), 'object')} and mask {len(views) - sum(views)}, most "
+            f"of them too small for a label at {size} px: use a larger --size, or --views 0"
         )
     nothing = [name for name, count in zip(source.classes, source.class_counts, strict=True) if not count]
     if scenes.skipped:
         warn(f"images that cannot be read were skipped: {in_kinds(scenes.skipped)}")
+    without = "class has no objects and gets no images", "classes have no objects and get no images"
+    lacking = number_of(len(scenes.lacking), "class", "classes")
     for names, words in (
-        (nothing, "{} classes have no objects and get no images: {}"),
-        (scenes.lacking, "nothing of {} classes can be shown with its label; others get their images: {}"),
+        (nothing, number_of(len(nothing), *without)),
+        (scenes.lacking, f"nothing of {lacking} can be shown with its label; others get their images"),
     ):
         if names:
-            warn(words.format(len(names), ", ".join(names[:5])))
+            warn(f"{words}: {', '.join(names[:5])}")
     distilled = np.median(sides(np.array([one.box for one in kept])), axis=0)
     return {
         "ipc": round(images / len(source.classes), 2),
@@ -152,9 +156,13 @@ def _summary(info: dict[str, Any]) -> str:
     before, after = (
         " x ".join(f"{value:g}" for value in info["object_size"][name]) for name in ("source", "distilled")
     )
+    labelled = number_of(sum(info["objects"].values()), "labelled object")
+    masked = number_of(
+        info["masked"], "that would have lost its label is", "that would have lost their label are"
+    )
+    refused = number_of(info["refused"], "window or image was", "windows and images were")
     return (
-        f"{sum(info['objects'].values())} labelled objects in {info['images']} images; {info['masked']} that "
-        f"would have lost their label are masked, {info['refused']} windows and images were refused\n"
+        f"{labelled} in {number_of(info['images'], 'image')}; {masked} masked, {refused} refused\n"
         f"the median object has {after} px at {info['size']} px, in whole images {before} px"
     )
 
