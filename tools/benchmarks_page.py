@@ -30,7 +30,9 @@ def readme() -> str:
     plan = _layout("measured")
     table, _ = _laid_out(plan["readme"], plan)
     scores, data = _detectors_learnt(), plan["readme"]["detection_data"]
-    lines = [[label, *(_cell(scores[row][name]) for row in ("random", "full", "focus"))] for label, name in data]
+    lines = [
+        [label, *(_cell(scores[row][name]) for row in ("random", "full", "focus"))] for label, name in data
+    ]
     detection = _table([plan["readme"]["detection_head"], *lines])
     return _between(ROOT / "README.md", f"{table}\n{plan['readme']['detection'].strip()}\n\n{detection}")
 
@@ -119,11 +121,11 @@ def detection() -> str:
     rows, scores = _rows("detect-sizes.csv"), _detectors_learnt()
     data = list(scores["focus"])
     lines, shown = [["", *data]], []
-    for name, found in scores.items():
-        if found.keys() == set(data):
+    for name in dict.fromkeys(["focus", "random", "full", *scores]):
+        if scores[name].keys() == set(data):
             shown += [row for row in rows if row["row"] == name]
             mark = "**" if name == "focus" else ""
-            lines.append([f"`{name}`", *(f"{mark}{_cell(found[one])}{mark}" for one in data)])
+            lines.append([f"`{name}`", *(f"{mark}{_cell(scores[name][one])}{mark}" for one in data)])
     return f"{_table(lines)}\n{_origin(shown)}\n"
 
 

@@ -231,13 +231,13 @@ def test_images_that_cannot_be_read_are_listed(method: Any) -> None:
 
 def test_settings_are_checked_before_anything_is_spent() -> None:
     source = random_source(6)
-    for given, words in (
+    for changes, words in (
         ({"budget": 2}, "2 images are fewer than the 3 classes with objects"),
         ({"views": 5}, "5 views leave no room"),
         ({"size": 32}, "tiles under 32 px"),
     ):
         with pytest.raises(FocusError, match=words):
-            check(source, settings_of(**{"size": 160} | given))
+            check(source, settings_of(**{"size": 160} | changes))
 
 
 def test_every_object_is_shown_once_before_any_is_shown_again() -> None:
