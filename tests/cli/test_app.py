@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -270,3 +271,19 @@ def test_a_comparison_has_no_flags_for_what_it_compares() -> None:
         names = {one.name for one in COMMANDS[command].assemble_argument_collection() if one.show}
         assert "--distill.size" in names and "--train.size" in names
         assert not names & {"--distill.ipc", "--distill.method", "--train.seed", "--extract.extractor"}
+
+
+def test_names_are_shown_whatever_letters_the_terminal_knows(tmp_path: Path) -> None:
+    for name in ("größe", "\U0001f600"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        Image.new("RGB", (40, 30)).save(tmp_path / "photos" / name / "1.png")
+    words = "distill photos --ipc 1 --size 32 --method random --oversize --out tiny"
+    done = subprocess.run(
+        [sys.executable, "-m", "focusdd", *words.split()],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert r"gr\xf6\xdfe, \U0001f600" in done.stdout

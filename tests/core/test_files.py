@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from focusdd.core.errors import FocusError
-from focusdd.core.files import hash_of, read_json, remove, remove_empty, write_json, write_whole
+from focusdd.core.files import hash_of, read_json, remove, remove_empty, sweep, write_json, write_whole
 from folders import everything
 
 
@@ -113,3 +113,13 @@ def test_empty_folders_are_removed_up_to_a_root(tmp_path: Path) -> None:
     (tmp_path / "a" / "kept").unlink()
     remove_empty(tmp_path / "a", tmp_path)
     assert tmp_path.exists() and everything(tmp_path) == {}
+
+
+def test_names_may_be_as_long_as_the_file_system_allows(tmp_path: Path) -> None:
+    for name in ("x" * 251 + ".jpg", "ä" * 125 + ".jpg"):
+        write_whole(tmp_path / name, b"whole")
+        assert (tmp_path / name).read_bytes() == b"whole"
+    leftover = tmp_path / ".new\nline.jpg.01234567.tmp"
+    leftover.touch()
+    sweep(tmp_path)
+    assert not leftover.exists()

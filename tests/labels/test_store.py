@@ -177,3 +177,17 @@ def test_a_card_of_ones_own_keeps_its_words(copy: Path) -> None:
     sent = _with_columns(own, card(open_distilled(copy).info, (), True))
     assert "license: mit" in sent and sent.endswith("# My photographs\n") and "class_label" in sent
     assert (copy / "README.md").read_text() == own
+
+
+def test_what_focusdd_did_not_make_is_not_uploaded(copy: Path) -> None:
+    files = publish(copy).files
+    for name in (
+        "report.html",
+        "notes.txt",
+        "labels/notes.txt",
+        "student/model.safetensors",
+        "labels/tiles/x",
+    ):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text("of this machine")
+    assert publish(copy).files == files

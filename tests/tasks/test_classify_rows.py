@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
-from focusdd import ExtractSettings, FocusError, extract, open_source
+from focusdd import ExtractorSettings, ExtractSettings, FocusError, distill, extract, open_index, open_source
+from focusdd.core.files import read_json
 from focusdd.demo.run import WEIGHTS
 from focusdd.sources import DemoSource
 
+PROBE_READING = ExtractorSettings(extractor=str(WEIGHTS / "vit"), device="cpu")
 PROBE = ExtractSettings(extractor=str(WEIGHTS / "vit"), confidence="probe", device="cpu")
 
 
@@ -46,3 +48,14 @@ def test_a_source_without_a_whole_image_leaves_nothing(tmp_path):
     with pytest.raises(FocusError, match=r"no image of .* can be read \(pear/1\.jpg: the file is empty\)"):
         extract(open_source(tmp_path / "photos"), tmp_path / "index", PROBE)
     assert not (tmp_path / "index").exists()
+
+
+def test_a_probe_that_judges_nothing_has_no_accuracy(image_folder, tmp_path, monkeypatch):
+    root = image_folder(("apple", "pear", "quince"), per_class=1)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    tiny = distill(root, ".", ipc=1, size=32, grid=1, extract=PROBE_READING, oversize=True)
+    index = open_index(tmp_path / "here-index")
+    assert index.info["extractor"]["confidence"] == ""
+    assert not any("accuracy" in name for name in read_json(index.folder / "done.json")["counts"])
+    assert "top-1" not in (tiny.folder / "README.md").read_text()

@@ -169,3 +169,36 @@ def test_what_cannot_be_asked_for(image_folder, tmp_path):
     with pytest.raises(FocusError, match="has no files to link to: use form='copies'"):
         subset("demo:4", tmp_path / "out", per_class=1, method="random", form="links")
     assert not (tmp_path / "out").exists()
+
+
+def test_classes_called_by_numbers_keep_their_names_in_a_list(image_folder, tmp_path):
+    root = image_folder(tuple(map(str, range(11))), per_class=2)
+    out = subset(root, tmp_path / "out", per_class=1, method="random")
+    assert open_source(out / "subset.csv").classes == open_source(root).classes
+    again = subset(out / "subset.csv", tmp_path / "again", per_class=1, method="random")
+    assert {row["class"] for row in listed(again / "subset.csv")} == set(map(str, range(11)))
+
+
+def test_a_subset_without_a_readable_image_is_none(image_folder, tmp_path):
+    root = image_folder(("apple", "pear"), per_class=2)
+    for path in root.rglob("*.png"):
+        path.write_bytes(b"no image")
+    with pytest.raises(FocusError, match=r"no image of .* can be read \(.*\.png: not an image"):
+        subset(root, tmp_path / "out", per_class=1, method="random", form="copies")
+    assert not (tmp_path / "out").exists()
+
+
+def test_links_lead_to_where_the_source_is_now(image_folder, tmp_path, monkeypatch):
+    root, moved = image_folder(("apple", "pear"), per_class=2), tmp_path / "moved"
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("focusdd.tasks.subset.csv_text", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            subset(root, tmp_path / "out", per_class=2, method="random", form="links")
+    root.rename(moved)
+    out = subset(moved, tmp_path / "out", per_class=2, method="random", form="links")
+    for row in listed(out / "subset.csv"):
+        assert (out / row["file"]).resolve() == moved / row["key"]

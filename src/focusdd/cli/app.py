@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from functools import partial
+from io import TextIOWrapper
 
 from cyclopts import App, CycloptsError, MissingArgumentError
 from cyclopts.config import Toml
@@ -113,6 +114,9 @@ app.command(detect)
 
 def main() -> None:
     """Runs a command: a user's mistake is one sentence and exit code 2, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a name may hold letters that the terminal's encoding lacks
+            stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", module=r"(torch|timm|PIL|torchvision)\b.*")
     if world_size() > 1 and sys.argv[1:2] not in (["train"], ["fit"]):
         _fail("only train and fit run under torchrun: start this command without it")

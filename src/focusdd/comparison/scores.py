@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from operator import sub
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 def label_robust_score(recovery: float, improvement: float, weight: float = 0.5) -> float:
@@ -38,8 +38,8 @@ def _unit(value: float) -> float:
     return (math.exp(value) - math.exp(-1)) / (math.e - math.exp(-1))
 
 
-Tops = dict[int, float]
-"""Top-1 by seed."""
+Tops = dict[Any, float]
+"""Top-1 by seed, or by the seeds of dataset and training."""
 
 
 class Outcome(NamedTuple):
@@ -50,7 +50,7 @@ class Outcome(NamedTuple):
     student: str
     labels: str
     augmented: bool
-    seed: int
+    seed: Any
     top1: float
 
 

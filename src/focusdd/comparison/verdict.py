@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 _LEVEL = 0.95  # of the interval
 _NO_CONTROL = ("full",)  # an upper bound, not another way to choose as many images
 _SETTING = ("ipc", "budget", "student", "detector", "labels", "augmented")  # columns that make one
-Scores = Mapping[int, float]
-"""Score (a fraction, more is better) by seed."""
+Scores = Mapping[Any, float]
+"""Score (a fraction, more is better) by seed, or by the seeds of dataset and training."""
 
 
 class Difference(NamedTuple):

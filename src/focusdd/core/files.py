@@ -17,7 +17,9 @@ from typing import Any
 
 from focusdd.core.errors import FocusError, write_error
 
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # what write_whole calls a file that is not whole yet
+_TEMPORARY = re.compile(
+    r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL
+)  # what write_whole calls a file that is not whole yet
 
 
 def hash_of(value: Any) -> str:
@@ -41,8 +43,8 @@ def write_whole(path: Path, data: bytes | str | Iterator[bytes]) -> None:
         FocusError: the disk is full, or the place cannot be written to.
     """
     data = data.encode() if isinstance(data, str) else data
-    # a name of its own: two processes may write the same file, each whole
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    # a name of its own: two processes may write the same file, each whole; 255 bytes are the most
+    temporary = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with temporary.open("wb") as file:
             for piece in [data] if isinstance(data, bytes) else data:

@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from focusdd.core.spelling import number_of
 from focusdd.reports.collect import Found, FoundDistilled, as_written
 from focusdd.reports.galleries import boxed, picture_of_class
-from focusdd.reports.results import Row
+from focusdd.reports.results import Row, amount
 
 _ROWS = 100
 _COLUMNS = 24  # rows of the results that a table shows
@@ -37,13 +36,12 @@ def class_tables(found: Found, table: list[Row]) -> list[dict[str, Any]]:
         groups[data.task.name, data.data.classes].append(data)
     made = []
     for (task, folders), items in groups.items():
-        infos = [item.info if isinstance(item, FoundDistilled) else item.index.info for item in items]
+        infos = [_info(item) for item in items]
         scored = [row for row in table if row.task.name == task and row.per_class.keys() & set(folders)]
         titles = Counter(map(_title, scored))
         columns = _counts(items)
         for row in scored[:_COLUMNS]:
-            epochs = number_of(row.epochs, "epoch")
-            apart = f", {row.labels} labels, {epochs}" if titles[_title(row)] > 1 else ""
+            apart = f", {row.training}" if titles[_title(row)] > 1 else ""
             columns.append(Column(_title(row) + apart, row.per_class, True))
         names = dict(zip(folders, map(str, infos[0]["class_names"]), strict=True))
         made.append(
@@ -62,23 +60,31 @@ def class_tables(found: Found, table: list[Row]) -> list[dict[str, Any]]:
 def _counts(items: list[Any]) -> list[Column]:
     """Images in the source and those used, or objects in the source and those labelled."""
     columns: dict[str, Column] = {}
+    several = len({_info(item)["source"]["fingerprint"] for item in items}) > 1
     for item in items:
+        of = f" of {_info(item)['source']['name']}" if several else ""
         if not isinstance(item, FoundDistilled):
             if "task" in item.index.info:
                 continue
             with as_written(item.index.folder / "parts"):
                 labels = item.index.table(["label"]).column("label").to_numpy()
-            title, counts = "Source images", _by_class(item.index.classes, labels)
+            title, counts = f"Source images{of}", _by_class(item.index.classes, labels)
         elif boxed(item):
             if None not in item.info["source_objects"].values():
-                columns.setdefault("", Column("Source objects", item.info["source_objects"], False))
-            title, counts = f"Objects in {item.title}", item.info["objects"]
+                title, counts = f"Source objects{of}", item.info["source_objects"]
+                columns.setdefault(title, Column(title, counts, False))
+            title, counts = f"Objects in {item.title}{of}", item.info["objects"]
         else:
             used = {(tile.label, tile.key) for tile in item.plan.tiles}
-            title = f"Used by {item.title}"
+            title = f"Used by {item.title}{of}"
             counts = _by_class(item.data.classes, [label for label, _ in used])
         columns.setdefault(title, Column(title, counts, False))
     return list(columns.values())
+
+
+def _info(item: Any) -> dict[str, Any]:
+    """What index.json or distilled.json says."""
+    return dict(item.info if isinstance(item, FoundDistilled) else item.index.info)
 
 
 def _by_class(folders: tuple[str, ...], labels: Any) -> dict[str, float]:
@@ -86,7 +92,7 @@ def _by_class(folders: tuple[str, ...], labels: Any) -> dict[str, float]:
 
 
 def _title(row: Row) -> str:
-    return ", ".join(filter(None, (f"{row.title}, {row.method} {row.ipc:.4g}", row.student, row.variant)))
+    return ", ".join(filter(None, (f"{row.title}, {row.method} {amount(row.ipc)}", row.student, row.variant)))
 
 
 def _extremes(scored: list[Row], names: dict[str, str]) -> tuple[Row, list[Any]] | None:
@@ -94,15 +100,22 @@ def _extremes(scored: list[Row], names: dict[str, str]) -> tuple[Row, list[Any]]
     methods there, and a picture. None where there are no two different scores."""
     if not scored:
         return None
-    row = max((row for row in scored if row.method == scored[0].method), key=lambda row: row.ipc)
+    own = [row for row in scored if row.method == scored[0].method]
+    row = max(own, key=lambda row: (row.augmented, row.ipc))
     shares = {name: share for name, share in row.per_class.items() if name in names and not math.isnan(share)}
     if len(set(shares.values())) < 2:
         return None
-    here = [one for one in scored if one.panel == row.panel and (one.ipc == row.ipc or one.method == "full")]
+    alike = row.ipc, row.epochs
+    here = [
+        one
+        for one in scored
+        if (one.panel, one.augmented) == (row.panel, row.augmented)
+        and (one.method == "full" or (one.ipc, one.epochs) == alike)
+    ]
     cards = []
     for word, extreme in (("Best", max), ("Worst", min)):
         folder = extreme(shares, key=shares.__getitem__)
-        others = {one.name: one.per_class.get(folder, math.nan) for one in here}
+        others = {one.name: one.per_class.get(folder, math.nan) for one in here if one.name != row.name}
         picture = row.dataset and picture_of_class(row.dataset, list(names).index(folder), _SIDE)
         cards.append((f"{word} class: {names[folder]}", {row.name: shares[folder]} | others, picture))
     return row, cards

@@ -15,7 +15,6 @@ from itertools import chain
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from focusdd.core.spelling import number_of
 from focusdd.reports.collect import METHODS
 from focusdd.reports.results import Row
 
@@ -86,10 +85,10 @@ def _figure(
 
 def _lines(rows: Sequence[Row]) -> list[Line]:
     """Rows of one method and recipe joined over ipc; a label says no more than tells the lines apart."""
-    epochs = len({row.epochs for row in rows if row.method != "full"}) > 1
+    several = len({row.length for row in rows if row.method != "full"}) > 1
     lines: dict[str, Line] = {}
     for row in rows:
-        parts = [number_of(row.epochs, "epoch")] * epochs + [row.variant] * bool(row.variant)
+        parts = [row.length] * several + [row.variant] * bool(row.variant)
         label = f"{row.method} ({', '.join(parts)})" if parts else row.method
         line = lines.setdefault(label, Line(label, row.method, {}, {}))
         line.points.setdefault(row.ipc, []).extend(100 * share for share in row.main)

@@ -38,7 +38,7 @@ def galleries(datasets: list[FoundDistilled]) -> list[dict[str, Any]]:
     once: dict[str, FoundDistilled] = {}
     for data in datasets:
         settings = {name: value for name, value in data.stage.done["settings"].items() if name != "seed"}
-        once.setdefault(repr((data.info["source"], data.title, settings)), data)
+        once.setdefault(repr((data.stage.done["inputs"], data.title, settings)), data)
     shown = [data for data in once.values() if data.info["method"] != "full"][:_GALLERIES]
     made = []
     for data in shown:
@@ -67,12 +67,13 @@ def picture_of_class(data: FoundDistilled, label: int, side: int) -> Picture | N
 
 def _gallery(data: FoundDistilled, side: int, room: int, list_room: int) -> dict[str, Any]:
     images = list(data.plan.images())
-    keys = "".join(f"{key}\n" for key in dict.fromkeys(tile.key for tile in data.plan.tiles)).encode()
+    used = dict.fromkeys(tile.key for tile in data.plan.tiles)
+    keys = "".join(f"{key}\n" for key in used).encode()
     gallery = {
         "data": data,
         "boxed": boxed(data),
         "images": len(images),
-        "sources": keys.count(b"\n"),
+        "sources": len(used),
         "list": data_uri("text/plain;charset=utf-8", keys) if len(keys) <= list_room else "",
         "problem": "",
         "pictures": [],

@@ -149,5 +149,9 @@ def _example(source: Source, tile: Tile, facts: dict[str, Any], class_names: Seq
     image.thumbnail((_SIDE, _SIDE))
     layers = (image, overlay(image, facts["attention"]))
     plain, attention = (photo(marked(layer, boxes, (tile.width, tile.height)), _SIDE) for layer in layers)
-    names = {"class_name": class_names[tile.label], "predicted": class_names[facts["predicted"]]}
+    own, predicted = class_names[tile.label], facts["predicted"]
+    names = {
+        "class_name": own,
+        "predicted": class_names[predicted] if predicted >= 0 else own,
+    }  # -1: not judged
     return {"tile": tile, "patch": patch, "plain": plain, "attention": attention, "facts": facts, **names}

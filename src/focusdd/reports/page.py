@@ -17,12 +17,13 @@ from focusdd.reports.collect import Found, Student, collect
 from focusdd.reports.figures import accuracy_figure, cost_figure, deviation
 from focusdd.reports.galleries import boxed, galleries
 from focusdd.reports.looks import looks
-from focusdd.reports.results import Row, rows, scores, verdicts
+from focusdd.reports.results import Row, amount, rows, scores, verdicts
 
 NAME = "report.html"
 _SKIPPED_ROWS = 20
 # characters that turn the direction of text, and other controls: a name changes nothing beside it
-_CONTROLS = [*range(9), *range(11, 32), 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_CONTROLS = [*range(9), *range(11, 32), *range(0x7F, 0xA0), 0x61C, 0x200E, 0x200F]
+_CONTROLS += [*range(0x2028, 0x202F), *range(0x2066, 0x206A)]
 _VISIBLE = {code: f"\\u{code:04x}" for code in _CONTROLS}
 
 
@@ -90,7 +91,7 @@ def _content(found: Found) -> dict[str, Any]:
                 if (teacher := student.result.get("teacher"))
             )
         ),
-        "extractors": [(info["extractor"], info["counts"]["images"]) for info in infos],
+        "extractors": [(info["extractor"], *_judged_of(info["counts"])) for info in infos],
         "looks": looks(classified),
         "galleries": shown,
         "galleries_left_out": len(found.distilled) - len(shown),
@@ -108,6 +109,11 @@ def _content(found: Found) -> dict[str, Any]:
         ],
         "stages": found.stages,
     }
+
+
+def _judged_of(counts: dict[str, Any]) -> tuple[int, str]:
+    """What an extractor's accuracy was measured on: how many, and of what."""
+    return (counts["objects"], "object") if "objects" in counts else (counts["images"], "source image")
 
 
 def _judged_on(student: Student) -> str:
@@ -201,6 +207,7 @@ def _memory(megabytes: float | None) -> str:
 
 
 _FILTERS: dict[str, Callable[..., str]] = {
+    "amount": amount,
     "percent": lambda share: "–" if isnan(share) else f"{share:.1%}",
     "accuracy": _mean("{:.1f}%", "{:.1f}", 100),
     "points": _mean("{:+.1f}", "{:.1f}", 100),

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from focusdd.comparison.scores import Outcome, Scores, score
 from focusdd.comparison.verdict import Verdict, judge, subject
+from focusdd.core.spelling import number_of
 from focusdd.reports.collect import Found, FoundDistilled, Student, method_rank
 from focusdd.tasks.base import Task
 
@@ -47,7 +48,8 @@ class Row:
     augmented: bool
     recipe: str
     """The settings of training that rows must have in common, beside those above, to be compared."""
-    seeds: list[int]
+    seeds: list[tuple[int, int]]
+    """Of the training, and of the dataset where it was redrawn."""
     scores: dict[str, list[float]]
     """By the columns of the task, one per seed; empty where a score is not known."""
     chance: float | None
@@ -79,6 +81,17 @@ class Row:
     def name(self) -> str:
         """The method, with its variant where it has several."""
         return f"{self.method} ({self.variant})" if self.variant else self.method
+
+    @property
+    def length(self) -> str:
+        """How long the students were trained."""
+        return number_of(self.epochs, "epoch" if self.labels else "step")
+
+    @property
+    def training(self) -> str:
+        """How the students were trained, in words."""
+        labels = f"{self.labels} labels" if self.labels else ""
+        return ", ".join(filter(None, (labels, self.length, "" if self.augmented else "not augmented")))
 
     @property
     def panel(self) -> tuple[tuple[str, int], str, str]:
@@ -148,7 +161,7 @@ def _row(group: list[Student], variant: str) -> Row:
         variant=variant,
         augmented=bool(settings.get("augment", True)),
         recipe=repr(sorted((name, str(v)) for name, v in settings.items() if name not in _NOT_IN_RECIPE)),
-        seeds=[int(student.settings.get("seed", 0)) for student in group],
+        seeds=[_seeds(student) for student in group],
         scores={
             name: [student.scores[name] for student in group if name in student.scores]
             for name in first.task.comparison.columns
@@ -160,6 +173,13 @@ def _row(group: list[Student], variant: str) -> Row:
         dataset=first.dataset,
         times=_times(group),
     )
+
+
+def _seeds(student: Student) -> tuple[int, int]:
+    """Of the training and of the dataset: the same where the dataset does not depend on a seed of its own."""
+    own = int(student.settings.get("seed", 0))
+    drawn = student.dataset.stage.done["settings"] if student.dataset else {}
+    return own, int(drawn.get("seed", own))
 
 
 def scores(table: list[Row]) -> list[tuple[tuple[str, int], list[Scores]]]:
@@ -203,6 +223,11 @@ def verdicts(table: list[Row]) -> list[tuple[Row, Verdict]]:
         if method is not None and (verdict := judge(setting, method, runs, spent)):
             found.append((first, verdict))
     return found
+
+
+def amount(value: float) -> str:
+    """Images per class, which need not be whole."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _times(students: list[Student]) -> Times:

@@ -18,6 +18,8 @@ from focusdd.sources.identity import listing_hash
 from focusdd.sources.names import few, has_val, of_split, path_name, split_folders, split_word
 
 SUFFIXES = (".csv", ".tsv")
+SUBSET_COLUMNS = ["key", "class", "file"]
+"""Of subset.csv, whose classes are called as those of its source."""
 _ENDINGS = ("", ".jpg", ".png", ".jpeg", ".JPG", ".JPEG")  # an id may name a file without its suffix
 _LONGEST = 1 << 30  # characters of a field; by default csv refuses a file with a note of 131,073
 NO_LIST = (
@@ -36,6 +38,8 @@ class _List(NamedTuple):
     """The names of the files start here."""
     rows: list[tuple[str, str, str]]
     """File, label and split of each row."""
+    subset: bool
+    """Whether `subset` wrote it."""
 
 
 class ListedSource:
@@ -66,7 +70,8 @@ class ListedSource:
         values = [next(iter(labels[key])) for key in sizes]
         # 007 is a name: another folder of it may hold the validation images
         numbers = [
-            int(value) if value.isdecimal() and value == str(int(value)) else value for value in values
+            int(value) if not listed.subset and value.isdecimal() and value == str(int(value)) else value
+            for value in values
         ]
         self.classes, self.class_names, _, self.records, unlabelled = labelled(
             list(sizes), numbers, None, str(listed.file)
@@ -122,7 +127,7 @@ def _read(file: Path, settings: SourceSettings) -> _List | None:
             if root := folder_with(_folders(likely, keys), keys):
                 told = zip(keys, rows, strict=True)
                 kept = [(key, row.get(label, ""), row.get("split", "")) for key, row in told]
-                return _List(file, f"{column}, {label}", root, kept)
+                return _List(file, f"{column}, {label}", root, kept, names == SUBSET_COLUMNS)
     return None
 
 

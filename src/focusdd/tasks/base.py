@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from focusdd.core.errors import FocusError
 from focusdd.tasks.trials import ComparisonContext, Trial, distilling, folders_of, training
 
 if TYPE_CHECKING:
@@ -37,12 +36,6 @@ def _nothing(*_: Any) -> None:
 
 
 def _no_facts(*_: Any) -> dict[str, Any]:
-    return {}
-
-
-def _nothing_beside(_: Any, val: Any) -> dict[str, Any]:
-    if val is not None:
-        raise FocusError(f"{val.name} is not copied beside images with a class: give it to `focusdd train`")
     return {}
 
 
@@ -109,7 +102,7 @@ class Distillation:
     """Files and folders that only an unfinished stage needs."""
     summary: Callable[[dict[str, Any]], str | None] = _nothing
     """What is said of a distilled.json that has just been made."""
-    beside: Callable[[Any, Any], Mapping[str, Content]] = _nothing_beside
+    beside: Callable[[Any, Any], Mapping[str, Content]] | None = None
     """(source, validation source or None): more files, by their names below the output."""
 
 

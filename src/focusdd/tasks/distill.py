@@ -62,10 +62,7 @@ def distill(
     adapter.check(source, settings)
     require_smaller(task, source, settings)
     reading = reading_for(task, settings.method, settings.method in adapter.with_index, index, extract)
-    inputs = {"source": source.fingerprint}
-    if val is not None:
-        understood_validation(val, source)
-        inputs["val"] = val.fingerprint
+    inputs = {"source": source.fingerprint, **beside_inputs(task, source, val)}
     found, judge = None, adapter.judge(settings, reading)
     if settings.method in adapter.with_index:
         wanted = adapter.extract_settings(settings, reading)
@@ -87,7 +84,7 @@ def distill(
             have = number_of(len(plan.short), "class has", "classes have")
             few = ", ".join(plan.short[:5])
             warn(f"{have} fewer {adapter.unit} than tiles, so they are used again: {few}")
-        beside = adapter.beside(source, val)
+        beside = adapter.beside(source, val) if adapter.beside else {}
         work.declare([*files_of(plan, settings, adapter.drawing), *beside, "distilled.json", CARD])
         write_missing(out, beside, "copy")
         with work.record.measure("compose"):
@@ -99,7 +96,7 @@ def distill(
             "source": {"name": source.name, "split": source.split, "fingerprint": source.fingerprint},
             "source_images": len(source.records),
             "extractor": found.info["extractor"] if found is not None else None,
-            "index": os.path.relpath(found.folder, out) if found is not None else None,
+            "index": Path(os.path.relpath(found.folder, out)).as_posix() if found is not None else None,
             "judge": {"name": judge.name, "weights": judge.weights} if judge is not None else None,
             "classes": list(source.classes),
             "class_names": list(source.class_names),
@@ -133,6 +130,16 @@ def reading_for(
     return resolve_and_warn(extract or ExtractorSettings(), reader=reader, task=task.words).settings
 
 
+def beside_inputs(task: Task, source: Any, val: Any) -> dict[str, str]:
+    """What a result depends on where validation images are written beside it."""
+    if val is None:
+        return {}
+    if task.distillation.beside is None:
+        raise FocusError(f"{val.name} is not copied beside images with a class: give it to `focusdd train`")
+    understood_validation(val, source)
+    return {"val": val.fingerprint}
+
+
 def index_for(
     task: Task,
     source: Any,
@@ -144,7 +151,8 @@ def index_for(
 ) -> Index:
     """Opens an index, or makes one of these settings in the folder OUT-index."""
     if index is None:
-        folder, settings = out.with_name(out.name + "-index"), not_given(wanted)
+        named = out if out.name not in ("", "..") else out.resolve()
+        folder, settings = Path(f"{named}-index"), not_given(wanted)
         return overwrite_if_other(
             partial(run_extract, source, folder, settings, task=task, engine=engine), overwrite
         )
@@ -182,10 +190,11 @@ def write_missing(out: Path, contents: Mapping[str, Content], what: str) -> None
 
     def write(name: str) -> None:
         path = out / name
-        if path.is_symlink() or path.exists():
+        if path.exists():
             return
         content = contents[name]()
         if isinstance(content, Path):
+            path.unlink(missing_ok=True)  # a link to where the source was
             path.symlink_to(content.absolute())
         else:
             write_whole(path, content)

@@ -24,11 +24,12 @@ from focusdd.selection.subset import Candidates, choose
 from focusdd.settings import EngineSettings, ExtractorSettings, SubsetSettings
 from focusdd.settings.resolve import resolve_and_warn
 from focusdd.sources.disk import require_apart
+from focusdd.sources.listed import SUBSET_COLUMNS
 from focusdd.sources.names import has_image_suffix
-from focusdd.sources.understood import fact, understood, understood_validation
+from focusdd.sources.understood import fact, understood
 from focusdd.tasks.base import Content, OpenedImage, Task
 from focusdd.tasks.classify.task import CLASSIFY
-from focusdd.tasks.distill import index_for, reading_for, write_missing
+from focusdd.tasks.distill import beside_inputs, index_for, reading_for, write_missing
 
 
 def subset(
@@ -70,12 +71,9 @@ def subset(
     if settings.form == "links" and not hasattr(source, "root"):
         raise FocusError(f"{source.name} has no files to link to: use --form copies")
     understood(source)
-    inputs, found = {"source": source.fingerprint}, None
-    if val is not None:
-        if settings.form == "list":
-            raise FocusError("--val has no place beside a list: use --form links or --form copies")
-        understood_validation(val, source)
-        inputs["val"] = val.fingerprint
+    if val is not None and settings.form == "list":
+        raise FocusError("--val has no place beside a list: use --form links or --form copies")
+    inputs, found = {"source": source.fingerprint, **beside_inputs(task, source, val)}, None
     reading = reading_for(task, settings.method, settings.method != "random", index, extract)
     if settings.method != "random":
         wanted = task.extraction.settings(**reading.model_dump())
@@ -102,6 +100,11 @@ def _make(
         if not failed:
             break
         unreadable |= failed
+        if len(unreadable) == len(images.keys):
+            last = ": ".join(list(unreadable.items())[-1])
+            raise FocusError(
+                f"no image of {source.name} can be read ({last}): check that the files are whole"
+            )
     left_out = [*source.skipped] if index is None else [*map(tuple, index.info["skipped"])]
     left_out += [*unreadable.items(), *((images.keys[row], "near-duplicate") for row in duplicates)]
     files = {one.key: one.file for one in opened}
@@ -110,7 +113,8 @@ def _make(
         original = source.read if settings.form == "copies" else partial(Path, source.root)
         contents = {file: partial(original, key) for key, file in files.items()}
         contents |= {name: partial(str, text) for name, text in task.subsetting.about(source, opened).items()}
-        contents |= task.distillation.beside(source, val)
+        if task.distillation.beside:
+            contents |= task.distillation.beside(source, val)
     work.declare(["subset.csv", "left_out.csv", *contents])
     write_missing(work.out, contents, settings.form)
     labels = images.labels()
@@ -123,7 +127,7 @@ def _make(
         }
         for row in chosen
     ]
-    write_whole(work.out / "subset.csv", csv_text(["key", "class", "file"], rows))
+    write_whole(work.out / "subset.csv", csv_text(SUBSET_COLUMNS, rows))
     reasons = [{"key": key, "reason": reason} for key, reason in left_out]
     write_whole(work.out / "left_out.csv", csv_text(["key", "reason"], reasons))
     counts = [int(np.isin(shown, chosen).sum()) for shown in images.shown]

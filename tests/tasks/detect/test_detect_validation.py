@@ -95,7 +95,7 @@ def test_wrong_validation_images_are_refused_before_anything_is_made(tmp_path: P
         made(tmp_path / "tiny", val)
     assert not (tmp_path / "tiny").exists()
     with pytest.raises(FocusError, match="is not copied beside images with a class"):
-        focusdd.distill("demo:8", tmp_path / "plain", val="demo:9", method="random", ipc=1, size=32)
+        focusdd.distill("demo:8", tmp_path / "plain", val="demo:9", ipc=1, size=32, extractor="none")
 
 
 def test_a_subset_has_them_too(tmp_path: Path) -> None:

@@ -16,14 +16,12 @@ import numpy as np
 
 from focusdd.composition.dataset import Distilled, card, open_distilled, own_cards
 from focusdd.core.errors import FocusError, no_room, plain_os_error, write_error
-from focusdd.core.files import remove, write_json, write_whole
+from focusdd.core.files import make_folder, read_json, remove, write_json, write_whole
 from focusdd.core.lock import LOCK, locked
 from focusdd.core.manifest import CARD, require_whole, update_manifest
 from focusdd.labels.packed import stored_classes
 from focusdd.labels.store import Store, open_store, stored_kinds
 from focusdd.settings.keywords import with_keywords
-
-_OF_HERE = {"run.json"}  # tells of the machine, not of the dataset
 
 
 class Published(NamedTuple):
@@ -47,8 +45,9 @@ def publish(
 ) -> Published:
     """Uploads a distilled dataset with its labels; without `to`, checks and counts what would be uploaded.
 
-    What is uploaded is a copy in which metadata.jsonl has a column `soft_labels` with the tile labels, so
-    that `load_dataset` gives them beside the images. Of paths on this machine it tells the last part alone.
+    What is uploaded is a copy of the files that focusdd made, in which metadata.jsonl has a column
+    `soft_labels` with the tile labels, so that `load_dataset` gives them beside the images. Of paths on this
+    machine it tells the last part alone.
 
     Args:
         to: "owner/name" on the Hub.
@@ -101,7 +100,7 @@ def soft_labels(store: Store) -> list[list[dict[str, Any]]]:
 def _copy(distilled: Distilled, stores: list[Store], folder: Path) -> None:
     """Hard links where the file system has them; metadata.jsonl with the tile labels, the card anew."""
 
-    def link(source: str, target: str) -> None:
+    def link(source: Path, target: Path) -> None:
         try:
             os.link(source, target)
         except OSError:
@@ -110,10 +109,10 @@ def _copy(distilled: Distilled, stores: list[Store], folder: Path) -> None:
             except OSError as error:
                 raise write_error(target, error) from error
 
-    def left_out(_: str, names: list[str]) -> set[str]:
-        return {name for name in names if name[0] == "." or name in _OF_HERE}
-
-    shutil.copytree(distilled.folder, folder, copy_function=link, ignore=left_out)
+    for path in _own_files(distilled, stores):
+        target = folder / path.relative_to(distilled.folder)
+        make_folder(target.parent)
+        link(path, target)
     # written whole under another name and then renamed: the originals behind the links stay as they are
     infos = [_without_paths(store.info) for store in stores]
     for store, info in zip(stores, infos, strict=True):
@@ -133,6 +132,18 @@ def _copy(distilled: Distilled, stores: list[Store], folder: Path) -> None:
     lines = [json.dumps({**row, "soft_labels": labels[row["file_name"]]}, ensure_ascii=False) for row in rows]
     write_whole(metadata, "\n".join(lines) + "\n")
     update_manifest(folder, "train/metadata.jsonl")
+
+
+def _own_files(distilled: Distilled, stores: list[Store]) -> Iterator[Path]:
+    """The files of the dataset and of its labels, but for run.json, which tells of this machine."""
+    for folder in (distilled.folder, *(store.folder for store in stores)):
+        named = read_json(folder / "done.json").get("files")
+        if not named:
+            raise FocusError(
+                f"{folder} was made by an earlier version, which kept no list of its files: make it anew in "
+                "another folder"
+            )
+        yield from (folder / name for name in ("stage.json", "done.json", *named))
 
 
 def _with_columns(own: str, ours: str) -> str:

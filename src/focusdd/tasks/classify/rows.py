@@ -151,9 +151,8 @@ def _finish(
             f"{' and '.join(same[0][:2])}: all are listed in index.json, --distill.duplicates drop leaves "
             "them out"
         )
-    return Extracted(
-        kind, round(found.top1, 4) if found is not None else 1.0, counts, {"contradictions": same}
-    )
+    accuracy = round(found.top1, 4) if found is not None else 1.0
+    return Extracted(kind if found is not None else "", accuracy, counts, {"contradictions": same})
 
 
 def _fill_confidence(parts: list[Path], labels: np.ndarray, source: Source) -> None:
