@@ -11,8 +11,7 @@ AXE := $(VENV)/axe
 demo: $(INSTALLED)
 	$(BIN)/focusdd demo --out demo
 
-# Two halves of the tests run side by side. Tests that kill processes and start clusters or other processes wait a lot,
-# and want a process without the traces of others.
+# Two halves of the tests run side by side: those that kill processes and start clusters or other processes wait a lot.
 ALONE := tests/test_interruption.py tests/test_remedies.py tests/execute tests/training/test_ranks.py \
     tests/test_recipes.py tests/test_docs_blocks.py
 

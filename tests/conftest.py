@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,19 @@ def _nothing_said_before() -> None:
     warn_once.cache_clear()
     if (checks := sys.modules.get("focusdd.models.checks")) is not None:  # importing it takes seconds
         checks._scored.clear()
+
+
+@pytest.fixture(autouse=True)
+def _as_many_threads_as_before() -> Iterator[None]:
+    """A training's bytes depend on this number: no test may leave another one to those after it."""
+    before = _threads()
+    yield
+    assert before in (None, _threads()), "the test has changed the number of PyTorch's threads"
+
+
+def _threads() -> int | None:
+    torch = sys.modules.get("torch")  # importing it takes seconds
+    return None if torch is None else torch.get_num_threads()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from focusdd import FitSettings, FocusError, fit
 from focusdd.cli.app import app
+from focusdd.core.files import read_json
 from focusdd.demo.run import WEIGHTS
 from focusdd.models.names import unreachable
 from focusdd.sources import DemoSource
@@ -36,6 +38,12 @@ def test_the_output_may_be_called_like_the_model(
     for _ in range(2):
         fit(DemoSource(2), "test_vit", model="test_vit", size=32, epochs=1, pretrained=False)
     assert "complete already" in capsys.readouterr().out
+
+
+def test_the_number_of_threads_is_recorded(tmp_path: Path) -> None:
+    """The weights depend on it, and no setting has it."""
+    fit(DemoSource(2), tmp_path / "out", model="test_vit", size=32, epochs=1, pretrained=False)
+    assert read_json(tmp_path / "out" / "run.json")["threads"] == torch.get_num_threads()
 
 
 def test_a_finished_fit_asks_no_teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

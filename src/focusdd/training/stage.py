@@ -64,6 +64,7 @@ def run_training(
             )
             work.record.note(
                 device=device_name(device),
+                threads=torch.get_num_threads(),
                 device_memory_mb=peak_device_memory_mb(device),
                 epochs=settings.epochs,
                 images=len(pixels),

@@ -126,6 +126,7 @@ def train(
         write_json(work.out / "result.json", result)
         record.note(
             device=device_name(device),
+            threads=torch.get_num_threads(),
             device_memory_mb=peak_device_memory_mb(device),
             steps=parts * steps,
             images=len(samples),
