@@ -17,9 +17,8 @@ from typing import Any
 
 from focusdd.core.errors import FocusError, write_error
 
-_TEMPORARY = re.compile(
-    r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL
-)  # what write_whole calls a file that is not whole yet
+# what write_whole calls a file that is not whole yet
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp", re.DOTALL)
 
 
 def hash_of(value: Any) -> str:

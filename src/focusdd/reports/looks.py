@@ -150,8 +150,6 @@ def _example(source: Source, tile: Tile, facts: dict[str, Any], class_names: Seq
     layers = (image, overlay(image, facts["attention"]))
     plain, attention = (photo(marked(layer, boxes, (tile.width, tile.height)), _SIDE) for layer in layers)
     own, predicted = class_names[tile.label], facts["predicted"]
-    names = {
-        "class_name": own,
-        "predicted": class_names[predicted] if predicted >= 0 else own,
-    }  # -1: not judged
+    judged = class_names[predicted] if predicted >= 0 else own  # -1: by nobody
+    names = {"class_name": own, "predicted": judged}
     return {"tile": tile, "patch": patch, "plain": plain, "attention": attention, "facts": facts, **names}
