@@ -263,8 +263,12 @@ def meddling(at: dict[int, Callable[[], None]]) -> Iterator[Callable[[int, str],
 
 def actors() -> list[psutil.Process]:
     """The processes of Ray's actors."""
-    found = psutil.Process().children(recursive=True)
-    return [one for one in found if one.status() != "zombie" and "ray::_Actor" in " ".join(one.cmdline())]
+    found = []
+    for one in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+            if one.status() != "zombie" and "ray::_Actor" in " ".join(one.cmdline()):
+                found.append(one)
+    return found
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:

@@ -152,5 +152,5 @@ def test_tokens_and_embeddings_of_positions_do_not_decay(tmp_path):
 
 def test_a_loss_that_is_no_number_is_named(tmp_path):
     net, inputs, labels = toy()
-    with pytest.raises(FocusError, match="smaller --lr"):
+    with pytest.raises(FocusError, match=r"smaller --learn\.lr"):
         learn(net, inputs, labels, tmp_path / "x.pt", loss=lambda rows, _: net(inputs[rows]).sum() * math.inf)
