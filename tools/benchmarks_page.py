@@ -151,15 +151,20 @@ def detectors() -> str:
 
 
 def whole_run() -> str:
-    """The stages of one `focusdd run`, with its command."""
-    rows = _rows("run-imagenette.csv")
-    lines = [["folder", "stage", "images", "epochs", "top-1 %", "seconds"]]
-    for row in rows:
-        top1 = f"{100 * float(row['top1']):.1f}" if row["top1"] else "-"
-        seconds = f"{float(row['seconds']):,.4g}"
-        facts = [row["folder"], row["stage"], f"{int(row['images']):,}", row["epochs"] or "-", top1, seconds]
-        lines.append(facts)
-    return f"{_table(lines)}\n`{rows[0]['command']}`. {_origin(rows)}\n"
+    """The stages of runs of `focusdd run`, by command; a stage that a later run found there counts once."""
+    runs: dict[str, dict[str, Row]] = defaultdict(dict)
+    for row in _rows("run-imagenette.csv"):
+        runs[row["command"]].setdefault(row["folder"], row)
+    parts = []
+    for command, stages in runs.items():
+        lines = [["folder", "stage", "images", "epochs", "top-1 %", "seconds"]]
+        for row in stages.values():
+            top1 = f"{100 * float(row['top1']):.1f}" if row["top1"] else "-"
+            seconds = f"{float(row['seconds']):,.4g}"
+            images, epochs = f"{int(row['images']):,}", row["epochs"] or "-"
+            lines.append([row["folder"], row["stage"], images, epochs, top1, seconds])
+        parts.append(f"{_table(lines)}\n`{command}`. {_origin([*stages.values()])}\n")
+    return "\n".join(parts)
 
 
 def _gpu(pairs: list[list[str]]) -> str:
