@@ -155,15 +155,18 @@ def whole_run() -> str:
     runs: dict[str, dict[str, Row]] = defaultdict(dict)
     for row in _rows("run-imagenette.csv"):
         runs[row["command"]].setdefault(row["folder"], row)
-    parts = []
+    parts, known = [], dict[str, Row]()
     for command, stages in runs.items():
+        known |= stages
+        minutes = sum(float(row["seconds"]) for row in known.values()) / 60
         lines = [["folder", "stage", "images", "epochs", "top-1 %", "seconds"]]
         for row in stages.values():
             top1 = f"{100 * float(row['top1']):.1f}" if row["top1"] else "-"
             seconds = f"{float(row['seconds']):,.4g}"
             images, epochs = f"{int(row['images']):,}", row["epochs"] or "-"
             lines.append([row["folder"], row["stage"], images, epochs, top1, seconds])
-        parts.append(f"{_table(lines)}\n`{command}`. {_origin([*stages.values()])}\n")
+        said = f"`{command}`, {minutes:.0f} minutes in all."
+        parts.append(f"{_table(lines)}\n{said} {_origin([*stages.values()])}\n")
     return "\n".join(parts)
 
 

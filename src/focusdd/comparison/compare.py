@@ -267,8 +267,10 @@ def row_of(trial: Trial, context: ComparisonContext) -> dict[str, Any]:
 
 def _run_of(folder: Path | None) -> dict[str, Any]:
     """What a finished stage cost; empty without a stage, and where its record is lost."""
-    known = known_in(folder / "run.json") if folder is not None else {}
-    if folder is not None and not known:
+    if folder is None:
+        return {}
+    known = known_in(folder / "run.json")
+    if not known:
         lost = f"{folder / 'run.json'} is missing or damaged, so {RESULTS} does not tell what it cost"
         warn_once(f"{lost}: remove {folder} and run the same again where that matters")
     return known
